@@ -1,0 +1,1 @@
+"""Journals: where messages are kept before anybody is told of them."""
