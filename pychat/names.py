@@ -129,7 +129,7 @@ def _judge(text: str) -> None:
         raise _bad("A name has at least one character: type the name right after the command.")
     if len(text) > MAX_CODE_POINTS or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _bad(
-            f"A name has at most {MAX_CODE_POINTS} characters, {MAX_BYTES} bytes in UTF-8: choose a shorter one."
+            f"A name has at most {MAX_CODE_POINTS} characters, {MAX_BYTES} bytes in UTF-8: shorten it."
         )
     for character in text:
         if character == " ":
