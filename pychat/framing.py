@@ -1,0 +1,109 @@
+"""From a stream of bytes to lines: telnet negotiation stripped, long lines skipped, memory flat.
+
+Theory of operation.  A connection's bytes pass two small filters, in this order:
+
+``TelnetFilter``
+    takes telnet's commands out (RFC 854, RFC 855), wherever they stand and however the network cut
+    them, and says what must be answered.  0xFF never occurs in UTF-8, so a chunk without it, outside
+    a sequence, is passed through untouched: everybody but telnet pays one ``in`` a chunk.
+
+``LineSplitter``
+    cuts at LF.  It never holds more than one line's limit of bytes: a line that grows past the limit
+    is reported once, as ``None``, and dropped up to its LF.
+"""
+
+from __future__ import annotations
+
+from .vocabulary import CLIENT_LINE_LIMIT
+
+IAC = 0xFF
+DONT, DO, WONT, WILL, SB, SE = 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
+TIMING_MARK = 6
+"""RFC 860.  A telnet client throws its input away after Ctrl-C until the mark is answered."""
+
+_DATA, _COMMAND, _OPTION, _SUB, _SUB_IAC = range(5)
+
+
+class TelnetFilter:
+    """Takes telnet command sequences out of a stream; keeps nothing but where in a sequence it is."""
+
+    __slots__ = ("_state", "_verb")
+
+    def __init__(self) -> None:
+        self._state = _DATA
+        self._verb = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the data without telnet's sequences, and the bytes to answer with (mostly empty)."""
+        if self._state == _DATA and b"\xff" not in data:
+            return data, b""
+        clean, reply = bytearray(), bytearray()
+        state = self._state
+        for byte in data:
+            if state == _DATA:
+                if byte == IAC:
+                    state = _COMMAND
+                else:
+                    clean.append(byte)
+            elif state == _COMMAND:
+                if byte in (DO, DONT, WILL, WONT):
+                    self._verb, state = byte, _OPTION
+                elif byte == SB:
+                    state = _SUB
+                else:
+                    # IAC IAC is a literal 0xFF, which no UTF-8 line may hold: let the parser refuse it.
+                    if byte == IAC:
+                        clean.append(byte)
+                    state = _DATA
+            elif state == _OPTION:
+                if self._verb == DO and byte == TIMING_MARK:
+                    reply += bytes((IAC, WILL, TIMING_MARK))
+                state = _DATA
+            elif state == _SUB:
+                if byte == IAC:
+                    state = _SUB_IAC
+            else:
+                state = _DATA if byte == SE else _SUB
+        self._state = state
+        return bytes(clean), bytes(reply)
+
+
+class LineSplitter:
+    """Cuts a stream into lines without their LF; ``None`` stands for a line that was too long."""
+
+    __slots__ = ("_limit", "_rest", "_skipping")
+
+    def __init__(self, limit: int = CLIENT_LINE_LIMIT) -> None:
+        """:param limit: a line with its LF is at most this many bytes."""
+        self._limit = limit
+        self._rest = b""
+        self._skipping = False
+
+    @property
+    def rest(self) -> bytes:
+        """The unfinished line at the end of what was fed; at most ``limit`` bytes."""
+        return self._rest
+
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """Return the lines that end in ``data``, in order, each without its LF and one CR before it."""
+        if self._skipping:
+            end = data.find(b"\n")
+            if end < 0:
+                return []
+            self._skipping = False
+            data = data[end + 1 :]
+        if self._rest:
+            data = self._rest + data
+        pieces: list[bytes] = data.split(b"\n")
+        rest = pieces.pop()
+        limit = self._limit
+        lines: list[bytes | None] = [
+            None if len(piece) >= limit else (piece[:-1] if piece.endswith(b"\r") else piece)
+            for piece in pieces
+        ]
+        if len(rest) >= limit:
+            lines.append(None)
+            self._skipping = True
+            rest = b""
+        self._rest = rest
+        return lines

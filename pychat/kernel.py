@@ -1,0 +1,81 @@
+"""What the operating system can tell and do about a TCP socket, by probing: nothing here is required.
+
+Everything returns a harmless answer where a capability is missing (Windows, macOS, a transport without a socket).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_SIOCOUTQ = 0x5411
+"""Linux, tcp(7): bytes in the send queue that the peer has not acknowledged."""
+
+_SO_NWRITE = 0x1024
+"""macOS, Darwin's sys/socket.h: the same."""
+
+KEEPALIVE_IDLE = 60
+"""Seconds of silence before the first keepalive probe."""
+KEEPALIVE_INTERVAL = 15
+"""Seconds between probes."""
+KEEPALIVE_PROBES = 3
+"""Unanswered probes after which the peer is gone."""
+USER_TIMEOUT = 100
+"""Seconds that sent bytes may stay unacknowledged (RFC 5482)."""
+
+
+def can_tell_unsent() -> bool:
+    """True if :func:`unsent` can answer here: then *sent* means that the peer's kernel has the bytes."""
+    return sys.platform.startswith(("linux", "darwin")) and fcntl is not None
+
+
+def unsent(handle: socket.socket) -> int | None:
+    """Bytes given to the kernel that the peer's kernel has not acknowledged; ``None`` if nobody can tell."""
+    try:
+        if sys.platform == "darwin":
+            return handle.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        if fcntl is not None and sys.platform.startswith("linux"):
+            size: int = struct.unpack("i", fcntl.ioctl(handle.fileno(), _SIOCOUTQ, b"\0\0\0\0"))[0]
+            return size
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def plain_socket(transport: Any) -> socket.socket | None:
+    """The socket below a transport on which bytes may be sent as they are; ``None`` with TLS or in a test."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    if isinstance(handle, socket.socket) and not getattr(transport, "TLS", False):
+        return handle
+    return None
+
+
+def find_dead_peers(handle: socket.socket) -> None:
+    """Have the kernel end the connection within two minutes after its peer vanished.
+
+    Idle, that takes ``KEEPALIVE_IDLE + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL`` seconds; with bytes on
+    their way ``USER_TIMEOUT``.
+    """
+    options = [
+        (socket.SOL_SOCKET, getattr(socket, "SO_KEEPALIVE", None), 1),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), KEEPALIVE_IDLE),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), KEEPALIVE_INTERVAL),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), KEEPALIVE_PROBES),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None), USER_TIMEOUT * 1000),
+    ]  # fmt: skip
+    for level, option, value in options:
+        if option is None:
+            continue
+        try:
+            handle.setsockopt(level, option, value)
+        except OSError:
+            # A UNIX socket, or a kernel that knows the name and not the option.
+            pass

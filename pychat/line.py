@@ -1,0 +1,269 @@
+"""The line protocol on a Twisted transport: a thin adapter between bytes and a session.
+
+It decides nothing about chat.  It cuts bytes into lines, feeds them to the session one by one, carries out what
+the session asks for, and keeps the bounds within which one peer cannot cost the others anything: a
+peer that leaves its answers unread (:data:`SOFT_MARK`), or has many messages that the journal has not
+answered (:data:`PIPELINE_LIMIT`), gets no further line handled, and then nothing more is read from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import cast
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from . import kernel
+from .address import format_host_port
+from .desk import Desk
+from .framing import LineSplitter, TelnetFilter
+from .outlet import Outlet
+from .pump import Pump
+from .redelivery import Redelivery
+from .session import Close, Session
+from .vocabulary import CLIENT_LINE_LIMIT
+
+SOFT_MARK = 256 * 1024
+"""Queued bytes past which a peer's commands wait."""
+
+PIPELINE_LIMIT = 1000
+"""Messages of one peer without their answer past which its commands wait."""
+
+LINES_A_TURN = 1000
+"""Lines of one peer handled before the others have their turn."""
+
+JOIN_LIMIT = 600.0
+"""Seconds that a connection may stay without a name."""
+
+
+@implementer(IHalfCloseableProtocol)
+class ChatProtocol(LineReceiver):
+    """One connection that speaks the line protocol."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = CLIENT_LINE_LIMIT
+    factory: ChatFactory
+
+    def __init__(self, pump: Pump, desk: Desk) -> None:
+        self._pump = pump
+        self._desk = desk
+        self._telnet = TelnetFilter()
+        self._splitter = LineSplitter(self.MAX_LENGTH)
+        self._held: deque[bytes | None] = deque()
+        self._request: Deferred[None] | None = None
+        self._handling = False
+        self._paused = False
+        self._ended = False  # the peer sends nothing more
+        self._redelivery: Redelivery | None = None
+        self.gone: Deferred[None] = Deferred()
+        """Fires when the connection is gone."""
+
+    # -- from the transport
+
+    def connectionMade(self) -> None:
+        transport = cast("ITCPTransport", self.transport)
+        handle = kernel.plain_socket(transport)
+        if handle is not None:
+            kernel.find_dead_peers(handle)
+        set_no_delay = getattr(transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        self.peer = self._pump.hub.peer(self)
+        host = transport.getHost()
+        self._local: str = getattr(host, "host", "")
+        self.session = Session(self._pump.hub, self.peer, _here(host))
+        self.made_at = self._pump.reactor.seconds()
+        self.factory.connections[self] = None
+        self._outlet = Outlet(transport, self.peer, self._pump, self)
+        self.session.greet()
+        self._pump.wake()
+
+    def dataReceived(self, data: bytes) -> None:
+        data, reply = self._telnet.feed(data)
+        if reply:
+            self.peer.tell(reply)
+        self._held.extend(self._splitter.feed(data))
+        self._handle()
+        self._pump.wake()
+
+    def readConnectionLost(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._handle()
+            self._pump.wake()
+
+    def writeConnectionLost(self) -> None:
+        """We never close just our half."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.session.closing = True
+        self._held.clear()
+        self.factory.connections.pop(self, None)
+        self._outlet.lost()
+        if self._redelivery is not None:
+            self._redelivery.stop()
+        self._desk.left(self)
+        self._pump.hub.leave(self.peer)
+        self._pump.wake()
+        self.gone.callback(None)
+
+    # -- lines in
+
+    @property
+    def _waiting(self) -> bool:
+        peer = self.peer
+        return (
+            self._request is not None
+            or peer.mailbox.queued > SOFT_MARK
+            or peer.posted - peer.settled >= PIPELINE_LIMIT
+        )
+
+    def _handle(self) -> None:
+        """Give the session the lines that are here, as far as it may have them now."""
+        if self._handling or self.session.closing:
+            return
+        self._handling = True
+        held, receive = self._held, self.session.receive
+        count = 0
+        while held and not self._waiting and count < LINES_A_TURN:
+            count += 1
+            request = receive(held.popleft())
+            if request is not None:
+                if isinstance(request, Close):
+                    break
+                self._request = done = self._desk.carry_out(request, self.session, self, self._local)
+                done.addErrback(self._broken)
+                done.addBoth(self._carried_out)
+        self._handling = False
+        if self.session.closing:
+            self.end()
+        elif held:
+            if not self._waiting:
+                self._pump.reactor.callLater(0, self._handle)
+            self._pause(True)
+        else:
+            self._pause(False)
+            if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
+                self._finish()
+
+    def _finish(self) -> None:
+        """All that the peer will ever send has its answer."""
+        if self._splitter.rest:
+            self.session.cut_short()
+        self.session.closing = True
+        self.end()
+
+    def _broken(self, failure: Failure) -> None:
+        self.factory.log.failure("a request failed in a way that nobody foresaw", failure)
+        self.end()
+
+    def _carried_out(self, result: object) -> None:
+        self._request = None
+        self._handle()
+        self._pump.wake()
+
+    def _pause(self, pause: bool) -> None:
+        if pause == self._paused:
+            return
+        self._paused = pause
+        transport = cast("ITCPTransport", self.transport)
+        if pause:
+            transport.pauseProducing()  # type: ignore[attr-defined]
+        elif not self._ended:
+            transport.resumeProducing()  # type: ignore[attr-defined]
+
+    # -- bytes out
+
+    def flush(self) -> None:
+        """See :class:`pychat.pump.Wire`."""
+        self._outlet.flush()
+        if self.peer.unacked is not None:
+            self._acks().check()
+
+    def look(self, now: float) -> bool:
+        """See :class:`pychat.pump.Wire`."""
+        return self._outlet.look(now)
+
+    def drained(self) -> None:
+        """See :class:`pychat.outlet.Owner`."""
+        if self._held or self._paused or self._ended:
+            self._handle()
+
+    def overflowed(self) -> None:
+        """See :class:`pychat.outlet.Owner`."""
+        self.end("too-slow", "You read more slowly than you are sent to. Come back for the rest.")
+
+    def arrived(self) -> None:
+        """See :class:`pychat.outlet.Owner`."""
+        if self.peer.unacked is not None:
+            self._acks().arrived()
+
+    def _acks(self) -> Redelivery:
+        if self._redelivery is None:
+            self._redelivery = Redelivery(self._pump.reactor, self._pump.hub, self.peer, self._no_acks)
+        return self._redelivery
+
+    def _no_acks(self) -> None:
+        self.end("no-acks", "You said caps=ack and did not acknowledge. Send <ack>id for what you have.")
+
+    def end(self, code: str = "", sentence: str = "") -> None:
+        """Close the connection once what is queued is out; with a code, say why first."""
+        if code and not self.session.closing:
+            self.session.goodbye(code, sentence)
+            self._pump.wake()
+        self.session.closing = True
+        self._held.clear()
+        self._pause(False)  # what still comes in is read and thrown away, so that our close is no reset
+        self._outlet.close()
+
+
+class ChatFactory(ServerFactory):
+    """Makes a :class:`ChatProtocol` for every connection, on any number of ports."""
+
+    noisy = False
+    log = Logger()
+
+    def __init__(self, pump: Pump, desk: Desk) -> None:
+        self.pump = pump
+        self._desk = desk
+        self.connections: dict[ChatProtocol, None] = {}
+        """Every connection there is, oldest first."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        protocol = ChatProtocol(self.pump, self._desk)
+        protocol.factory = self
+        return protocol
+
+    def sweep(self) -> None:
+        """End connections that have not joined in time."""
+        limit = self.pump.reactor.seconds() - JOIN_LIMIT
+        for connection in [*self.connections]:
+            if connection.peer.identity is None and connection.made_at <= limit:
+                connection.end(
+                    "idle", "You did not join in ten minutes. Come back and type <connect>your-name"
+                )
+
+    def end_all(self, code: str, sentence: str) -> Deferred[object]:
+        """End every connection; fires when all are gone."""
+        connections = [*self.connections]
+        for connection in connections:
+            connection.end(code, sentence)
+        return cast("Deferred[object]", DeferredList([connection.gone for connection in connections]))
+
+    def abort_all(self) -> None:
+        """Close what is still there at once."""
+        for connection in [*self.connections]:
+            if connection.transport is not None:
+                connection.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+def _here(host: object) -> str:
+    """Where a connection was made, as somebody may type it elsewhere."""
+    name = getattr(host, "host", None)
+    return format_host_port(name, getattr(host, "port", 0)) if isinstance(name, str) else str(host)

@@ -1,0 +1,59 @@
+"""The daemon's command line, the same under ``twistd pychat``, ``twist pychat`` and ``pychat serve``."""
+
+from __future__ import annotations
+
+from twisted.python import usage
+
+from .address import parse_host_port
+
+DEFAULT_LISTEN = "tcp:50000:interface=127.0.0.1"
+
+
+class Options(usage.Options):
+    """What ``twistd pychat`` takes."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serve a chat and a folder of files to the people on this network. "
+        "They join with `nc HOST PORT`, `telnet HOST PORT` or `pychat chat HOST:PORT --name NAME`."
+    )
+    optParameters = [  # noqa: RUF012  Twisted reads it off the class
+        ["files", "f", "files", "Folder whose files are shared; made if absent."],
+        ["state", "s", "state", "Folder for what has to survive the process; made when first needed."],
+        ["journal", "j", "memory", "Where messages are kept: memory (they end with the process)."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["udp"] = []
+        self["udp-advertise"] = None
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Where to listen for people, as a Twisted endpoint; repeatable.
+        [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it.
+        """
+        self["listen"].append(endpoint)
+
+    opt_l = opt_listen
+
+    def opt_udp(self, host_port: str) -> None:
+        """HOST:PORT from which files are sent; repeatable.
+        [default: host and port of the first --listen]. 0.0.0.0:PORT or [::]:PORT stands for all addresses.
+        """
+        try:
+            self["udp"].append(parse_host_port(host_port))
+        except ValueError as error:
+            raise usage.UsageError(f"--udp: {error}") from None
+
+    def opt_udp_advertise(self, port: str) -> None:
+        """UDP port that clients are told instead of the real one, where a router translates it."""
+        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise usage.UsageError(f"--udp-advertise: {port} is not a port: ports go from 1 to 65535")
+        self["udp-advertise"] = int(port)
+
+    def postOptions(self) -> None:
+        if not self["listen"]:
+            self["listen"].append(DEFAULT_LISTEN)
+        if self["journal"] != "memory":
+            raise usage.UsageError(f"--journal: there is no journal {self['journal']!r}. Choose memory.")

@@ -1,0 +1,168 @@
+"""The way out of one connection: from its mailbox to its transport, within bounds.
+
+Bytes are sent at once while nothing is buffered, which costs one system call; what the kernel does not take
+goes through the transport's buffer, a bounded chunk at a time, with the outlet as its pull producer.  So all
+that waits for a slow peer waits in its mailbox, where it can be counted and, past :data:`HARD_MARK`, dropped.
+
+The outlet knows how far its bytes have come: all that it wrote, less what the kernel still holds
+(:mod:`pychat.kernel`).  It is asked at the pump's beat, while messages wait for the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
+from . import kernel
+from .deadline import Deadline
+from .hub import Peer
+from .pump import Pump
+
+HARD_MARK = 2 * 1024 * 1024
+"""Queued bytes past which a peer is too slow."""
+
+CHUNK = 64 * 1024
+"""Bytes handed to the transport at once."""
+
+CLOSE_LIMIT = 5.0
+"""Seconds that a closing connection has to take its last lines."""
+
+LINGER_LIMIT = 2.0
+"""Seconds that a close waits to learn whether the last messages arrived."""
+
+
+class Owner(Protocol):
+    """Whose outlet it is."""
+
+    def drained(self) -> None:
+        """Bytes went out, or answers came in."""
+
+    def overflowed(self) -> None:
+        """The hard mark was passed; the mailbox is empty now.  Called once."""
+
+    def arrived(self) -> None:
+        """All that was ever put into the mailbox is where the peer can read it."""
+
+
+@implementer(IPullProducer)
+class Outlet:
+    """Writes what one mailbox holds."""
+
+    __slots__ = (
+        "_closing", "_deadline", "_in_transport", "_linger_until", "_lost", "_owner", "_peer", "_pump", "_socket",
+        "_transport", "_written",
+    )  # fmt: skip
+
+    def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
+        self._transport = transport
+        self._socket = kernel.plain_socket(transport)
+        self._peer = peer
+        self._pump = pump
+        self._owner = owner
+        self._written = 0  # bytes that our kernel took
+        self._in_transport = 0  # bytes that lie in the transport's buffer
+        self._closing = self._lost = False
+        self._linger_until: float | None = None
+        self._deadline: Deadline | None = None
+        transport.registerProducer(self, False)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued, neither here nor in the transport."""
+        return not self._in_transport and not self._peer.mailbox.queued
+
+    def flush(self) -> None:
+        """Write what there is, as far as the kernel takes it."""
+        if self._lost:
+            return
+        mailbox = self._peer.mailbox
+        while mailbox.queued and not self._in_transport:
+            self._write(mailbox.take(CHUNK))
+        if mailbox.queued > HARD_MARK and not self._closing:
+            mailbox.clear()
+            self._owner.overflowed()
+        if mailbox.marked or self._peer.unacked is not None:
+            self._pump.watch(self)
+        if self._closing:
+            self._try_to_close()
+        else:
+            self._owner.drained()
+
+    def _write(self, data: bytes) -> None:
+        if self._socket is not None:
+            try:
+                taken = self._socket.send(data)
+            except OSError:
+                # The kernel's buffer is full; or the connection is broken, and the transport will find out.
+                taken = 0
+            self._written += taken
+            if taken == len(data):
+                return
+            data = data[taken:]
+        self._in_transport = len(data)
+        self._transport.write(data)
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty."""
+        self._written += self._in_transport
+        self._in_transport = 0
+        if self._peer.mailbox.queued or self._closing:
+            self.flush()
+        else:
+            self._owner.drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self._lost = True
+
+    # -- how far the bytes have come
+
+    def look(self, now: float) -> bool:
+        """Tell the hub how far the bytes have come; return whether there is more to learn."""
+        if self._lost:
+            return False
+        position = self._written
+        if self._socket is not None:
+            position -= kernel.unsent(self._socket) or 0
+        self._pump.hub.reached(self._peer, position)
+        everything = position >= self._peer.mailbox.total
+        if everything:
+            self._owner.arrived()
+        if self._closing:
+            self._try_to_close()
+        return not self._lost and (self._peer.mailbox.marked or not everything)
+
+    # -- closing
+
+    def close(self) -> None:
+        """Close once all is out: at most :data:`CLOSE_LIMIT` seconds from now."""
+        if self._closing or self._lost:
+            return
+        self._closing = True
+        self._deadline = Deadline(self._pump.reactor, self._transport.abortConnection)
+        self._deadline.set(CLOSE_LIMIT)
+        self.flush()
+
+    def _try_to_close(self) -> None:
+        if self._lost or not self.idle or self._peer.posted != self._peer.settled:
+            # There are bytes under way, or answers that the journal has yet to make possible.
+            return
+        now = self._pump.reactor.seconds()
+        if self._linger_until is None:
+            self._linger_until = now + LINGER_LIMIT
+        if self._peer.mailbox.marked and self._peer.awaiting and now < self._linger_until:
+            # Somebody waits to know whether her message arrived: the answer comes within a round trip.
+            self._pump.watch(self)
+            return
+        self._lost = True
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def lost(self) -> None:
+        """The connection is gone: let go of everything."""
+        self._lost = True
+        self._pump.forget(self)
+        if self._deadline is not None:
+            self._deadline.cancel()

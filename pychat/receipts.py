@@ -1,0 +1,138 @@
+"""Counting who has a message that went to everybody: from cursors, never from a row a member.
+
+Theory of operation.  Every connection carries one :class:`Cursor`: the ids at which it joined and left, and
+the highest ids that its peer's kernel has and that it acknowledged.  Ids rise, and a connection gets
+messages in their order, so "how many have message M" is "how many cursors stand at M or above": one
+bisect in a sorted list, sorted once for all messages that are being counted.
+
+A cursor that joined after M and then received something also stands above M without ever having been owed
+M.  Such cursors are those with ``joined >= M`` that ever moved, and a second sorted list subtracts them.
+The sender of M never owes itself M and is subtracted by looking at it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+COUNT_DEADLINE = 5.0
+"""Seconds after which the sender is told the counts as they are."""
+
+OPEN_LIMIT = 100_000
+"""At most so many messages are counted at once; past it the oldest is told early."""
+
+
+class Cursor:
+    """How far one connection has come.  Ids are the journal's; 0 is before all of them."""
+
+    __slots__ = ("acked", "joined", "left", "plain", "sent")
+
+    def __init__(self) -> None:
+        self.joined = 0
+        """The last id given out when it joined: it is owed what comes after."""
+        self.left: int | None = None
+        """The last id given out when it left; ``None`` while it is here."""
+        self.sent = 0
+        """The highest id whose bytes its peer's kernel has."""
+        self.acked = 0
+        """The highest id it acknowledged."""
+        self.plain = True
+        """It did not promise to acknowledge: for it *sent* is a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The verdict on one message to a group.  ``sent``, ``delivered`` and ``gone`` exclude each other."""
+
+    id: int
+    sender: Cursor
+    sent: int
+    delivered: int
+    gone: int
+    """Left before the message reached them."""
+    of: int
+    """Members at acceptance, less the sender."""
+
+    @property
+    def final(self) -> bool:
+        """Nothing can change any more."""
+        return self.sent + self.delivered + self.gone == self.of
+
+
+class _Above:
+    """Counts cursors at or above an id, less those that joined at or after it."""
+
+    __slots__ = ("_joins", "_values")
+
+    def __init__(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """:param pairs: (cursor value, id at joining); values of 0 do not count."""
+        moved = [pair for pair in pairs if pair[0]]
+        self._values = sorted(value for value, _ in moved)
+        self._joins = sorted(joined for _, joined in moved)
+
+    def count(self, id: int) -> int:
+        values, joins = self._values, self._joins
+        return (len(values) - bisect_left(values, id)) - (len(joins) - bisect_left(joins, id))
+
+
+class GroupReceipts:
+    """The messages to groups whose counts have not been told yet."""
+
+    __slots__ = ("_departed", "_open")
+
+    def __init__(self) -> None:
+        self._open: deque[tuple[int, Cursor, int, float]] = deque()
+        self._departed: list[Cursor] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, id: int, sender: Cursor, of: int, now: float) -> None:
+        """Start to count a message that was accepted now with ``of`` members besides its sender."""
+        self._open.append((id, sender, of, now + COUNT_DEADLINE))
+
+    def departed(self, cursor: Cursor) -> None:
+        """A connection left, with ``left`` set: it counts on with what it reached."""
+        if self._open:
+            self._departed.append(cursor)
+
+    def settle(self, members: Iterable[Cursor], now: float) -> list[Count]:
+        """Count, and take out the messages whose counts are final or due, oldest first."""
+        if not self._open:
+            return []
+        oldest = self._open[0][0]
+        gone = [cursor for cursor in self._departed if (cursor.left or 0) >= oldest]
+        self._departed = gone
+        everybody = [*members, *gone]
+        sent = _Above((c.sent, c.joined) for c in everybody if c.plain)
+        plain_acked = _Above((c.acked, c.joined) for c in everybody if c.plain)
+        acked = _Above((c.acked, c.joined) for c in everybody)
+        gone_joined = sorted(c.joined for c in gone)
+        gone_left = sorted(c.left or 0 for c in gone)
+        gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in gone)
+        told: list[Count] = []
+        kept: deque[tuple[int, Cursor, int, float]] = deque()
+        excess = len(self._open) - OPEN_LIMIT
+        for entry in self._open:
+            id, sender, of, deadline = entry
+            delivered = acked.count(id)
+            reached = sent.count(id) - plain_acked.count(id)
+            owed_gone = bisect_left(gone_joined, id) - bisect_left(gone_left, id)
+            lost = owed_gone - gone_has.count(id)
+            if sender.joined < id:
+                if sender.acked >= id:
+                    delivered -= 1
+                elif sender.plain and sender.sent >= id:
+                    reached -= 1
+                elif sender.left is not None and sender.left >= id:
+                    lost -= 1
+            count = Count(id, sender, reached, delivered, lost, of)
+            if count.final or deadline <= now or excess > 0:
+                told.append(count)
+                excess -= 1
+            else:
+                kept.append(entry)
+        self._open = kept
+        return told

@@ -1,0 +1,272 @@
+"""The only wiring of the daemon: options in, one Twisted service out.
+
+The service binds its ports before the reactor runs and before privileges are dropped, so that a port that is in
+use is one line on standard error and exit status 1, under each of the runners.  Once the reactor runs it takes
+SIGTERM and SIGINT itself: Twisted's runners would raise them again after the shutdown, and the process would end
+with a status of 143 or 130 although all went well.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from types import FrameType, TracebackType
+from typing import Any, cast
+
+from twisted.application.internet import TimerService
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from . import __version__, kernel
+from .address import DEFAULT_PORT, format_host_port
+from .datagram import TransferProtocol, listen_udp
+from .desk import Desk, UdpPort
+from .errors import PychatError
+from .hub import Hub
+from .journal.memory import MemoryJournal
+from .line import ChatFactory
+from .options import Options
+from .pump import Pump
+from .shelf import Shelf
+
+SWEEP_INTERVAL = 30.0
+"""Seconds between two looks for connections that have not joined in time."""
+
+FLUSH_LIMIT = 2.0
+"""Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
+
+
+class StartError(PychatError):
+    """The daemon cannot start; the sentence says what to do."""
+
+
+class ChatService(MultiService):
+    """One chat: its TCP listeners, its UDP ports, its shelf and its journal."""
+
+    _log = Logger()
+
+    def __init__(self, options: Options, reactor: Any, *, signals: bool = False) -> None:
+        """:param signals: take SIGTERM and SIGINT once the reactor runs."""
+        super().__init__()
+        self._options = options
+        self._reactor = reactor
+        self._signals = signals
+        self._shelf = Shelf(options["files"])
+        self._journal = MemoryJournal()
+        told = b"sent" if kernel.can_tell_unsent() else b"handed"
+        hub = Hub(durable=self._journal.durable, told=told)
+        self.pump = Pump(cast("IReactorTime", reactor), hub, self._journal, time.time)
+        self._udp: list[UdpPort] = []
+        in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self.desk = Desk(cast("IReactorTime", reactor), self._shelf, self._udp, in_thread)
+        self.factory = ChatFactory(self.pump, self.desk)
+        self.tcp_ports: list[IListeningPort] = []
+        """The bound TCP ports, in the order of ``--listen``."""
+        self.udp_ports: list[IListeningPort] = []
+        """The bound UDP ports, in the order of ``--udp``."""
+        self._bound = False
+        self._stopping = False
+        sweep = TimerService(SWEEP_INTERVAL, self.factory.sweep)
+        sweep.clock = reactor
+        sweep.setServiceParent(self)
+
+    # -- starting
+
+    def privilegedStartService(self) -> None:
+        """Bind everything.
+
+        :raise StartError: if that is not possible.
+        """
+        super().privilegedStartService()
+        self._bind()
+
+    def startService(self) -> None:
+        """Bind what ``twist`` did not ask to be bound before, and say how to join."""
+        self._bind()
+        super().startService()
+        self._announce()
+        if self._signals:
+            self._reactor.callWhenRunning(self._take_signals)
+
+    def _bind(self) -> None:
+        if self._bound:
+            return
+        self._bound = True
+        try:
+            self._shelf.prepare()
+        except PychatError as error:
+            raise StartError(error.code, error.sentence) from None
+        for description in self._options["listen"]:
+            self._listen(description)
+        for host, port in self._options["udp"] or [self._default_udp()]:
+            self._listen_udp(host, port)
+
+    def _listen(self, description: str) -> None:
+        try:
+            listening = serverFromString(self._reactor, description).listen(self.factory)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise StartError(
+                "bad-endpoint", f"--listen {description} is not an endpoint ({error})."
+            ) from None
+        results: list[object] = []
+        listening.addBoth(results.append)
+        if not results:
+            raise StartError("bad-endpoint", f"--listen {description} cannot be bound at start.")
+        (result,) = results
+        if isinstance(result, Failure):
+            raise StartError("cannot-listen", _cannot_listen(description, result.value, "--listen"))
+        self.tcp_ports.append(cast("IListeningPort", result))
+
+    def _default_udp(self) -> tuple[str, int]:
+        for number, port in enumerate(self.tcp_ports):
+            host = port.getHost()
+            if hasattr(host, "host"):
+                # A port that the system chose for TCP may be in use for UDP: let it choose again.
+                chosen = self._options["listen"][number].split(":")[1] == "0"
+                return host.host, 0 if chosen else host.port
+        return "127.0.0.1", DEFAULT_PORT
+
+    def _listen_udp(self, host: str, port: int) -> None:
+        protocol = TransferProtocol(self._reactor)
+        try:
+            bound = listen_udp(self._reactor, protocol, host, port)
+        except CannotListenError as error:
+            where = format_host_port(host, port)
+            raise StartError("cannot-listen", _cannot_listen(where, error, "--udp")) from None
+        self.udp_ports.append(bound)
+        told = self._options["udp-advertise"] or bound.getHost().port
+        self._udp.append(UdpPort(protocol, host, told))
+
+    def _announce(self) -> None:
+        self._log.info(
+            "Python Chat {version} shares {files}", version=__version__, files=shlex.quote(self._shelf.root)
+        )
+        beyond = False
+        for port in self.tcp_ports:
+            host = port.getHost()
+            name, number = getattr(host, "host", None), getattr(host, "port", None)
+            if name is None or number is None:
+                self._log.info("Listening on {host}", host=host)
+                continue
+            anywhere = name in ("0.0.0.0", "::")  # noqa: S104
+            beyond = beyond or anywhere or not ip_address(name.partition("%")[0]).is_loopback
+            reach = socket.gethostname() if anywhere else name
+            self._log.info(
+                "Listening on {where}. To join, type: nc {host} {port}",
+                where=format_host_port(name, number), host=reach, port=number,
+            )  # fmt: skip
+        for port in self.udp_ports:
+            host = port.getHost()
+            self._log.info("Sending files from UDP {where}", where=format_host_port(host.host, host.port))
+        if beyond:
+            self._log.warn(
+                "This chat can be reached from other machines, and its lines are not encrypted: anybody on the "
+                "way can read them. Use it on a network that you trust."
+            )
+
+    # -- stopping
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._stopping = True
+        self._log.info("Stopping. A second signal ends the process at once.")
+        self._reactor.callFromThread(self._reactor.stop)
+
+    def stopService(self) -> Deferred[None]:
+        """Tell everybody goodbye, let the last lines out, and let go of everything; within three seconds."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for port in self.tcp_ports:
+            await _as_deferred(port.stopListening())
+        await _within(self._reactor, self.pump.settled(), FLUSH_LIMIT / 2)
+        everybody = self.factory.end_all("shutdown", "The chat is closing down. Come back later.")
+        self.pump.wake()
+        if not await _within(self._reactor, everybody, FLUSH_LIMIT / 2):
+            self.factory.abort_all()
+            await _within(self._reactor, self.factory.end_all("", ""), FLUSH_LIMIT / 2)
+        for udp in self.udp_ports:
+            await _as_deferred(udp.stopListening())
+        self.pump.stop()
+        await self._journal.close()
+        await _as_deferred(super().stopService())
+
+
+async def _within(reactor: Any, waiting: Deferred[Any], seconds: float) -> bool:
+    """Wait for a Deferred, but no longer; return whether it fired."""
+    done: Deferred[bool] = Deferred()
+    call = reactor.callLater(seconds, done.callback, False)
+
+    def fired(result: object) -> None:
+        if call.active():
+            call.cancel()
+            done.callback(True)
+
+    waiting.addBoth(fired)
+    return await done
+
+
+async def _as_deferred(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+def _cannot_listen(where: str, error: BaseException | None, option: str) -> str:
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return (
+        f"Cannot listen on {where}: {reason}. End the program that uses it, "
+        f"or choose another address with {option}."
+    )
+
+
+def make_service(options: Options, reactor: Any = None, *, signals: bool = True) -> IService:
+    """Build the daemon's service; what the plugin and ``pychat serve`` call.
+
+    :raise StartError: if the options cannot work.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    sys.excepthook = _one_line(sys.excepthook)
+    return cast("IService", ChatService(options, reactor, signals=signals))
+
+
+makeService = make_service
+
+
+def _one_line(
+    otherwise: Callable[[type[BaseException], BaseException, TracebackType | None], Any],
+) -> Callable[[type[BaseException], BaseException, TracebackType | None], Any]:
+    """An ``excepthook`` that shows a :class:`StartError` as what it is: one line for a person.
+
+    Twisted's runners let an exception out of a starting service end the process, after they removed their pid
+    file: that is what we want, but for the traceback.  ``sys.stderr`` is a log by then.
+    """
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, StartError):
+            print(f"pychat: {error.sentence}", file=sys.__stderr__)
+        else:
+            otherwise(kind, error, traceback)
+
+    return hook

@@ -1,0 +1,343 @@
+"""One connection's conversation: what is legal when, and what each line is answered with.
+
+Theory of operation.  A session is a small state machine over lines.  :data:`COMMANDS` is its table: which
+verbs there are, what they take, and from which *stage* of the conversation on they are legal.  The same
+table prints ``<help>`` and the table in ``docs/protocol.md``.
+
+::
+
+      connection made          <hello>                 <connect>name              <disconnect>
+    ------------------> NEW ------------> GREETED -------------------> JOINED ------------------> (closed)
+                         |                                               ^
+                         +-----------------------------------------------+
+                                            <connect>name
+
+A session never touches a socket, a file or a clock.  What takes time is returned as a *request*
+(:class:`ListFiles`, :class:`OpenFile`, :class:`Close`); until the answer to it is given back, its caller
+gives the session no further line, so that answers keep the order of the lines.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import TypeAlias
+
+from . import __version__
+from .errors import PychatError, RemoteProtocolError
+from .grammar import Line, check_text, decode_name, parse
+from .hub import Hub, Peer
+from .vocabulary import LABEL_LIMIT, ListedFile, Offer
+
+CAPABILITIES = ("ack",)
+"""What ``<hello caps=…>`` can ask for."""
+
+_ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
+
+
+class Stage(IntEnum):
+    """How far a conversation has come; a command is legal from its stage on."""
+
+    NEW = 0
+    GREETED = 1
+    JOINED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table of commands."""
+
+    verb: str
+    takes: str
+    """What stands after the ``>``, as help shows it."""
+    stage: Stage
+    """From which stage on it is legal."""
+    summary: str
+    attributes: tuple[str, ...] = ()
+    """The attributes it knows besides ``label``."""
+    needs: str = ""
+    """What to say when what stands after the ``>`` is missing; empty if it may be."""
+    hint: str = field(default="", kw_only=True)
+    """For ``<help>verb``: an example."""
+
+
+COMMANDS = {
+    command.verb.encode(): command
+    for command in (
+        Command("connect", "name", Stage.NEW, "join the chat under this name", (),
+                "Which name? Type <connect>your-name", hint="<connect>alice"),
+        Command("disconnect", "", Stage.NEW, "leave the chat and close the connection", hint="<disconnect>"),
+        Command("get_users", "", Stage.JOINED, "list who is here", hint="<get_users>"),
+        Command("set_msg", "name text", Stage.JOINED, "send a message to one person", ("once",),
+                "Who shall get it, and what? Type <set_msg>name your text", hint="<set_msg>bob hi there"),
+        Command("set_msg_all", "text", Stage.JOINED, "send a message to everybody", ("once",),
+                "What shall everybody read? Type <set_msg_all>your text", hint="<set_msg_all>hello all"),
+        Command("listfiles", "", Stage.GREETED, "list the files on the shelf", hint="<listfiles>"),
+        Command("download", "file", Stage.GREETED, "ask for a file from the shelf", (),
+                "Which file? Type <listfiles> to see them, then <download>file", hint="<download>report.pdf"),
+        Command("ack", "id", Stage.JOINED, "acknowledge all messages up to this one", (),
+                "Which message? Type <ack>id with the id= of the last <msg>", hint="<ack>1042"),
+        Command("ping", "text", Stage.NEW, "ask for a <pong> with the same text", hint="<ping>x"),
+        Command("pong", "text", Stage.NEW, "answer a <ping>", hint="<pong>x"),
+        Command("hello", "", Stage.NEW, "before <connect>: say what this client can do", ("caps",),
+                hint="<hello caps=ack>"),
+        Command("help", "command", Stage.NEW, "list the commands, or tell about one", hint="<help>set_msg"),
+    )
+}  # fmt: skip
+"""Every command by its verb.  ``Session._do_<verb>`` carries it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFiles:
+    """Request: what is on the shelf?  Answer with :meth:`Session.listed` or :meth:`Session.failed`."""
+
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """Request: open a file and, for ``offer``, offer it.  Answer with one of the three methods below.
+
+    :meth:`Session.offered`, :meth:`Session.found` (when ``offer`` is false) or :meth:`Session.failed`.
+    """
+
+    name: str
+    label: bytes
+    offer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Request: close the connection once everything queued is out."""
+
+
+Request: TypeAlias = "ListFiles | OpenFile | Close"
+
+
+class Session:
+    """One connection's conversation."""
+
+    __slots__ = ("_here", "_hub", "closing", "peer")
+
+    def __init__(self, hub: Hub, peer: Peer, here: str) -> None:
+        """:param here: ``HOST:PORT`` at which this connection was made, for lines to be typed elsewhere."""
+        self._hub = hub
+        self._here = here
+        self.peer = peer
+        self.closing = False
+
+    def greet(self) -> None:
+        """The first line that a person sees says the first line to type."""
+        self.peer.tell(b"<welcome>Python Chat. Type <connect>your-name to join, <help> for more.\n")
+
+    @property
+    def stage(self) -> Stage:
+        """How far this conversation has come."""
+        if self.peer.identity is not None:
+            return Stage.JOINED
+        return Stage.GREETED if self.peer.full else Stage.NEW
+
+    def receive(self, raw: bytes | None) -> Request | None:
+        """Handle one line without its line end; ``None`` is one that was too long.
+
+        :return: what has to be done before the next line, if anything.
+        """
+        if self.closing or raw == b"":
+            return None
+        label = b""
+        try:
+            if raw is None:
+                raise RemoteProtocolError(
+                    "line-too-long", "A line is at most 4,096 bytes long. Nothing of this one was used."
+                )
+            line = parse(raw)
+            if line.attributes:
+                label = _label(line)
+            command = COMMANDS.get(line.verb)
+            if command is None:
+                raise _unknown(line.verb)
+            if self.stage < command.stage:
+                raise _too_early(command)
+            if command.needs and not line.text.strip(b" "):
+                raise RemoteProtocolError("missing-argument", command.needs)
+            request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
+            return request
+        except PychatError as error:
+            self.failed(error, label)
+            return None
+
+    def failed(self, error: PychatError, label: bytes) -> None:
+        """Answer the line handled last with an error."""
+        self.peer.answer(b"<error code=%s%s>%s\n" % (error.code.encode(), label, error.sentence.encode()))
+
+    def cut_short(self) -> None:
+        """The peer's last line has no line end: answer it, and use nothing of it."""
+        error = RemoteProtocolError("bad-line", "Your last line had no line end. Nothing of it was used.")
+        self.failed(error, b"")
+
+    def goodbye(self, code: str, sentence: str, label: bytes = b"") -> None:
+        """End the conversation: nothing that comes in is looked at any more."""
+        self.peer.answer(b"<goodbye code=%s%s>%s\n" % (code.encode(), label, sentence.encode()))
+        self.closing = True
+
+    # -- opening and closing
+
+    def _do_hello(self, line: Line, label: bytes) -> None:
+        if self.stage == Stage.JOINED:
+            raise RemoteProtocolError("already-connected", "<hello> comes before <connect>.")
+        peer = self.peer
+        asked = line.attributes.get(b"caps", b"").split(b",")
+        granted = [cap for cap in CAPABILITIES if cap.encode() in asked]
+        peer.full = True
+        self._hub.promise(peer, acks="ack" in granted)
+        caps = b" caps=" + ",".join(granted).encode() if granted else b""
+        peer.answer(b"<hello%s%s server=pychat/%s>\n" % (label, caps, __version__.encode()))
+
+    def _do_connect(self, line: Line, label: bytes) -> None:
+        if self.peer.identity is not None:
+            raise RemoteProtocolError(
+                "already-connected",
+                f"You are {self.peer.identity.name} already. For another name: <disconnect> and come back.",
+            )
+        self._hub.join(self.peer, decode_name(line.text))
+        assert self.peer.identity is not None
+        durable = b"" if self._hub.durable else b" durable=no"
+        self.peer.answer(b"<connected%s%s>%s\n" % (label, durable, self.peer.identity.label))
+
+    def _do_disconnect(self, line: Line, label: bytes) -> Close:
+        self.goodbye("bye", "Goodbye.", label)
+        return Close()
+
+    # -- talking
+
+    def _do_set_msg_all(self, line: Line, label: bytes) -> None:
+        check_text(line.text)
+        self._hub.post(self.peer, None, line.text, label, _once(line))
+
+    def _do_set_msg(self, line: Line, label: bytes) -> None:
+        name, _, text = line.text.lstrip(b" ").partition(b" ")
+        if not text.strip(b" "):
+            raise RemoteProtocolError("missing-argument", COMMANDS[b"set_msg"].needs)
+        to = self._hub.roster.find(decode_name(name))
+        if to is None:
+            raise RemoteProtocolError(
+                "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
+            )
+        if to is self.peer.identity:
+            raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
+        check_text(text)
+        self._hub.post(self.peer, to, text, label, _once(line))
+
+    def _do_ack(self, line: Line, label: bytes) -> None:
+        number = _ID.fullmatch(line.text)
+        if number is None:
+            raise RemoteProtocolError("bad-argument", "An id is the number that a <msg> has as id=.")
+        self._hub.ack(self.peer, int(number[1]))
+
+    def _do_get_users(self, line: Line, label: bytes) -> None:
+        lines, count = self._hub.users()
+        if label:
+            lines = lines.replace(b"<user>", b"<user%s>" % label)
+        self.peer.answer(b"%s<users%s count=%d>\n" % (lines, label, count))
+
+    # -- files
+
+    def _do_listfiles(self, line: Line, label: bytes) -> ListFiles:
+        return ListFiles(label)
+
+    def listed(self, files: Iterable[ListedFile], left_out: int, label: bytes) -> None:
+        """Answer :class:`ListFiles`; ``left_out`` counts files that are there and not listed for their number."""
+        lines = [b"<file%s size=%d>%s\n" % (label, file.size, file.name.encode()) for file in files]
+        more = b" left_out=%d" % left_out if left_out else b""
+        lines.append(b"<files%s count=%d%s>\n" % (label, len(lines), more))
+        self.peer.answer(b"".join(lines))
+
+    def _do_download(self, line: Line, label: bytes) -> OpenFile:
+        # A file's name is taken as it stands: some begin or end with a space.
+        try:
+            name = line.text.decode()
+        except UnicodeDecodeError:
+            name = ""
+        return OpenFile(name, label, offer=self.peer.full)
+
+    def found(self, name: str, size: int, label: bytes) -> None:
+        """Answer :class:`OpenFile` to a plain client: the line to type, and no key."""
+        words = ["pychat", "get", self._here, *(["--"] if name.startswith("-") else []), name]
+        self.peer.answer(b"<get%s size=%d>%s\n" % (label, size, shlex.join(words).encode()))
+
+    def offered(self, offer: Offer, label: bytes) -> None:
+        """Answer :class:`OpenFile`: everything that is needed to fetch the file."""
+        host = b" host=" + offer.host.encode() if offer.host else b""
+        terms = offer.terms
+        self.peer.answer(
+            b"<offer%s size=%d version=%s%s port=%d transfer=%s token=%s key=%s>%s\n"
+            % (
+                label, terms.size, offer.version.encode(), host, offer.port, terms.transfer.hex().encode(),
+                terms.token.hex().encode(), terms.key.hex().encode(), offer.name.encode(),
+            )
+        )  # fmt: skip
+
+    # -- the rest
+
+    def _do_ping(self, line: Line, label: bytes) -> None:
+        check_text(line.text)
+        self.peer.answer(b"<pong%s>%s\n" % (label, line.text))
+
+    def _do_pong(self, line: Line, label: bytes) -> None:
+        """Nothing waits for it: TCP's own timers find a peer that is gone."""
+
+    def _do_help(self, line: Line, label: bytes) -> None:
+        verb = line.text.strip(b" <>")
+        if not verb:
+            chosen = list(COMMANDS.values())
+        elif verb in COMMANDS:
+            chosen = [COMMANDS[verb]]
+        else:
+            raise _unknown(verb)
+        lines = [f"<command>{_usage(command)}  {command.summary}" for command in chosen]
+        if verb:
+            lines += [f"<command>for example: {command.hint}" for command in chosen]
+        text = "".join(f"{line}\n" for line in lines).encode().replace(b"<command>", b"<command%s>" % label)
+        self.peer.answer(b"%s<commands%s count=%d>\n" % (text, label, len(lines)))
+
+
+def _usage(command: Command) -> str:
+    usage = f"<{command.verb}>{command.takes}"
+    return f"{usage:<22}"
+
+
+def _label(line: Line) -> bytes:
+    value = line.attributes.get(b"label")
+    if value is None:
+        return b""
+    if not 0 < len(value) <= LABEL_LIMIT:
+        raise RemoteProtocolError("bad-attribute", f"label= is 1 to {LABEL_LIMIT} bytes long.")
+    return b" label=" + value
+
+
+def _once(line: Line) -> bytes:
+    if b"once" not in line.attributes:
+        return b""
+    value = line.attributes[b"once"]
+    if not 0 < len(value) <= LABEL_LIMIT:
+        raise RemoteProtocolError("bad-attribute", f"once= is 1 to {LABEL_LIMIT} bytes long.")
+    return value
+
+
+def _unknown(verb: bytes) -> RemoteProtocolError:
+    word = verb[:32].decode("ascii", "ignore")
+    near = get_close_matches(word, [command.verb for command in COMMANDS.values()], 1)
+    sentence = (
+        f"Did you mean <{near[0]}>? Type <help> for all commands."
+        if near
+        else "Type <help> for all commands."
+    )
+    return RemoteProtocolError("unknown-command", f"There is no such command. {sentence}")
+
+
+def _too_early(command: Command) -> RemoteProtocolError:
+    return RemoteProtocolError("not-connected", f"Type <connect>your-name first, then <{command.verb}>.")

@@ -1,0 +1,91 @@
+"""What may be said: the words, limits and facts that more than one module speaks of.
+
+Everything here is data.  Sizes are bytes, durations seconds, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .transfer.terms import Terms
+
+CLIENT_LINE_LIMIT = 4096
+"""A client line with its LF is at most this long."""
+
+SERVER_LINE_LIMIT = 8192
+"""A server line with its LF is at most this long."""
+
+LABEL_LIMIT = 64
+"""``label=`` and ``once=`` values are at most this long."""
+
+ERROR_CODES = {
+    "bad-line": "the line is not of the form `<command>text`, or is not clean UTF-8",
+    "line-too-long": "the line is longer than 4,096 bytes; its remainder was skipped",
+    "unknown-command": "no command has this verb",
+    "missing-argument": "the command needs something after the `>`",
+    "bad-argument": "what stands after the `>` is not what the command takes",
+    "bad-attribute": "an attribute is given twice, is too long, or has a value that does not fit",
+    "bad-text": "the message holds control characters or other hostile text",
+    "bad-name": "the name breaks the rules of names",
+    "name-reserved": "the name is kept for the chat itself",
+    "name-taken": "somebody else has this name",
+    "not-connected": "the command needs a `<connect>` before it",
+    "already-connected": "this connection has a name already",
+    "no-such-user": "nobody here has this name",
+    "to-yourself": "the message is addressed to its sender",
+    "no-such-file": "the shelf has no file of this name",
+    "read-failed": "the shelf or a file on it could not be read",
+    "busy": "too many transfers run at once",
+    "not-sent": "an `<ack>` names a message that this connection was not sent",
+    "key-reused": "a `once=` key came back with other content",
+    "journal-unavailable": "the message could not be kept and was not accepted",
+}
+"""The closed set of codes in ``<error code=…>``, each with what it means."""
+
+GOODBYE_CODES = {
+    "bye": "you asked to leave",
+    "shutdown": "the daemon is stopping",
+    "too-slow": "this connection reads more slowly than it is sent to",
+    "no-acks": "the client said it acknowledges messages and did not",
+    "idle": "the connection did not join in time",
+}
+"""The closed set of codes in ``<goodbye code=…>``, each with what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message as the journal keeps it."""
+
+    time_ms: int
+    """When it was accepted: milliseconds of the wall clock since 1970, UTC."""
+    sender: str
+    """Name of the sender, as shown."""
+    to: str | None
+    """Name of the recipient, as shown; ``None`` is everybody."""
+    text: bytes
+    """The text, UTF-8, verbatim."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file on the shelf."""
+
+    name: str
+    """Path below the shelf, the parts joined by ``/``; what ``<download>`` takes."""
+    size: int
+    """Bytes, when it was listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a client needs to fetch a file over UDP, as ``<offer>`` carries it."""
+
+    name: str
+    version: str
+    """Opaque; another version means other content."""
+    host: str | None
+    """Where the UDP port is; ``None``: where the line connection goes."""
+    port: int
+    """UDP port."""
+    terms: Terms
+    """Transfer id, token, key and size."""
