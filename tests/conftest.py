@@ -1,0 +1,49 @@
+"""Fixtures for every test: the two guards of `tests.guards`."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.guards import LoggedFailures, ReactorState
+
+SETTLE_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fail a test that logs a failure nobody expected.
+
+    A test that expects some takes them from this fixture: ``logged_failures.flush(ValueError)``.  Tests of
+    trial have ``flushLoggedErrors``, and trial itself looks at the rest.
+    """
+    failures = LoggedFailures()
+    failures.start()
+    yield failures
+    failures.stop()
+    if complaint := failures.complain():
+        pytest.fail(complaint, pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor(request: pytest.FixtureRequest, logged_failures: LoggedFailures) -> Iterator[None]:
+    """Fail a test that leaves delayed calls, open selectables or work in threads on the real reactor."""
+    from twisted.internet import reactor
+
+    state = ReactorState(reactor)
+    yield
+    if isinstance(request.instance, SynchronousTestCase):
+        # Trial has looked at these already.  What is logged from now on, while we clear up, is ours.
+        logged_failures.flush()
+    else:
+        # An error in a Deferred that nobody handles is logged when the Deferred is collected.
+        gc.collect()
+    if not state.is_clean():
+        pytest_twisted.blockon(Deferred.fromCoroutine(state.settle(SETTLE_SECONDS)))
+    if complaint := state.complain():
+        pytest.fail(complaint, pytrace=False)
