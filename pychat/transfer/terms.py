@@ -1,0 +1,86 @@
+"""What both ends of a transfer agreed on beforehand, the ways it can end, and what is counted meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+TRANSFER_BYTES = 8
+TOKEN_BYTES = 16
+KEY_BYTES = 32
+
+#: The largest file: offsets and sizes travel as 64 bits, and no file system goes beyond 2**63 - 1.
+MAX_SIZE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of an offer that the engine needs.  It travels over the chat line, never over UDP.
+
+    :ivar transfer: 8 bytes that name the transfer; they stand in clear in each of its datagrams.
+    :ivar token: 16 bytes that claim the offer.  One offer, one token.
+    :ivar key: 32 bytes from which both directions' keys are derived.  One offer, one key.
+    :ivar size: bytes of the file.
+    :raises ValueError: a field has the wrong length, or the size is negative or beyond `MAX_SIZE`.
+    """
+
+    transfer: bytes
+    token: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    size: int
+
+    def __post_init__(self) -> None:
+        for name, value, length in (
+            ("transfer", self.transfer, TRANSFER_BYTES),
+            ("token", self.token, TOKEN_BYTES),
+            ("key", self.key, KEY_BYTES),
+        ):
+            if len(value) != length:
+                raise ValueError(f"{name} has {len(value)} bytes, not {length}")
+        if not 0 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size {self.size} is not between 0 and {MAX_SIZE}")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The receiver holds the whole file and its digest agreed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The transfer ended without a verified file.
+
+    :ivar code: one word of the list in `docs/transfer.md`.
+    :ivar sentence: what to tell a person.
+    :ivar remote: whether the peer said so, rather than this end.
+    """
+
+    code: str
+    sentence: str
+    remote: bool = False
+
+
+Outcome: TypeAlias = Done | Failed
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one end has seen so far.
+
+    :ivar datagrams_in: datagrams handed to ``receive``, refused ones too.
+    :ivar bytes_in: their bytes.
+    :ivar datagrams_out: datagrams that left ``poll``.
+    :ivar bytes_out: their bytes.
+    :ivar lost: file datagrams declared lost; the receiving end learns the number with the digest.
+    :ivar duplicate_bytes: file bytes that arrived again (receiving end only).
+    :ivar refused: datagrams that were dropped, by reason (`docs/transfer.md`, "Refused datagrams").
+    """
+
+    datagrams_in: int = 0
+    bytes_in: int = 0
+    datagrams_out: int = 0
+    bytes_out: int = 0
+    lost: int = 0
+    duplicate_bytes: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
