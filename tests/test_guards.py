@@ -5,6 +5,7 @@ The tests of the sample run in a pytest of their own, for they are meant to fail
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -12,11 +13,10 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 SAMPLE = textwrap.dedent(
     """
@@ -128,7 +128,9 @@ SAMPLE = textwrap.dedent(
 
     @pytest_twisted.ensureDeferred
     async def test_bad_unhandled_in_deferred():
-        Deferred().errback(ValueError("spilt milk"))
+        d = Deferred()
+        d.itself = d  # only the garbage collector ends it
+        d.errback(ValueError("spilt milk"))
 
     @pytest_twisted.ensureDeferred
     @within(seconds=0.1)
@@ -164,35 +166,36 @@ SAMPLE = textwrap.dedent(
 CONFTEST = "from tests import conftest\nfrom tests.conftest import *\nconftest.SETTLE_SECONDS = 0.5\n"
 
 
+@functools.cache
+def run_sample() -> tuple[str, dict[str, set[str]]]:
+    """Run the sample once; return the report and the outcomes of each test.  (Trial knows no setUpClass.)"""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "conftest.py").write_text(CONFTEST)
+        (Path(folder) / "test_sample.py").write_text(SAMPLE)
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-rA", "--tb=short", "-p", "no:cacheprovider"),
+                *("-W", "error", "-c", os.devnull, "--rootdir", folder, "test_sample.py"),
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    outcomes: dict[str, set[str]] = {}
+    line = r"^(PASSED|FAILED|ERROR) test_sample\.py::(?:\w+::)?(\w+)"
+    for outcome, name in re.findall(line, run.stdout, re.M):
+        outcomes.setdefault(name, set()).add(outcome)
+    return run.stdout + run.stderr, outcomes
+
+
 class Guards(SynchronousTestCase):
     """Each test of the sample has the outcome that its name says."""
 
-    output: ClassVar[str]
-    outcomes: ClassVar[dict[str, set[str]]]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "conftest.py").write_text(CONFTEST)
-            (Path(folder) / "test_sample.py").write_text(SAMPLE)
-            run = subprocess.run(
-                [
-                    *(sys.executable, "-m", "pytest", "-rA", "--tb=short", "-p", "no:cacheprovider"),
-                    *("-W", "error", "-c", os.devnull, "--rootdir", folder, "test_sample.py"),
-                ],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        cls.output = run.stdout + run.stderr
-        cls.outcomes = {}
-        for outcome, name in re.findall(
-            r"^(PASSED|FAILED|ERROR) test_sample\.py::(?:\w+::)?(\w+)", cls.output, re.M
-        ):
-            cls.outcomes.setdefault(name, set()).add(outcome)
+    def setUp(self) -> None:
+        self.output, self.outcomes = run_sample()
 
     def said_of(self, name: str) -> str:
         """Return what the guard said, from the headline of that test to the next."""
