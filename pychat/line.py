@@ -206,7 +206,7 @@ class ChatProtocol(LineReceiver):
 
     def _acks(self) -> Redelivery:
         if self._redelivery is None:
-            self._redelivery = Redelivery(self._pump.reactor, self._pump.hub, self.peer, self._no_acks)
+            self._redelivery = Redelivery(self._pump, self.peer, self._no_acks)
         return self._redelivery
 
     def _no_acks(self) -> None:

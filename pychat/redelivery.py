@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
-
 from .deadline import Deadline
-from .hub import Hub, Peer
+from .hub import Peer
+from .pump import Pump
 
 DELAYS = (5.0, 10.0, 20.0, 40.0, 40.0, 40.0)
 """Seconds to wait for an ack: before each of five re-sends, and after the last of them."""
@@ -23,14 +22,14 @@ UNACKED_LIMIT = 4 * 1024 * 1024
 class Redelivery:
     """The acks that one connection owes."""
 
-    __slots__ = ("_acked", "_deadline", "_give_up", "_hub", "_peer", "_resends")
+    __slots__ = ("_acked", "_deadline", "_give_up", "_peer", "_pump", "_resends")
 
-    def __init__(self, clock: IReactorTime, hub: Hub, peer: Peer, give_up: Callable[[], None]) -> None:
+    def __init__(self, pump: Pump, peer: Peer, give_up: Callable[[], None]) -> None:
         """:param give_up: called when the client owes too much, or for too long."""
-        self._hub = hub
+        self._pump = pump
         self._peer = peer
         self._give_up = give_up
-        self._deadline = Deadline(clock, self._due)
+        self._deadline = Deadline(pump.reactor, self._due)
         self._acked = 0
         self._resends = 0
 
@@ -67,7 +66,8 @@ class Redelivery:
         if self._resends >= len(DELAYS):
             self._give_up()
             return
-        self._hub.resend(self._peer)
+        self._pump.hub.resend(self._peer)
+        self._pump.wake()
 
     def stop(self) -> None:
         """The connection is gone."""

@@ -1,0 +1,325 @@
+"""Plays: transcripts of conversations that are held with the daemon, in memory and for real.
+
+A play is a list of lines, in the order in which things happen::
+
+    a > <connect>alice          actor a sends this line (an actor connects when first named)
+    a < <connected>alice        the next line that a receives is this one
+    a >> b"\\xff\\n"             a sends these bytes (a Python expression)
+    a << b"<msg>\\xe2\\x80\\xa6\\n"  the next line that a receives is this one, exactly
+    a closed                    a's connection is closed by the daemon
+
+In an expected line ``…`` stands for anything, ``id=1042`` for the id that this message has in this run, and a
+``time=`` for any time.  When the play is over, nobody has received anything that the play does not say.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from pychat.desk import Desk, UdpPort
+from pychat.hub import Hub
+from pychat.journal.memory import MemoryJournal
+from pychat.line import ChatFactory, ChatProtocol
+from pychat.pump import Pump
+from pychat.shelf import Shelf
+from pychat.transfer.terms import Terms
+
+DOCS = Path(__file__).parents[2] / "docs"
+PLAYS = Path(__file__).parent
+PATIENCE = 20.0
+"""Seconds, virtual or real, in which an expected line has to come."""
+
+SHELF = {"report.pdf": b"x" * 20000, "notes/plan b.txt": b"hello world\n", ".hidden": b"no"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a play."""
+
+    where: str
+    actor: str
+    kind: str
+    said: str | bytes
+
+
+def read_plays() -> dict[str, list[Step]]:
+    """Every play there is, by a name that says where it stands."""
+    plays = {}
+    for path in sorted([*DOCS.glob("*.md"), *PLAYS.glob("*.play.md")]):
+        for number, block in enumerate(_blocks(path), 1):
+            plays[f"{path.stem.removesuffix('.play')}_{number}"] = block
+    return plays
+
+
+def _blocks(path: Path) -> Iterator[list[Step]]:
+    steps: list[Step] | None = None
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.strip() == "```play":
+            steps = []
+        elif line.strip() == "```" and steps is not None:
+            yield steps
+            steps = None
+        elif steps is not None and line.strip():
+            steps.append(_step(f"{path.name}:{number}", line))
+
+
+def _step(where: str, line: str) -> Step:
+    match = re.fullmatch(r" *(\w+) (>>|<<|>|<|closed)(?: (.*))?", line)
+    if match is None:
+        raise ValueError(f"{where}: not a line of a play: {line!r}")
+    actor, kind, said = match.groups(default="")
+    if kind in (">>", "<<"):
+        expression = re.fullmatch(r"(.*?)(\.encode\(\))?", said)
+        assert expression is not None
+        value = ast.literal_eval(expression[1])
+        return Step(where, actor, kind, value.encode() if expression[2] else value)
+    return Step(where, actor, kind, said)
+
+
+class Stage:
+    """Holds a play with a daemon; how, is the children's business."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
+        self._actors: dict[str, Actor] = {}
+
+    def connect(self) -> Actor:
+        raise NotImplementedError
+
+    def play(self, steps: list[Step]) -> None:
+        """Hold the conversation, and then see that nobody heard more than it says."""
+        for step in steps:
+            if step.actor not in self._actors:
+                self._actors[step.actor] = self.connect()
+            self._take(step, self._actors[step.actor])
+        for name, actor in self._actors.items():
+            if not actor.closed:
+                actor.send(b"<ping>the end\n")
+                self._expect(Step("the end", name, "<", "<pong>the end"), actor)
+
+    def _take(self, step: Step, actor: Actor) -> None:
+        if step.kind == ">":
+            assert isinstance(step.said, str)
+            said = re.sub(r"(?<=<ack>)\d+", lambda m: self._ids.get(m[0], m[0]), step.said)
+            actor.send(said.encode() + b"\n")
+        elif step.kind == ">>":
+            assert isinstance(step.said, bytes)
+            actor.send(step.said)
+        elif step.kind == "closed":
+            line = actor.receive()
+            assert line is None, f"{step.where}: {step.actor} is not closed but got {line!r}"
+            actor.closed = True
+        else:
+            self._expect(step, actor)
+
+    def _expect(self, step: Step, actor: Actor) -> None:
+        line = actor.receive()
+        assert line is not None, f"{step.where}: {step.actor} is closed, expected {step.said!r}"
+        expected = step.said.decode().rstrip("\n") if isinstance(step.said, bytes) else step.said
+        pattern = re.escape(expected).replace("…", ".*?")
+        # re.escape leaves letters, digits, "=" and ":" alone and puts a backslash before "-" and ".".
+        pattern = re.sub(r"(?<=time=)[^ >]+", r"\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z", pattern)
+        pattern = re.sub(r"\bid=(\d+)", lambda m: f"id=(?P<id{m[1]}>\\d+)", pattern)
+        match = re.fullmatch(pattern, line.decode(), re.DOTALL)
+        assert match, f"{step.where}: {step.actor} got {line.decode()!r}, expected {expected!r}"
+        for key, value in match.groupdict().items():
+            known = self._ids.setdefault(key[2:], value)
+            assert known == value, f"{step.where}: {step.actor} got id {value}, expected {known}"
+
+
+class Actor:
+    """One connection as a play sees it."""
+
+    closed = False
+
+    def send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def receive(self) -> bytes | None:
+        """The next line without its LF, or ``None`` if the connection is closed."""
+        raise NotImplementedError
+
+
+def make_shelf(folder: Path) -> None:
+    """The files that plays speak of."""
+    for name, content in SHELF.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+# -- in memory
+
+
+class FakeTransport:
+    """A TCP transport that takes everything at the next turn of a clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.out = b""
+        self.closed = False
+        self.reading = True
+        self.protocol: ChatProtocol | None = None
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 50000)
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.out += data
+        self._clock.callLater(0, self._written)
+
+    def _written(self) -> None:
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def loseConnection(self) -> None:
+        if not self.closed:
+            self.closed = True
+            assert self.protocol is not None
+            self.protocol.connectionLost(None)
+
+    abortConnection = loseConnection
+
+
+class _NoUdp:
+    """Offers that nobody can claim: a play looks at the line connection only."""
+
+    def offer(self, file: object, owner: object) -> Terms:
+        file.close()
+        return Terms(bytes(8), bytes(16), bytes(32), file.size)
+
+    def withdraw(self, owner: object) -> None:
+        pass
+
+
+class MemoryStage(Stage):
+    """The daemon's parts on a clock of our own; nothing is real, and no time passes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.clock = Clock()
+        make_shelf(folder)
+        hub = Hub(durable=False)
+        pump = Pump(self.clock, hub, MemoryJournal(), lambda: 1.8e9)
+
+        def at_once(function: object, *args: object) -> Deferred[object]:
+            return maybeDeferred(function, *args)
+
+        desk = Desk(self.clock, Shelf(folder), [UdpPort(_NoUdp(), "127.0.0.1", 50000)], at_once)
+        self._factory = ChatFactory(pump, desk)
+
+    def connect(self) -> Actor:
+        transport = FakeTransport(self.clock)
+        protocol = self._factory.buildProtocol(None)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return _MemoryActor(self.clock, transport)
+
+
+class _MemoryActor(Actor):
+    def __init__(self, clock: Clock, transport: FakeTransport) -> None:
+        self._clock = clock
+        self._transport = transport
+
+    def send(self, data: bytes) -> None:
+        self._transport.protocol.dataReceived(data)
+
+    def receive(self) -> bytes | None:
+        end = self._clock.seconds() + PATIENCE
+        while b"\n" not in self._transport.out:
+            if self._transport.closed:
+                return None
+            assert self._clock.seconds() < end, f"nothing more came after {self._transport.out!r}"
+            self._clock.advance(0.01)
+        line, _, self._transport.out = self._transport.out.partition(b"\n")
+        return line
+
+
+# -- for real
+
+
+class DaemonStage(Stage):
+    """A daemon in a process of its own, and sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        shelf = folder / "files"
+        make_shelf(shelf)
+        self.port = free_port()
+        self._daemon = subprocess.Popen(
+            [
+                sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pychat",
+                "--listen", f"tcp:{self.port}:interface=127.0.0.1", "--files", str(shelf), "--state", str(folder / "s"),
+                "--journal", "memory",
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._sockets: list[socket.socket] = []
+
+    def connect(self) -> Actor:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+            except ConnectionRefusedError:
+                assert self._daemon.poll() is None, "the daemon did not start"
+                assert time.monotonic() < end, "the daemon does not listen"
+                continue
+            self._sockets.append(connection)
+            return _SocketActor(connection, self.port)
+
+    def close(self) -> None:
+        for connection in self._sockets:
+            connection.close()
+        self._daemon.terminate()
+        assert self._daemon.wait(PATIENCE) == 0
+
+
+class _SocketActor(Actor):
+    def __init__(self, connection: socket.socket, port: int) -> None:
+        self._connection = connection
+        self._port = port
+        self._rest = b""
+
+    def send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def receive(self) -> bytes | None:
+        while b"\n" not in self._rest:
+            data = self._connection.recv(65536)
+            if not data:
+                return None
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.replace(b"127.0.0.1:%d" % self._port, b"127.0.0.1:50000")
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
