@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
-from .datagram import TransferProtocol, listen_udp
+from .datagram import Budget, TransferProtocol
 from .desk import Desk, UdpPort
 from .errors import PychatError
 from .hub import Hub
@@ -41,6 +41,7 @@ from .line import ChatFactory
 from .options import Options
 from .pump import Pump
 from .shelf import Shelf
+from .udp import listen_udp
 
 SWEEP_INTERVAL = 30.0
 """Seconds between two looks for connections that have not joined in time."""
@@ -69,6 +70,7 @@ class ChatService(MultiService):
         told = b"sent" if kernel.can_tell_unsent() else b"handed"
         hub = Hub(durable=self._journal.durable, told=told)
         self.pump = Pump(cast("IReactorTime", reactor), hub, self._journal, time.time)
+        self._budget = Budget()
         self._udp: list[UdpPort] = []
         in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.desk = Desk(cast("IReactorTime", reactor), self._shelf, self._udp, in_thread)
@@ -131,23 +133,25 @@ class ChatService(MultiService):
         self.tcp_ports.append(cast("IListeningPort", result))
 
     def _default_udp(self) -> tuple[str, int]:
-        for number, port in enumerate(self.tcp_ports):
-            host = port.getHost()
-            if hasattr(host, "host"):
+        for number, listening in enumerate(self.tcp_ports):
+            where = _where(listening)
+            if where is not None:
                 # A port that the system chose for TCP may be in use for UDP: let it choose again.
                 chosen = self._options["listen"][number].split(":")[1] == "0"
-                return host.host, 0 if chosen else host.port
+                return where[0], 0 if chosen else where[1]
         return "127.0.0.1", DEFAULT_PORT
 
     def _listen_udp(self, host: str, port: int) -> None:
-        protocol = TransferProtocol(self._reactor)
+        protocol = TransferProtocol(self._reactor, budget=self._budget)
         try:
             bound = listen_udp(self._reactor, protocol, host, port)
         except CannotListenError as error:
             where = format_host_port(host, port)
             raise StartError("cannot-listen", _cannot_listen(where, error, "--udp")) from None
         self.udp_ports.append(bound)
-        told = self._options["udp-advertise"] or bound.getHost().port
+        where = _where(bound)
+        assert where is not None
+        told = self._options["udp-advertise"] or where[1]
         self._udp.append(UdpPort(protocol, host, told))
 
     def _announce(self) -> None:
@@ -155,22 +159,23 @@ class ChatService(MultiService):
             "Python Chat {version} shares {files}", version=__version__, files=shlex.quote(self._shelf.root)
         )
         beyond = False
-        for port in self.tcp_ports:
-            host = port.getHost()
-            name, number = getattr(host, "host", None), getattr(host, "port", None)
-            if name is None or number is None:
-                self._log.info("Listening on {host}", host=host)
+        for listening in self.tcp_ports:
+            where = _where(listening)
+            if where is None:
+                self._log.info("Listening on {host}", host=listening.getHost())
                 continue
-            anywhere = name in ("0.0.0.0", "::")  # noqa: S104
-            beyond = beyond or anywhere or not ip_address(name.partition("%")[0]).is_loopback
-            reach = socket.gethostname() if anywhere else name
+            host, port = where
+            anywhere = host in ("0.0.0.0", "::")  # noqa: S104
+            beyond = beyond or anywhere or not ip_address(host.partition("%")[0]).is_loopback
+            reach = socket.gethostname() if anywhere else host
             self._log.info(
                 "Listening on {where}. To join, type: nc {host} {port}",
-                where=format_host_port(name, number), host=reach, port=number,
+                where=format_host_port(host, port), host=reach, port=port,
             )  # fmt: skip
-        for port in self.udp_ports:
-            host = port.getHost()
-            self._log.info("Sending files from UDP {where}", where=format_host_port(host.host, host.port))
+        for bound in self.udp_ports:
+            self._log.info(
+                "Sending files from UDP {where}", where=format_host_port(*_where(bound) or ("", 0))
+            )
         if beyond:
             self._log.warn(
                 "This chat can be reached from other machines, and its lines are not encrypted: anybody on the "
@@ -229,6 +234,12 @@ async def _within(reactor: Any, waiting: Deferred[Any], seconds: float) -> bool:
 async def _as_deferred(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
+
+
+def _where(listening: IListeningPort) -> tuple[str, int] | None:
+    """The address and port a listener is bound to; ``None`` for a UNIX socket."""
+    host: Any = listening.getHost()
+    return (host.host, host.port) if hasattr(host, "host") else None
 
 
 def _cannot_listen(where: str, error: BaseException | None, option: str) -> str:

@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pychat.errors import ShelfError
+from pychat.vocabulary import ListedFile
 
 MAX_NAME_BYTES = 1024
 """The longest name that is listed or opened, bytes of UTF-8: a line of 4,096 holds it with room to spare."""
@@ -79,18 +80,6 @@ _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file on the shelf.
-
-    :ivar name: relative to the root, components joined by ``/``; `Shelf.open` takes it as it is.
-    :ivar size: bytes, when it was listed.
-    """
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
 class Skipped:
     """Something in the folder that is not offered, and why.
 
@@ -112,7 +101,7 @@ class Listing:
     :ivar skipped: what is not offered and was not reported by an earlier listing of this `Shelf`.
     """
 
-    files: tuple[Entry, ...]
+    files: tuple[ListedFile, ...]
     left_out: int
     complete: bool
     skipped: tuple[Skipped, ...]
@@ -330,7 +319,7 @@ class Shelf:
             return "is neither a file nor a folder"
         if not place.may_read(path[-1]):
             return "may not be read by this user"
-        survey.files.append(Entry("/".join(path), what.st_size))
+        survey.files.append(ListedFile("/".join(path), what.st_size))
         return None
 
     def _not_yet_reported(self, skipped: list[Skipped]) -> Iterator[Skipped]:
@@ -344,7 +333,7 @@ class _Survey:
     """What one listing has seen so far."""
 
     def __init__(self) -> None:
-        self.files: list[Entry] = []
+        self.files: list[ListedFile] = []
         self.skipped: list[Skipped] = []
         self.visited = 0
 

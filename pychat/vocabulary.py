@@ -36,6 +36,7 @@ ERROR_CODES = {
     "no-such-file": "the shelf has no file of this name",
     "read-failed": "the shelf or a file on it could not be read",
     "busy": "too many transfers run at once",
+    "going-away": "the daemon is stopping",
     "not-sent": "an `<ack>` names a message that this connection was not sent",
     "key-reused": "a `once=` key came back with other content",
     "journal-unavailable": "the message could not be kept and was not accepted",

@@ -21,7 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import shelf
 from pychat.errors import ShelfError
-from pychat.shelf import Entry, Shelf, ShelfFile, Skipped
+from pychat.shelf import Shelf, ShelfFile, Skipped
+from pychat.vocabulary import ListedFile
 
 POSIX = os.name == "posix"
 
@@ -286,7 +287,7 @@ class Opening(Case):
             self.assertEqual(opened.read(0, 9), b"below")
         link.unlink()
         link.symlink_to(self.base / "private")
-        self.assertEqual(shelf.listing(9).files, (Entry("b.txt", 6),))
+        self.assertEqual(shelf.listing(9).files, (ListedFile("b.txt", 6),))
 
     def test_no_descriptor_leaks(self) -> None:
         """Neither success nor refusal nor listing leaves a descriptor open."""
@@ -534,7 +535,15 @@ class Listings(Case):
         self.assertEqual(
             listing,
             shelf.Listing(
-                (Entry("B/c/d", 3), Entry("a.txt", 5), Entry("a/b.txt", 5), Entry("z", 0)), 0, True, ()
+                (
+                    ListedFile("B/c/d", 3),
+                    ListedFile("a.txt", 5),
+                    ListedFile("a/b.txt", 5),
+                    ListedFile("z", 0),
+                ),
+                0,
+                True,
+                (),
             ),
         )
 
@@ -637,7 +646,7 @@ class Listings(Case):
         denied = PermissionError(errno.EACCES, "Permission denied")
         with mock.patch.object(self.shelf._folder, "enter", side_effect=denied):
             listing = self.shelf.listing(10)
-        self.assertEqual(listing.files, (Entry("a.txt", 5),))
+        self.assertEqual(listing.files, (ListedFile("a.txt", 5),))
         self.assertEqual(listing.skipped, (Skipped("a", "cannot be read (Permission denied)"),))
 
     def test_error_without_words(self) -> None:
