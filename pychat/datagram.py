@@ -262,9 +262,6 @@ class TransferProtocol(BurstProtocol):
         for sending in touched:
             self._turn(sending)
 
-    def connectionRefused(self) -> None:
-        """Some peer is gone, or somebody says so.  The engine only believes authentic silence."""
-
     def leave(self) -> Deferred[None]:
         """End all transfers with ``going-away``, and take no new ones.
 

@@ -49,14 +49,18 @@ class BurstPort(udp.Port):
     where the platform can do that; then addresses are pairs of a socket address and ancillary data, and otherwise plain
     socket addresses.  Treat them as opaque.
 
+    :param answers: whether it speaks to strangers who address it; one that speaks first saves itself the trouble.
     :ivar dropped: datagrams that could not be sent.
     """
 
     dropped = 0
     protocol: Any
 
-    def __init__(self, port: int, protocol: Any, interface: str = "", reactor: Any = None) -> None:
+    def __init__(
+        self, port: int, protocol: Any, interface: str = "", reactor: Any = None, *, answers: bool = True
+    ) -> None:
         super().__init__(port, protocol, interface, MAX_DATAGRAM_BYTES, reactor)
+        self._answers = answers
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._answers_from: Callable[[list[Any]], tuple[Any, ...]] | None = None
 
@@ -67,13 +71,8 @@ class BurstPort(udp.Port):
                 self.socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
             except OSError:
                 pass  # some systems refuse what is too much instead of giving less
-        if self.interface in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        if self._answers and self.interface in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             self._answers_from = ask_for_destination(self.socket, self.addressFamily)
-
-    def connect(self, host: str, port: int) -> None:
-        """Hear and address nobody but this peer."""
-        self._answers_from = None
-        super().connect(host, port)
 
     def doRead(self) -> None:
         """Hand over what has arrived, up to a bound."""
@@ -100,7 +99,7 @@ class BurstPort(udp.Port):
         return datagram, (address, self._answers_from(ancillary))
 
     def write(self, datagram: bytes, address: Any = None) -> None:
-        """Send a datagram to an address that `datagramReceived` gave, or to the peer of a connected port."""
+        """Send a datagram to an address that `datagramReceived` gave."""
         if self._queue or not self._send(datagram, address):
             if len(self._queue) >= MAX_QUEUED:
                 self.dropped += 1
@@ -119,9 +118,7 @@ class BurstPort(udp.Port):
     def _send(self, datagram: bytes, address: Any) -> bool:
         """Whether the datagram is off our hands; False when the socket is full."""
         try:
-            if self._connectedAddr:
-                self.socket.send(datagram)
-            elif self._answers_from is not None:
+            if self._answers_from is not None:
                 self.socket.sendmsg((datagram,), address[1], 0, address[0])
             else:
                 self.socket.sendto(datagram, address)
@@ -180,17 +177,20 @@ def ask_for_destination(sock: socket.socket, family: int) -> Callable[[list[Any]
     return answer
 
 
-def listen_udp(reactor: Any, protocol: BurstProtocol, host: str, port: int) -> IListeningPort:
+def listen_udp(
+    reactor: Any, protocol: BurstProtocol, host: str, port: int, *, answers: bool = True
+) -> IListeningPort:
     """Listen on a UDP port, with a `BurstPort` where the reactor can have one.
 
     :param host: one of our addresses, or ``""``, ``0.0.0.0`` or ``::`` for all.
     :param port: 0 lets the system choose one.
+    :param answers: see `BurstPort`.
     :raises twisted.internet.error.CannotListenError: the port is taken, or the address is not ours.
     """
     if not IReactorFDSet.providedBy(reactor):
         # Windows' completion ports: no descriptors to watch, so the reactor's own port has to do.
         return cast(IListeningPort, reactor.listenUDP(port, protocol, host, MAX_DATAGRAM_BYTES))
-    listening = BurstPort(port, protocol, host, reactor)
+    listening = BurstPort(port, protocol, host, reactor, answers=answers)
     listening.startListening()
     return cast(IListeningPort, listening)
 
@@ -213,6 +213,9 @@ class BurstProtocol(DatagramProtocol):
     def burstEnded(self) -> None:
         """All that had arrived has been handed over.  Subclasses act on it, and call this."""
         self._ending = None
+
+    def connectionRefused(self) -> None:
+        """Some peer is gone, or somebody says so.  The engine only believes authentic silence."""
 
     def drain(self) -> None:
         """Take what waits in the socket before judging by the clock: woken late is not the same as lost."""
