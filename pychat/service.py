@@ -149,10 +149,9 @@ class ChatService(MultiService):
             where = format_host_port(host, port)
             raise StartError("cannot-listen", _cannot_listen(where, error, "--udp")) from None
         self.udp_ports.append(bound)
-        where = _where(bound)
-        assert where is not None
-        told = self._options["udp-advertise"] or where[1]
-        self._udp.append(UdpPort(protocol, host, told))
+        address = _where(bound)
+        assert address is not None
+        self._udp.append(UdpPort(protocol, address[0], self._options["udp-advertise"] or address[1]))
 
     def _announce(self) -> None:
         self._log.info(

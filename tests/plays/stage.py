@@ -171,6 +171,8 @@ class FakeTransport:
         self.out = b""
         self.closed = False
         self.reading = True
+        self.stuck = False
+        """The peer reads nothing: what is written stays in the buffer."""
         self.protocol: ChatProtocol | None = None
 
     def getHost(self) -> IPv4Address:
@@ -184,7 +186,8 @@ class FakeTransport:
 
     def write(self, data: bytes) -> None:
         self.out += data
-        self._clock.callLater(0, self._written)
+        if not self.stuck:
+            self._clock.callLater(0, self._written)
 
     def _written(self) -> None:
         if self.producer is not None:
@@ -230,11 +233,11 @@ class MemoryStage(Stage):
             return maybeDeferred(function, *args)
 
         desk = Desk(self.clock, Shelf(folder), [UdpPort(_NoUdp(), "127.0.0.1", 50000)], at_once)
-        self._factory = ChatFactory(pump, desk)
+        self.factory = ChatFactory(pump, desk)
 
     def connect(self) -> Actor:
         transport = FakeTransport(self.clock)
-        protocol = self._factory.buildProtocol(None)
+        protocol = self.factory.buildProtocol(None)
         transport.protocol = protocol
         protocol.makeConnection(transport)
         return _MemoryActor(self.clock, transport)

@@ -1,0 +1,284 @@
+"""The line protocol on a transport: bytes, bounds, and the end of a connection."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat import line, outlet
+from pychat.line import ChatProtocol
+
+from .plays.stage import FakeTransport, MemoryStage
+
+
+class Case(SynchronousTestCase):
+    """Some connections to one daemon in memory."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.stage = MemoryStage(Path(folder.name))
+        self.clock = self.stage.clock
+        self.factory = self.stage.factory
+
+    def connect(self, name: str = "", caps: str | None = None) -> FakeTransport:
+        """Open a connection, join if there is a name, and forget what was said so far."""
+        transport = FakeTransport(self.clock)
+        protocol = self.factory.buildProtocol(None)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        if caps is not None:
+            self.say(transport, f"<hello caps={caps}>")
+        if name:
+            self.say(transport, f"<connect>{name}")
+        self.hear(transport)
+        return transport
+
+    def say(self, transport: FakeTransport, *lines: str) -> None:
+        assert isinstance(transport.protocol, ChatProtocol)
+        transport.protocol.dataReceived("".join(f"{line}\n" for line in lines).encode())
+
+    def hear(self, transport: FakeTransport, seconds: float = 0.0) -> list[str]:
+        """What came since it was last asked for, after so many seconds."""
+        for _ in range(30):
+            self.clock.advance(0)
+        if seconds:
+            self.clock.pump([0.01] * round(seconds * 100))
+        heard, transport.out = transport.out, b""
+        return heard.decode("utf-8", "replace").splitlines()
+
+
+class Lines(Case):
+    """From bytes to a session and back."""
+
+    def test_any_chunks(self) -> None:
+        """However the network cuts a line, it is one line."""
+        alice = self.connect("alice")
+        for byte in b"<ping>x\r\n":
+            alice.protocol.dataReceived(bytes([byte]))
+        self.assertEqual(self.hear(alice), ["<pong>x"])
+
+    def test_telnet(self) -> None:
+        """Negotiation is stripped wherever it stands, and Ctrl-C's timing mark is answered."""
+        alice = self.connect("alice")
+        alice.protocol.dataReceived(b"\xff\xfb\x18<pi\xff\xf4\xff\xfd\x06ng>x\r\n")
+        self.assertEqual(alice.out, b"")
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(alice.out, b"\xff\xfb\x06<pong>x\n")
+
+    def test_endless_line(self) -> None:
+        """A line without end is refused once, takes no memory, and the next line is as good as ever."""
+        alice = self.connect("alice")
+        for _ in range(1600):
+            alice.protocol.dataReceived(b"x" * 65536)
+        alice.protocol.dataReceived(b"\n<ping>x\n")
+        heard = self.hear(alice)
+        self.assertEqual(len(heard), 2)
+        self.assertTrue(heard[0].startswith("<error code=line-too-long>"))
+        self.assertEqual(heard[1], "<pong>x")
+
+    def test_one_write_a_turn(self) -> None:
+        """All that is due to a connection in one turn of the reactor leaves in one write."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        written: list[bytes] = []
+        write = bob.write
+
+        def spy(data: bytes) -> None:
+            written.append(data)
+            write(data)
+
+        bob.write = spy  # type: ignore[method-assign]
+        self.say(alice, *(f"<set_msg_all>{n}" for n in range(20)))
+        self.say(bob, "<ping>x")
+        self.assertEqual(len(self.hear(bob)), 21)
+        self.assertEqual(len(written), 1)
+
+    def test_answers_wait_for_the_journal(self) -> None:
+        """Answers keep the order of the lines although messages are answered by the journal."""
+        alice = self.connect("alice")
+        self.say(alice, "<set_msg_all>1", "<ping>2", "<set_msg_all label=3>3", "<get_users>", "<disconnect>")
+        heard = [text.split(">")[0].split(" ")[0] for text in self.hear(alice)]
+        self.assertEqual(heard, ["<accepted", "<pong", "<accepted", "<user", "<users", "<goodbye"])
+        self.assertTrue(alice.closed)
+
+    def test_nothing_after_disconnect(self) -> None:
+        """What follows a <disconnect> is not looked at."""
+        alice = self.connect("alice")
+        self.say(alice, "<disconnect>", "<ping>x")
+        self.assertEqual(self.hear(alice), ["<goodbye code=bye>Goodbye."])
+
+
+class Ending(Case):
+    """How connections end."""
+
+    def test_half_close(self) -> None:
+        """A peer that closes its sending half gets all its answers, and then we close."""
+        alice = self.connect("alice")
+        self.say(alice, "<set_msg_all>1", "<listfiles>", "<ping>x")
+        alice.protocol.readConnectionLost()
+        heard = self.hear(alice)
+        self.assertEqual(
+            [heard[0], heard[-2], heard[-1]], ["<accepted id=1>all", "<files count=2>", "<pong>x"]
+        )
+        self.assertTrue(alice.closed)
+
+    def test_half_close_in_a_line(self) -> None:
+        """A last line without its end is answered with an error and not used."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        alice.protocol.dataReceived(b"<set_msg_all>half a mess")
+        alice.protocol.readConnectionLost()
+        self.assertIn("<error code=bad-line>", self.hear(alice)[-1])
+        self.assertTrue(alice.closed)
+        self.assertEqual(self.hear(bob), ["<left>alice"])
+
+    def test_half_close_twice(self) -> None:
+        """The transport may say it again after reading was paused."""
+        alice = self.connect("alice")
+        alice.protocol.readConnectionLost()
+        alice.protocol.readConnectionLost()
+        alice.protocol.writeConnectionLost()
+        self.hear(alice)
+        self.assertTrue(alice.closed)
+
+    def test_name_is_free_again(self) -> None:
+        """A connection that is lost gives its name back and the others are told."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        bob.loseConnection()
+        self.assertEqual(self.hear(alice), ["<left>bob"])
+        again = self.connect()
+        self.say(again, "<connect>bob")
+        self.assertEqual(self.hear(again), ["<connected durable=no>bob"])
+
+    def test_did_not_join(self) -> None:
+        """A connection without a name is ended after ten minutes, one with a name never."""
+        silent, alice = self.connect(), self.connect("alice")
+        self.clock.advance(line.JOIN_LIMIT - 1)
+        self.factory.sweep()
+        self.assertFalse(self.hear(silent))
+        self.clock.advance(1)
+        self.factory.sweep()
+        self.assertTrue(self.hear(silent)[-1].startswith("<goodbye code=idle>"))
+        self.assertTrue(silent.closed)
+        self.assertFalse(alice.closed)
+
+    def test_end_all(self) -> None:
+        """At shutdown everybody is told, closed, and waited for."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        gone = self.factory.end_all("shutdown", "Bye.")
+        self.assertNoResult(gone)
+        self.assertIn("<goodbye code=shutdown>Bye.", self.hear(alice))
+        self.assertIn("<goodbye code=shutdown>Bye.", self.hear(bob))
+        self.successResultOf(gone)
+        self.assertEqual(self.factory.connections, {})
+
+    def test_abort_all(self) -> None:
+        """Who does not take the goodbye is closed all the same."""
+        alice = self.connect("alice")
+        alice.stuck = True
+        gone = self.factory.end_all("shutdown", "Bye.")
+        self.hear(alice)
+        self.assertNoResult(gone)
+        self.factory.abort_all()
+        self.successResultOf(gone)
+
+
+class Bounds(Case):
+    """One peer does not cost the others anything."""
+
+    def test_unread_answers(self) -> None:
+        """Past the soft mark a peer's commands wait, and nothing more is read; they go on when it reads."""
+        alice = self.connect("alice")
+        alice.stuck = True
+        text = "x" * 4000
+        for _ in range(200):
+            if alice.reading:
+                self.say(alice, f"<ping>{text}")
+            self.hear(alice)
+        self.assertFalse(alice.reading)
+        queued = alice.protocol.peer.mailbox.queued
+        self.assertGreater(queued, line.SOFT_MARK)
+        self.assertLess(queued, line.SOFT_MARK + 5000)
+        alice.stuck = False
+        alice.protocol._outlet.resumeProducing()
+        self.say(alice, "<ping>still there")
+        self.assertEqual(self.hear(alice)[-1], "<pong>still there")
+        self.assertTrue(alice.reading)
+
+    def test_too_slow(self) -> None:
+        """Past the hard mark a peer loses what is queued, keeps whole lines, and is ended within five seconds."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        bob.stuck = True
+        text = "x" * 4000
+        sent = 0
+        while "<left>bob" not in self.hear(alice) and sent < 1000:
+            self.say(alice, f"<set_msg_all>{text}")
+            sent += 1
+            if bob.protocol.session.closing:
+                break
+        self.assertTrue(bob.protocol.session.closing)
+        self.assertLess(sent * 4100, outlet.HARD_MARK + 3 * outlet.CHUNK)
+        self.assertLess(bob.protocol.peer.mailbox.queued, 1000)
+        self.assertIn("<left>bob", self.hear(alice, outlet.CLOSE_LIMIT + 0.1))
+        self.assertTrue(bob.closed)
+
+    def test_too_slow_is_told(self) -> None:
+        """A peer that was too slow and wakes up gets the line in progress to its end, and the goodbye."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        bob.stuck = True
+        text = "x" * 4000
+        while not bob.protocol.session.closing:
+            self.say(alice, f"<set_msg_all>{text}")
+            self.hear(alice)
+        bob.stuck = False
+        bob.protocol._outlet.resumeProducing()
+        heard = self.hear(bob)
+        self.assertTrue(heard[-1].startswith("<goodbye code=too-slow>"))
+        self.assertEqual({len(text) for text in heard[:-1] if "x" in text}, {len(heard[-2])})
+        self.assertTrue(bob.closed)
+
+    def test_no_acks(self) -> None:
+        """A client that promised to acknowledge and does not is sent it again five times, and then ended."""
+        alice, bob = self.connect("alice"), self.connect("bob", "ack")
+        self.hear(alice)
+        self.say(alice, "<set_msg>bob hi")
+        heard = [self.hear(bob, seconds) for seconds in (4.9, 0.3, 9.9, 0.3, 20, 40.2, 40.2)]
+        self.assertEqual([len(lines) for lines in heard], [1, 1, 0, 1, 1, 1, 1])
+        self.assertEqual(len({lines[0] for lines in heard if lines}), 1)
+        self.assertTrue(self.hear(bob, 41)[-1].startswith("<goodbye code=no-acks>"))
+        self.assertTrue(bob.closed)
+        self.assertEqual(self.hear(alice)[-2:], ["<undelivered id=1 reason=gone>bob", "<left>bob"])
+
+    def test_acks_in_time(self) -> None:
+        """A client that acknowledges is sent nothing again."""
+        alice, bob = self.connect("alice"), self.connect("bob", "ack")
+        self.say(alice, "<set_msg>bob hi")
+        self.assertEqual(len(self.hear(bob, 1)), 1)
+        self.say(bob, "<ack>1")
+        self.assertEqual(self.hear(bob, 300), [])
+        self.assertIn("<delivered id=1>bob", self.hear(alice))
+
+    def test_a_flood_of_commands(self) -> None:
+        """A chunk of very many lines is handled in turns: others are served in between."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        self.say(alice, *(["<ping>"] * 5000))
+        # No turn of the reactor has passed: the rest of the chunk waits for the next one.
+        self.assertEqual(alice.protocol.peer.mailbox.queued, line.LINES_A_TURN * len("<pong>\n"))
+        self.say(bob, "<ping>b")
+        self.assertEqual(self.hear(bob), ["<pong>b"])
+        self.assertEqual(len(self.hear(alice)), 5000)
+
+    def test_pipelined_messages(self) -> None:
+        """Messages that the journal has not answered are bounded for each peer."""
+        alice = self.connect("alice")
+        self.say(alice, *(["<set_msg_all>x"] * 2500))
+        peer = alice.protocol.peer
+        self.assertLessEqual(peer.posted - peer.settled, line.PIPELINE_LIMIT)
+        heard = self.hear(alice, 0.1)
+        self.assertEqual(len([text for text in heard if text.startswith("<accepted")]), 2500)
