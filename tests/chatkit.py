@@ -1,0 +1,142 @@
+"""A chat without a network: sessions on one hub, a journal that commits when it is told to, and fake transports."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from hypothesis import settings
+
+from pychat.errors import JournalError
+from pychat.hub import Hub
+from pychat.session import Request, Session
+
+NOON_MS = 1_700_000_000_123
+"""The wall clock of most tests, as messages show it: 2023-11-14T22:13:20.123Z."""
+
+NOON = b"2023-11-14T22:13:20.123Z"
+
+
+def examples(count: int) -> settings:
+    """Hypothesis settings for properties that give the same examples in every run."""
+    return settings(max_examples=count, deadline=None, derandomize=True, database=None)
+
+
+class Talk:
+    """One connection: a session, what it was asked to do, and what it was shown."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.peer = hub.peer(self)
+        self.session = Session(hub, self.peer, "127.0.0.1:50000")
+
+    def say(self, *lines: bytes | None) -> list[Request]:
+        """Hand lines to the session, each without its line end; return what it asks to be done."""
+        requests = [self.session.receive(line) for line in lines]
+        return [request for request in requests if request is not None]
+
+    def heard(self) -> list[bytes]:
+        """Every line that came since the last call, without its line end."""
+        data = self.peer.mailbox.take(1 << 30)
+        assert data == b"" or data.endswith(b"\n")
+        return data.split(b"\n")[:-1]
+
+    def answer(self, *lines: bytes | None) -> list[bytes]:
+        """Forget what came before, say these lines, and return what comes."""
+        self.heard()
+        self.say(*lines)
+        return self.heard()
+
+
+class Chat:
+    """A hub, and a journal that has what was posted once :meth:`commit` is called."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self.hub = Hub(durable=durable)
+        self.last_id = 0
+
+    def connect(self, name: bytes = b"", hello: bytes = b"") -> Talk:
+        """A new connection that said ``hello`` and ``<connect>name``, as far as they are given, and heard all."""
+        talk = Talk(self.hub)
+        if hello:
+            talk.say(hello)
+        if name:
+            talk.say(b"<connect>" + name)
+            assert talk.peer.identity is not None, name
+        talk.heard()
+        return talk
+
+    def commit(self, now: float = 0.0) -> list[int]:
+        """Append all that was posted; return the new ids."""
+        given: list[int] = []
+        while (taken := self.hub.take(NOON_MS)) is not None:
+            posts, entries = taken
+            ids = range(self.last_id + 1, self.last_id + 1 + len(entries))
+            self.last_id += len(entries)
+            self.hub.appended(posts, ids, NOON_MS, now)
+            given += ids
+        return given
+
+    def refuse(self) -> None:
+        """The journal keeps nothing of what was posted."""
+        while (taken := self.hub.take(NOON_MS)) is not None:
+            self.hub.refused(taken[0], JournalError("journal-unavailable", "The disk is full. Try again."))
+
+    def reach(self, talk: Talk) -> list[bytes]:
+        """All that was put into a connection's mailbox is in its peer's kernel; return what it was shown."""
+        heard = talk.heard()
+        self.hub.reached(talk.peer, talk.peer.mailbox.total)
+        return heard
+
+
+class ScriptedSocket(socket.socket):
+    """A socket whose ``send`` takes what the script says: so many bytes, all (``None``), or an error."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+        self.script: list[int | OSError | None] = []
+        self.sent = b""
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, OSError):
+            raise step
+        taken = bytes(data) if step is None else bytes(data)[:step]
+        self.sent += taken
+        return len(taken)
+
+
+class FakeTransport:
+    """What an outlet needs of a transport; its buffer empties when :meth:`drain` is called."""
+
+    def __init__(self, handle: socket.socket | None = None) -> None:
+        self._handle = handle
+        self.buffer = b""
+        self.written = b""
+        self.producer: Any = None
+        self.log: list[str] = []
+
+    def getHandle(self) -> socket.socket | None:
+        return self._handle
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert not streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.buffer += data
+
+    def drain(self) -> None:
+        """The kernel takes what is buffered."""
+        self.written += self.buffer
+        self.buffer = b""
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self.log.append("lose")
+
+    def abortConnection(self) -> None:
+        self.log.append("abort")
