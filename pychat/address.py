@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 DEFAULT_PORT = 50000
 
@@ -17,7 +18,7 @@ def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, i
     """
     match = _BRACKETED.fullmatch(text) or _HOST_PORT.fullmatch(text)
     if match is None:
-        if text.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+(%\w+)?", text):
+        if _is_ipv6(text):
             return text, default_port
         raise ValueError(f"{text!r} is not HOST or HOST:PORT (write an IPv6 address as [::1]:50000)")
     host, port = match.groups()
@@ -25,6 +26,14 @@ def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, i
     if not 0 <= number <= 65535:
         raise ValueError(f"{number} is not a port: ports go from 1 to 65535")
     return host, number
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def format_host_port(host: str, port: int) -> str:

@@ -109,12 +109,14 @@ class ChatService(MultiService):
         self._bound = True
         try:
             self._shelf.prepare()
+            for description in self._options["listen"]:
+                self._listen(description)
+            for host, port in self._options["udp"] or [self._default_udp()]:
+                self._listen_udp(host, port)
         except PychatError as error:
+            for bound in (*self.tcp_ports, *self.udp_ports):
+                bound.stopListening()
             raise StartError(error.code, error.sentence) from None
-        for description in self._options["listen"]:
-            self._listen(description)
-        for host, port in self._options["udp"] or [self._default_udp()]:
-            self._listen_udp(host, port)
 
     def _listen(self, description: str) -> None:
         try:

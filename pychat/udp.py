@@ -64,8 +64,16 @@ class BurstPort(udp.Port):
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._answers_from: Callable[[list[Any]], tuple[Any, ...]] | None = None
 
+    def createInternetSocket(self) -> socket.socket:
+        self._made = super().createInternetSocket()
+        return self._made
+
     def _bindSocket(self) -> None:
-        super()._bindSocket()
+        try:
+            super()._bindSocket()
+        except BaseException:
+            self._made.close()  # which Twisted leaves to the garbage collector
+            raise
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             try:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)

@@ -1,0 +1,291 @@
+"""The wiring: options, binding, what is said at start, signals, and the end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat import service, tap
+from pychat.options import Options
+from pychat.service import ChatService, StartError
+
+from .guards import within
+
+
+def options(*arguments: str) -> Options:
+    parsed = Options()
+    parsed.parseOptions(arguments)
+    return parsed
+
+
+class OptionTests(SynchronousTestCase):
+    """The command line."""
+
+    def test_defaults(self) -> None:
+        """Without options: loopback, port 50000, files/ and state/, UDP beside TCP."""
+        parsed = options()
+        self.assertEqual(parsed["listen"], ["tcp:50000:interface=127.0.0.1"])
+        self.assertEqual(parsed["udp"], [])
+        self.assertEqual((parsed["files"], parsed["state"], parsed["journal"]), ("files", "state", "memory"))
+
+    def test_repeated(self) -> None:
+        """--listen and --udp may be given several times."""
+        parsed = options("--listen", "tcp:1", "-l", "tcp6:1", "--udp", "10.0.0.1:2", "--udp", "[::1]:3")
+        self.assertEqual(parsed["listen"], ["tcp:1", "tcp6:1"])
+        self.assertEqual(parsed["udp"], [("10.0.0.1", 2), ("::1", 3)])
+
+    def test_advertise(self) -> None:
+        """The port that clients are told is a port."""
+        self.assertEqual(options("--udp-advertise", "60000")["udp-advertise"], 60000)
+        for wrong in ("0", "65536", "x", "-1", "٣"):
+            error = self.assertRaises(UsageError, options, "--udp-advertise", wrong)
+            self.assertIn("1 to 65535", str(error))
+
+    def test_wrong(self) -> None:
+        """What cannot be meant is a usage error that names the option."""
+        self.assertIn("--udp", str(self.assertRaises(UsageError, options, "--udp", "a:b:c")))
+        self.assertIn("--journal", str(self.assertRaises(UsageError, options, "--journal", "stone")))
+
+    def test_one_help_for_all_runners(self) -> None:
+        """Twisted's runners find the options, and every option is explained."""
+        self.assertIs(tap.Options, Options)
+        text = str(options())
+        for option in ("--listen=", "--udp=", "--udp-advertise=", "--files=", "--state=", "--journal="):
+            self.assertIn(option, text)
+
+
+class StartErrorTests(SynchronousTestCase):
+    """A start that cannot work is one line for a person."""
+
+    def test_one_line(self) -> None:
+        """A StartError that ends the process is shown on the real standard error, without a traceback."""
+        others: list[BaseException] = []
+        hook = service._one_line(lambda kind, error, traceback: others.append(error))
+        written = StringIO()
+        self.patch(sys, "__stderr__", written)
+        hook(StartError, StartError("x", "Do this."), None)
+        self.assertEqual(written.getvalue(), "pychat: Do this.\n")
+        error = ValueError()
+        hook(ValueError, error, None)
+        self.assertEqual(others, [error])
+
+
+Start = Callable[..., ChatService]
+
+
+class Running:
+    """A service on the running reactor, and what it logs."""
+
+    def __init__(self) -> None:
+        self.logged: list[str] = []
+        self._services: list[ChatService] = []
+        self._folder = tempfile.TemporaryDirectory()
+        self.files = Path(self._folder.name, "files")
+
+    def _observe(self, event: LogEvent) -> None:
+        self.logged.append(formatEvent(event))
+
+    def start(self, *arguments: str, listen: str = "tcp:0:interface=127.0.0.1") -> ChatService:
+        from twisted.internet import reactor
+
+        arguments = ("--listen", listen, "--files", str(self.files), *arguments)
+        chat = ChatService(options(*arguments), reactor)
+        chat.privilegedStartService()
+        self._services.append(chat)
+        chat.startService()
+        return chat
+
+    async def __aenter__(self) -> Running:
+        globalLogPublisher.addObserver(self._observe)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for chat in self._services:
+            if chat.running:
+                await chat.stopService()
+        globalLogPublisher.removeObserver(self._observe)
+        self._folder.cleanup()
+
+
+async def ask(port: Any, *lines: str) -> str:
+    """Say lines from a thread with a plain socket, close the sending half, and return all that came."""
+    from twisted.internet.threads import deferToThread
+
+    def talk() -> str:
+        host = port.getHost()
+        with socket.create_connection((host.host, host.port), 10) as connection:
+            connection.sendall("".join(f"{line}\n" for line in lines).encode())
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    return await deferToThread(talk)
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_serves() -> None:
+    """A started service greets, answers to the end, makes its folder, and says how to join."""
+    async with Running() as running:
+        chat = running.start()
+        (port,) = chat.tcp_ports
+        said = await ask(port, "<connect>alice", "<get_users>", "<set_msg_all>hi")
+        assert said.splitlines()[1:5] == [
+            "<connected durable=no>alice",
+            "<user>alice",
+            "<users count=1>",
+            "<accepted id=1>all",
+        ]
+        assert running.files.is_dir()
+        number = port.getHost().port
+        assert f"Listening on 127.0.0.1:{number}. To join, type: nc 127.0.0.1 {number}" in running.logged
+        assert not any("not encrypted" in line for line in running.logged)
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_several_listeners() -> None:
+    """TCP on IPv6 and a UNIX socket beside each other; UDP goes with the first TCP port."""
+    async with Running() as running:
+        unix = running.files.with_name("sock")
+        chat = running.start("--listen", f"unix:{unix}", listen=r"tcp6:0:interface=\:\:1")
+        assert "<welcome>" in await ask(chat.tcp_ports[0])
+        assert any(line.startswith("Listening on [::1]:") for line in running.logged)
+        assert any("sock" in line for line in running.logged if line.startswith("Listening on"))
+        (udp,) = chat.udp_ports
+        assert udp.getHost().host == "::1"
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_only_a_unix_socket() -> None:
+    """Without any TCP port, UDP has its own default unless it is told."""
+    async with Running() as running:
+        unix = running.files.with_name("sock")
+        chat = running.start("--udp", "127.0.0.1:0", listen=f"unix:{unix}")
+        assert chat.udp_ports[0].getHost().host == "127.0.0.1"
+        assert chat._default_udp() == ("127.0.0.1", 50000)
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_beyond_loopback() -> None:
+    """A chat that others can reach without encryption says so, once, and names a host that they can type."""
+    async with Running() as running:
+        chat = running.start("--listen", "tcp6:0", listen="tcp:0")
+        warnings = [line for line in running.logged if "not encrypted" in line]
+        assert len(warnings) == 1
+        number = chat.tcp_ports[0].getHost().port
+        assert (
+            f"Listening on 0.0.0.0:{number}. To join, type: nc {socket.gethostname()} {number}"
+            in running.logged
+        )
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_goodbye() -> None:
+    """Stopping tells everybody goodbye, lets it out, closes, and leaves nothing listening."""
+    from twisted.internet.threads import deferToThread
+
+    async with Running() as running:
+        chat = running.start()
+        host = chat.tcp_ports[0].getHost()
+        with socket.create_connection((host.host, host.port), 10) as connection:
+            connection.sendall(b"<connect>alice\n")
+            heard = b""
+            while b"<connected" not in heard:
+                heard += await deferToThread(connection.recv, 4096)
+            stopped = chat.stopService()
+            heard = await deferToThread(lambda: b"".join(iter(lambda: connection.recv(4096), b"")))
+            await stopped
+        assert heard == b"<goodbye code=shutdown>The chat is closing down. Come back later.\n"
+        with socket.socket() as other:
+            assert other.connect_ex((host.host, host.port)) != 0
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_stop_does_not_wait_for_the_deaf() -> None:
+    """Somebody who never reads delays a stop by a bounded time only."""
+    from twisted.internet import reactor
+
+    async with Running() as running:
+        chat = running.start()
+        host = chat.tcp_ports[0].getHost()
+        with socket.create_connection((host.host, host.port), 10) as deaf:
+            deaf.sendall(b"<connect>deaf\n" + b"<help>\n" * 8000)
+            waited: Deferred[None] = Deferred()
+            reactor.callLater(0.3, waited.callback, None)  # type: ignore[attr-defined]
+            await waited
+            started = reactor.seconds()  # type: ignore[attr-defined]
+            await chat.stopService()
+            assert reactor.seconds() - started < 3  # type: ignore[attr-defined]
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_cannot_start() -> None:
+    """Ports in use, endpoints that are none, folders that are none: a StartError that says what to do."""
+    async with Running() as running:
+        chat = running.start()
+        number = chat.tcp_ports[0].getHost().port
+        taken = chat.udp_ports[0].getHost().port
+        for listen, arguments, expected in (
+            (f"tcp:{number}:interface=127.0.0.1", (), "Cannot listen on tcp:"),
+            (
+                "tcp:0:interface=127.0.0.1",
+                ("--udp", f"127.0.0.1:{taken}"),
+                f"Cannot listen on 127.0.0.1:{taken}",
+            ),
+            ("carrier-pigeon:1", (), "--listen carrier-pigeon:1 is not an endpoint"),
+            ("tcp:many", (), "--listen tcp:many is not an endpoint"),
+            ("tcp:0", ("--files", __file__), "is not a folder"),
+        ):
+            with pytest.raises(StartError) as caught:
+                running.start(*arguments, listen=listen)
+            assert expected in caught.value.sentence
+            assert "\n" not in caught.value.sentence
+
+
+class SignalTests(SynchronousTestCase):
+    """The first signal stops, the second one kills."""
+
+    def test_twice(self) -> None:
+        """A first signal stops the reactor from its own thread; a second one gets its default meaning."""
+        calls: list[object] = []
+
+        class Reactor:
+            def callFromThread(self, function: Callable[[], None]) -> None:
+                function()
+
+            def stop(self) -> None:
+                calls.append("stop")
+
+            def getThreadPool(self) -> None: ...
+
+            def seconds(self) -> float:
+                return 0.0
+
+        chat = ChatService(options(), Reactor(), signals=True)
+        self.patch(service.signal, "signal", lambda number, handler: calls.append((number, handler)))
+        self.patch(service.os, "kill", lambda pid, number: calls.append(number))
+        chat._take_signals()
+        self.assertEqual([call[0] for call in calls], [signal.SIGTERM, signal.SIGINT])
+        calls.clear()
+        chat._signalled(signal.SIGTERM, None)
+        self.assertEqual(calls, ["stop"])
+        chat._signalled(signal.SIGINT, None)
+        self.assertEqual(calls[1:], [(signal.SIGINT, signal.SIG_DFL), signal.SIGINT])
