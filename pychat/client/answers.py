@@ -1,0 +1,175 @@
+"""What a daemon's answers look like, and the ways in which asking for one fails.
+
+Nothing that a daemon says is taken on trust: whatever leaves this module was checked and is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from twisted.internet import error as twisted_error
+
+from ..address import format_host_port
+from ..errors import PychatError, RemoteProtocolError
+from ..grammar import Line
+from ..transfer.terms import KEY_BYTES, MAX_SIZE, TOKEN_BYTES, TRANSFER_BYTES, Terms
+from ..vocabulary import ListedFile, Offer
+
+CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
+    b"hello": (b"hello",),
+    b"connect": (b"connected",),
+    b"disconnect": (b"goodbye",),
+    b"get_users": (b"users",),
+    b"set_msg": (b"accepted",),
+    b"set_msg_all": (b"accepted",),
+    b"listfiles": (b"files",),
+    b"download": (b"offer", b"get"),
+    b"ping": (b"pong",),
+    b"help": (b"commands",),
+}
+"""Which verbs close the answer to which command, besides ``<error>``.  For a command that is not in here it is the
+first line with the label that is no item."""
+
+ITEMS = frozenset((b"user", b"file", b"command"))
+"""Verbs of the lines of a list."""
+
+VERSION_LIMIT = 128
+"""Bytes of an offer's ``version``."""
+
+_NUMBER = re.compile(rb"[0-9]{1,19}")
+_VERSION = re.compile(rb"[\x21-\x7e]{1,%d}" % VERSION_LIMIT)
+
+
+class Refused(PychatError):
+    """The daemon answered with an ``<error>``; code and sentence are its own, and hostile until shown escaped."""
+
+
+class LinkError(PychatError):
+    """There is no connection to the chat, or none any more.
+
+    ``unknown-host``, ``refused``, ``unreachable``, ``timed-out``, ``not-pychat``, ``lost``, ``closed`` (by us), or the
+    code of the daemon's ``<goodbye>``.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer.
+
+    :ivar line: the closing line.
+    :ivar items: the lines of a list before it.
+    """
+
+    line: Line
+    items: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is on the shelf.
+
+    :ivar left_out: how many more files there are that the daemon did not list.
+    """
+
+    files: tuple[ListedFile, ...]
+    left_out: int = 0
+
+
+def decode(raw: bytes) -> str:
+    """Bytes of a daemon as text, whatever they are; still to be made fit for a terminal."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def refusal(line: Line) -> Refused:
+    """The exception that an ``<error>`` line stands for."""
+    code = decode(line.attributes.get(b"code", b"")) or "error"
+    return Refused(code, decode(line.text) or "The daemon refused that and did not say why.")
+
+
+def cannot_connect(host: str, port: int, error: Exception) -> LinkError:
+    """What to tell a person whose connection could not be made."""
+    where = format_host_port(host, port)
+    if isinstance(error, twisted_error.ConnectionRefusedError):
+        return LinkError(
+            "refused", f"Nobody listens at {where}. Is the daemon running, and is this its port?"
+        )
+    if isinstance(error, (twisted_error.DNSLookupError, ValueError)):
+        return LinkError(
+            "unknown-host", f"There is no machine called {host}. Check the name, or use its address."
+        )
+    if isinstance(error, (twisted_error.TimeoutError, twisted_error.TCPTimedOutError)):
+        return LinkError(
+            "timed-out", f"{where} does not answer. Is it the right address, and does no firewall block it?"
+        )
+    reason = getattr(error, "osError", None)
+    reason = getattr(reason, "strerror", None) or str(error)
+    return LinkError(
+        "unreachable", f"Cannot connect to {where}: {reason}. Check the address and the network."
+    )
+
+
+def read_offer(line: Line) -> Offer:
+    """Check every field of an ``<offer>``.
+
+    :raise RemoteProtocolError: ``bad-answer``.
+    """
+    try:
+        terms = Terms(
+            transfer=_hex(line, b"transfer", TRANSFER_BYTES),
+            token=_hex(line, b"token", TOKEN_BYTES),
+            key=_hex(line, b"key", KEY_BYTES),
+            size=_number(line, b"size", MAX_SIZE),
+        )
+        port = _number(line, b"port", 65535)
+        version = line.attributes.get(b"version", b"")
+        name = line.text.decode()
+        host = line.attributes[b"host"].decode("ascii") if b"host" in line.attributes else None
+        if host is not None:
+            ip_address(host)
+        if not port or not name or not _VERSION.fullmatch(version):
+            raise ValueError("port, name or version")
+    except ValueError:
+        # Not the error's own text: what is wrong may be the key.
+        raise RemoteProtocolError(
+            "bad-answer", "The daemon's offer cannot be understood. Is it a newer daemon? Then update pychat."
+        ) from None
+    return Offer(name, version.decode(), host, port, terms)
+
+
+def read_listing(answer: Answer) -> Listing:
+    """The files of a listing; lines that make no sense are left out."""
+    files = []
+    for line in answer.items:
+        try:
+            if line.verb == b"file":
+                files.append(ListedFile(line.text.decode(), _number(line, b"size", MAX_SIZE)))
+        except ValueError:
+            continue
+    try:
+        left_out = _number(answer.line, b"left_out", MAX_SIZE)
+    except ValueError:
+        left_out = 0
+    return Listing(tuple(files), left_out)
+
+
+def message_id(line: Line) -> int | None:
+    """The id of a ``<msg>``, if it is one that can be acknowledged."""
+    value = line.attributes.get(b"id", b"")
+    return int(value) if _NUMBER.fullmatch(value) else None
+
+
+def _hex(line: Line, key: bytes, length: int) -> bytes:
+    value = line.attributes.get(key, b"")
+    if len(value) != 2 * length or b" " in value:
+        raise ValueError(key)
+    return bytes.fromhex(value.decode("ascii"))
+
+
+def _number(line: Line, key: bytes, largest: int) -> int:
+    value = line.attributes.get(key, b"")
+    if not _NUMBER.fullmatch(value) or int(value) > largest:
+        raise ValueError(key)
+    return int(value)

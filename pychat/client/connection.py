@@ -1,0 +1,424 @@
+"""One connection to a chat, from the client's side.  All our programs and end-to-end tests stand on it.
+
+Theory of operation.  A command of ours carries a label, and what comes back with that label is its answer: the
+lines of a list, then a closing line (:data:`~pychat.client.answers.CLOSINGS`).  Everything else that comes is a
+*notice* and goes to the observer: messages, receipts, who came and who left, answers to lines that somebody typed,
+and verbs that we have never heard of, which is how the protocol grows.  ``<ping>`` is answered here, and what
+was received is acknowledged here: once for each chunk of bytes, whatever was in it.
+
+The daemon is not trusted with anything but what it was asked: lines, answers and what waits to be sent are bounded,
+and no bytes make :meth:`Client.dataReceived` raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from twisted.internet import error as twisted_error
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .. import kernel
+from ..deadline import Deadline
+from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
+from ..framing import LineSplitter
+from ..grammar import NO_ATTRIBUTES, Line, parse
+from ..vocabulary import CLIENT_LINE_LIMIT, SERVER_LINE_LIMIT, Offer
+from .answers import (
+    Answer,
+    LinkError,
+    Listing,
+    cannot_connect,
+    decode,
+    message_id,
+    read_listing,
+    read_offer,
+    refusal,
+)
+from .calls import Calls
+
+CONNECT_TIMEOUT = 20.0
+"""Seconds for a connection to be made, and again for the greeting to come."""
+
+ANSWER_TIMEOUT = 60.0
+"""Seconds without an answer to the oldest command after which the connection is given up."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the daemon to say goodbye and close."""
+
+Observer = Callable[[Line, bytes], object]
+"""Called with each notice: parsed, and as it came, without its line end.  A line that is not of the protocol's form has
+an empty verb."""
+
+
+def _nobody(line: Line, raw: bytes) -> None:
+    """The observer of who does not want to know."""
+
+
+class Client(LineReceiver):
+    """A connection to a chat; made by :func:`connect`.
+
+    :ivar caps: what the daemon granted to ``<hello>``.
+    :ivar goodbye: the daemon's ``<goodbye>``, once it came.
+    :ivar dropped: lines that were too long to be looked at.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = SERVER_LINE_LIMIT
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, observer: Observer = _nobody, *, answer_timeout: float = ANSWER_TIMEOUT
+    ) -> None:
+        self._observer = observer
+        self._splitter = LineSplitter(self.MAX_LENGTH)
+        self._calls = Calls(clock, answer_timeout, self._timed_out)
+        self._deadline = Deadline(clock, self._timed_out)  # of the greeting, and of the end
+        self._greeted: Deferred[Client] | None = Deferred(self._greeting_cancelled)
+        self._ending: LinkError | None = None
+        self._ended: list[Deferred[LinkError]] = []
+        self._up = False
+        self._shown = -1  # the highest id of a message that the observer was given
+        self._ack_due = False
+        self._full = False
+        self._room: list[Deferred[None]] = []
+        self.caps: frozenset[str] = frozenset()
+        self.goodbye: Line | None = None
+        self.dropped = 0
+
+    # -- asking
+
+    def command(
+        self, verb: str, text: str | bytes = b"", **attributes: str | bytes | None
+    ) -> Deferred[Answer]:
+        """Send a command and wait for the whole of its answer.
+
+        Cancelling stops the waiting; the command is not taken back.
+
+        :param attributes: those that are ``None`` are left out; ``_`` in a key stands for ``_``.
+        :return: fails with :class:`Refused` if the daemon answers ``<error>``, :class:`LinkError` if the connection
+            ends first, ``LocalProtocolError`` if no line can say this.
+        """
+        if not self._up:
+            return fail(self._ending or LinkError("closed", "There is no connection to the chat."))
+        given = {key.encode(): _bytes(value) for key, value in attributes.items() if value is not None}
+        try:
+            line, answer = self._calls.open(verb.encode(), given, _bytes(text))
+        except LocalProtocolError:
+            return fail()
+        self._write(line)
+        return answer
+
+    def send(self, line: bytes) -> None:
+        """Send a line, without its line end, as it is; its answer is a notice.
+
+        :raise LinkError: the connection has ended.
+        """
+        if not self._up:
+            raise self._ending or LinkError("closed", "There is no connection to the chat.")
+        self._write(line + b"\n")
+
+    def hello(self, caps: Sequence[str] = ("ack",)) -> Deferred[Answer]:
+        """Opt into more than a person with ``nc`` gets; before :meth:`join`."""
+        return self.command("hello", caps=",".join(caps) or None)
+
+    def join(self, name: str) -> Deferred[str]:
+        """Join the chat; the name comes back as the daemon shows it."""
+        return self.command("connect", name).addCallback(lambda answer: decode(answer.line.text))
+
+    def say(self, to: str, text: str | bytes, once: str | None = None) -> Deferred[str]:
+        """Send a message to one person; fires with its id when it is accepted."""
+        return self.command("set_msg", to.encode() + b" " + _bytes(text), once=once).addCallback(_id)
+
+    def say_all(self, text: str | bytes, once: str | None = None) -> Deferred[str]:
+        """Send a message to everybody; fires with its id when it is accepted."""
+        return self.command("set_msg_all", text, once=once).addCallback(_id)
+
+    def users(self) -> Deferred[list[str]]:
+        """Who is here."""
+        return self.command("get_users").addCallback(
+            lambda answer: [decode(line.text) for line in answer.items if line.verb == b"user"]
+        )
+
+    def files(self) -> Deferred[Listing]:
+        """What is on the shelf."""
+        return self.command("listfiles").addCallback(read_listing)
+
+    def offer(self, name: str) -> Deferred[Offer]:
+        """Ask for a file, after :meth:`hello`; :func:`pychat.client.fetch.fetch` takes it from there."""
+        return self.command("download", name).addCallback(_offer, name)
+
+    def ping(self, text: str = "") -> Deferred[str]:
+        """Fires with the text once the daemon has answered all lines before."""
+        return self.command("ping", text).addCallback(lambda answer: decode(answer.line.text))
+
+    # -- ending
+
+    def leave(self) -> Deferred[LinkError]:
+        """Say ``<disconnect>``, and wait for the goodbye and the end of the connection; never fails."""
+        ended = self.ended()
+        if self._up:
+            self.command("disconnect").addErrback(_ignore)
+            self._deadline.set(CLOSE_TIMEOUT)
+        return ended
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._end(LinkError("closed", "The connection to the chat was closed."))
+
+    def ended(self) -> Deferred[LinkError]:
+        """Fires with the reason once the connection is gone; it may be already."""
+        if not self._up and self._ending is not None:
+            return succeed(self._ending)
+        ended: Deferred[LinkError] = Deferred(self._ended_cancelled)
+        self._ended.append(ended)
+        return ended
+
+    def _ended_cancelled(self, ended: Deferred[LinkError]) -> None:
+        self._ended.remove(ended)
+
+    @property
+    def host(self) -> str:
+        """The address of the daemon's machine, where the connection really went."""
+        return str(getattr(cast("ITCPTransport", self.transport).getPeer(), "host", ""))
+
+    # -- flow of bytes out
+
+    def room(self) -> Deferred[None]:
+        """Fires when there is room for more to be sent: who sends much waits for it after each line.
+
+        It fires when the connection is gone, too.
+        """
+        if not self._full:
+            return succeed(None)
+        room: Deferred[None] = Deferred(lambda room: self._room.remove(room))
+        self._room.append(room)
+        return room
+
+    def _write(self, data: bytes) -> None:
+        cast("ITCPTransport", self.transport).write(data)
+
+    def _filled(self) -> None:
+        self._full = True
+
+    def _drained(self) -> None:
+        self._full = False
+        self._acknowledge()
+        room, self._room = self._room, []
+        for waiting in room:
+            waiting.callback(None)
+
+    # -- from the transport
+
+    def connectionMade(self) -> None:
+        transport = cast("Any", self.transport)
+        handle = kernel.plain_socket(transport)
+        if handle is not None:
+            kernel.find_dead_peers(handle)
+        set_no_delay = getattr(transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        transport.registerProducer(_Outflow(self), True)
+        self._up = True
+        self._deadline.set(CONNECT_TIMEOUT)
+
+    def _greeting_cancelled(self, _: Deferred[Client]) -> None:
+        self._greeted = None
+        self.abort()
+
+    def greeted(self) -> Deferred[Client]:
+        """To be asked for once: fires when the daemon has greeted, fails with :class:`LinkError`."""
+        assert self._greeted is not None
+        return self._greeted
+
+    def dataReceived(self, data: bytes) -> None:
+        for raw in self._splitter.feed(data):
+            if raw is None:
+                self.dropped += 1
+            elif raw and self._ending is None:
+                self._line(raw)
+        self._acknowledge()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._up = False
+        self._deadline.cancel()
+        if self._ending is None:
+            self._ending = self._why_lost()
+        why = self._ending
+        greeted, self._greeted = self._greeted, None
+        if greeted is not None:
+            greeted.errback(why)
+        self._calls.fail(why)
+        self._drained()
+        ended, self._ended = self._ended, []
+        for deferred in ended:
+            deferred.callback(why)
+
+    def _why_lost(self) -> LinkError:
+        if self.goodbye is not None:
+            code = decode(self.goodbye.attributes.get(b"code", b"")) or "bye"
+            return LinkError(code, decode(self.goodbye.text))
+        if self._greeted is not None:
+            return LinkError(
+                "not-pychat",
+                "The connection was closed before a greeting came. Is this the port of a Python Chat?",
+            )
+        return LinkError("lost", "The connection to the chat was lost. Start again to come back.")
+
+    def _end(self, why: LinkError) -> None:
+        """Give the connection up."""
+        if self._up and self._ending is None:
+            self._ending = why
+            cast("Any", self.transport).abortConnection()
+
+    def _timed_out(self) -> None:
+        self._end(
+            LinkError(
+                "timed-out",
+                "The daemon does not answer. Is it a Python Chat, and is it well? Try again later.",
+            )
+        )
+
+    # -- lines in
+
+    def _line(self, raw: bytes) -> None:
+        try:
+            line = parse(raw)
+        except RemoteProtocolError:
+            line = Line(b"", NO_ATTRIBUTES, raw)
+        if line.verb == b"ping":
+            # What does not fit is nothing that a daemon asks; and who does not read gets no pongs.
+            pong = b"<pong>%s\n" % line.text
+            if self._up and not self._full and len(pong) <= CLIENT_LINE_LIMIT:
+                self._write(pong)
+            return
+        self._notice(line, raw)
+        if self._greeted is not None:
+            self._greeting(line)
+
+    def _notice(self, line: Line, raw: bytes) -> None:
+        if line.verb == b"goodbye":
+            self.goodbye = line
+        if line.verb == b"msg" and self._seen(line):
+            return
+        if line.verb == b"hello":
+            self.caps = frozenset(decode(line.attributes.get(b"caps", b"")).split(",")) - {""}
+        if self._calls.take(line, len(raw)):
+            return
+        try:
+            self._observer(line, raw)
+        except Exception:
+            self._log.failure("the observer of a connection failed")
+
+    def _greeting(self, line: Line) -> None:
+        if line.verb == b"goodbye":
+            return  # the end of the connection follows
+        greeted, self._greeted = self._greeted, None
+        assert greeted is not None
+        self._deadline.cancel()
+        if line.verb == b"welcome":
+            greeted.callback(self)
+            return
+        if line.verb == b"error":
+            greeted.errback(refusal(line))
+        else:
+            greeted.errback(
+                LinkError(
+                    "not-pychat",
+                    "What answers there is not a Python Chat. Check the port; it is 50000 mostly.",
+                )
+            )
+        self.abort()
+
+    def _seen(self, line: Line) -> bool:
+        """Note a message's id; whether the observer had it already."""
+        number = message_id(line)
+        if number is None:
+            return False
+        self._ack_due = True
+        if number <= self._shown:
+            return True
+        self._shown = number
+        return False
+
+    def _acknowledge(self) -> None:
+        """One acknowledgement for all that has come: ids rise, so the last one shown stands for those before it."""
+        if self._ack_due and not self._full and self._up:
+            self._ack_due = False
+            if "ack" in self.caps:
+                self._write(b"<ack>%d\n" % self._shown)
+
+
+@implementer(IPushProducer)
+class _Outflow:
+    """Tells a client how its transport's buffer is."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def pauseProducing(self) -> None:
+        self._client._filled()
+
+    def resumeProducing(self) -> None:
+        self._client._drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; the client hears of it by itself."""
+
+
+def connect(
+    reactor: Any,
+    host: str,
+    port: int,
+    observer: Observer = _nobody,
+    *,
+    timeout: float = CONNECT_TIMEOUT,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> Deferred[Client]:
+    """Connect to a chat and wait for its greeting.
+
+    :param observer: is given the notices, the greeting among them.
+    :param timeout: seconds for each of the host's addresses.
+    :return: fails with :class:`LinkError`; its sentence says what to do.  Cancelling ends the attempt.
+    """
+    client = Client(reactor, observer, answer_timeout=answer_timeout)
+    return Deferred.fromCoroutine(_connect(reactor, host, port, client, timeout))
+
+
+async def _connect(reactor: Any, host: str, port: int, client: Client, timeout: float) -> Client:
+    try:
+        await connectProtocol(HostnameEndpoint(reactor, host, port, timeout), client)
+    except twisted_error.ConnectingCancelledError:
+        raise CancelledError from None
+    except (CancelledError, PychatError):
+        raise
+    except Exception as error:
+        raise cannot_connect(host, port, error) from None
+    return await client.greeted()
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def _id(answer: Answer) -> str:
+    return decode(answer.line.attributes.get(b"id", b""))
+
+
+def _offer(answer: Answer, name: str) -> Offer:
+    if answer.line.verb != b"offer":
+        raise LocalProtocolError("no-hello", "Say hello before you ask for a file.")
+    offer = read_offer(answer.line)
+    if offer.name != name:
+        raise RemoteProtocolError("bad-answer", "The daemon offers another file than the one asked for.")
+    return offer
+
+
+def _ignore(failure: Failure) -> None:
+    failure.trap(PychatError)
