@@ -148,9 +148,15 @@ def render(verb: bytes, attributes: Mapping[bytes, bytes] = NO_ATTRIBUTES, text:
     :raise LocalProtocolError: ``bad-line``, if no line can say this.
     """
     head = verb + b"".join(b" %s=%s" % pair if pair[1] else b" " + pair[0] for pair in attributes.items())
-    if not _HEAD.fullmatch(head) or b"\n" in text or _CONTROL.search(head.decode(errors="replace")):
+    line = b"<%s>%s" % (head, text)
+    try:
+        said = parse(line)
+    except RemoteProtocolError:
+        said = None
+    # The line's end takes a LF, and a CR before it.
+    if said != Line(verb, attributes, text) or b"\n" in text or text.endswith(b"\r"):
         raise LocalProtocolError("bad-line", "no line can say this")
-    return b"<%s>%s\n" % (head, text)
+    return line + b"\n"
 
 
 def quote(value: str | bytes) -> bytes:
