@@ -20,11 +20,12 @@ from collections.abc import Sequence
 class Mailbox:
     """Queue of whole-line buffers for one connection, with marks that tie bytes to message ids."""
 
-    __slots__ = ("_marks", "_queue", "queued", "total")
+    __slots__ = ("_cleared", "_marks", "_queue", "queued", "total")
 
     def __init__(self) -> None:
         self._queue: deque[bytes] = deque()
         self._marks: deque[tuple[int, int]] | None = None
+        self._cleared = False
         self.queued = 0
         """Bytes put in and not yet taken."""
         self.total = 0
@@ -38,11 +39,16 @@ class Mailbox:
         self.total += size
 
     def put_messages(self, data: bytes, upto: int) -> None:
-        """Queue whole lines after which the peer has all its messages up to id ``upto``."""
+        """Queue whole lines after which the peer has all its messages up to id ``upto``.
+
+        Once messages were dropped no later position can say that: there is no mark then.
+        """
         self._queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
+        if self._cleared:
+            return
         if self._marks is None:
             self._marks = deque()
         self._marks.append((self.total, upto))
@@ -64,6 +70,7 @@ class Mailbox:
 
     def clear(self) -> None:
         """Drop what is queued; what was taken counts as before."""
+        self._cleared = True
         self._queue.clear()
         self.total -= self.queued
         self.queued = 0
