@@ -121,13 +121,12 @@ class GroupReceipts:
             reached = sent.count(id) - plain_acked.count(id)
             owed_gone = bisect_left(gone_joined, id) - bisect_left(gone_left, id)
             lost = owed_gone - gone_has.count(id)
-            if sender.joined < id:
-                if sender.acked >= id:
-                    delivered -= 1
-                elif sender.plain and sender.sent >= id:
-                    reached -= 1
-                elif sender.left is not None and sender.left >= id:
-                    lost -= 1
+            if sender.acked >= id:
+                delivered -= 1
+            elif sender.plain and sender.sent >= id:
+                reached -= 1
+            elif sender.left is not None and sender.left >= id:
+                lost -= 1
             count = Count(id, sender, reached, delivered, lost, of)
             if count.final or deadline <= now or excess > 0:
                 told.append(count)
