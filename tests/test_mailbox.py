@@ -53,7 +53,6 @@ class Queue(SynchronousTestCase):
     def test_clear(self) -> None:
         """What is dropped was never sent: its marks go, those of what was taken stay."""
         mailbox = Mailbox()
-        mailbox.clear()
         mailbox.put_messages(b"12345", 1)
         mailbox.take(1)
         mailbox.put_messages(b"12345", 2)
@@ -64,6 +63,9 @@ class Queue(SynchronousTestCase):
         self.assertEqual((mailbox.queued, mailbox.total), (10, 15))
         self.assertEqual(mailbox.reached(15), 1)
         self.assertFalse(mailbox.marked)
+        empty = Mailbox()
+        empty.clear()
+        self.assertEqual((empty.queued, empty.total, empty.marked), (0, 0, False))
 
     def test_after_clear(self) -> None:
         """Messages put in after others were dropped vouch for none of those: they carry no mark."""
