@@ -26,7 +26,7 @@ from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .session import Close, Session
+from .session import Close, Session, Stage
 from .vocabulary import CLIENT_LINE_LIMIT
 
 SOFT_MARK = 256 * 1024
@@ -39,7 +39,7 @@ LINES_A_TURN = 1000
 """Lines of one peer handled before the others have their turn."""
 
 JOIN_LIMIT = 600.0
-"""Seconds that a connection may stay without a name."""
+"""Seconds that a connection may stay without a ``<connect>`` or a ``<hello>``."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -241,10 +241,10 @@ class ChatFactory(ServerFactory):
         return protocol
 
     def sweep(self) -> None:
-        """End connections that have not joined in time."""
+        """End connections that have not said who or what they are in time."""
         limit = self.pump.reactor.seconds() - JOIN_LIMIT
         for connection in [*self.connections]:
-            if connection.peer.identity is None and connection.made_at <= limit:
+            if connection.session.stage == Stage.NEW and connection.made_at <= limit:
                 connection.end(
                     "idle", "You did not join in ten minutes. Come back and type <connect>your-name"
                 )

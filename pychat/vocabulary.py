@@ -48,7 +48,7 @@ GOODBYE_CODES = {
     "shutdown": "the daemon is stopping",
     "too-slow": "this connection reads more slowly than it is sent to",
     "no-acks": "the client said it acknowledges messages and did not",
-    "idle": "the connection did not join in time",
+    "idle": "the connection did not say who it is in time",
 }
 """The closed set of codes in ``<goodbye code=…>``, each with what it means."""
 

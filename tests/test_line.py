@@ -155,8 +155,8 @@ class Ending(Case):
         self.assertEqual(self.hear(again), ["<connected durable=no>bob"])
 
     def test_did_not_join(self) -> None:
-        """A connection without a name is ended after ten minutes, one with a name never."""
-        silent, alice = self.connect(), self.connect("alice")
+        """A connection that says nothing is ended after ten minutes, one with a name or a hello never."""
+        silent, alice, script = self.connect(), self.connect("alice"), self.connect(caps="")
         self.clock.advance(line.JOIN_LIMIT - 1)
         self.factory.sweep()
         self.assertFalse(self.hear(silent))
@@ -164,7 +164,7 @@ class Ending(Case):
         self.factory.sweep()
         self.assertTrue(self.hear(silent)[-1].startswith("<goodbye code=idle>"))
         self.assertTrue(silent.closed)
-        self.assertFalse(alice.closed)
+        self.assertFalse(alice.closed or script.closed)
 
     def test_end_all(self) -> None:
         """At shutdown everybody is told, closed, and waited for."""
