@@ -1,0 +1,209 @@
+"""``pychat`` and ``python -m pychat``: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from . import __version__
+from .address import DEFAULT_PORT, parse_host_port
+
+OK, FAILED, USAGE = 0, 1, 2
+
+_EPILOG = """\
+examples:
+  pychat serve                              serve a chat on this machine, and the folder files/
+  pychat serve --listen tcp:50000           the same for the whole network
+  pychat chat 192.168.1.5 --name alice      join a chat
+  pychat files 192.168.1.5                  what is on its shelf
+  pychat get 192.168.1.5 report.pdf         get a file from it
+
+`pychat COMMAND --help` tells more.
+"""
+
+_CHAT_EPILOG = """\
+What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <get_users>, <listfiles>, <help>.
+<download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf.
+Ctrl-D or <disconnect> leaves, Ctrl-C leaves at once and gives up downloads. When a message came in between, Ctrl-R
+shows again what you have typed so far.
+
+The input may be a pipe:
+  printf '<set_msg_all>hi\\n<download>report.pdf\\n' | pychat chat 192.168.1.5 --name bob
+sends everything, waits for all answers and downloads, and leaves.
+
+exit status:
+  0    all went well
+  1    no connection, or it was lost; with a pipe also: a line was answered with <error>, a file did not arrive
+  2    the command line is wrong
+  130  Ctrl-C cut off a download or a pipe (143: SIGTERM did)
+"""
+
+_GET_EPILOG = """\
+The digest of the file, verified, goes to standard output in the format of sha256sum:
+  pychat get 192.168.1.5 report.pdf | sha256sum -c
+
+exit status:
+  0    the file is there, and its digest agreed
+  1    it is not; standard error says why
+  2    the command line is wrong
+  130  Ctrl-C came first (143: SIGTERM did)
+"""
+
+_FILES_EPILOG = """\
+One line a file: its size in bytes, a TAB, its name.
+
+exit status:
+  0    that is the list
+  1    there is none; standard error says why
+  2    the command line is wrong
+  130  Ctrl-C came first (143: SIGTERM did)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}. Type: {self.prog} --help\n")
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        host, port = parse_host_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not port:
+        raise argparse.ArgumentTypeError("0 is not a port: ports go from 1 to 65535")
+    return host, port
+
+
+def _folder(text: str) -> str:
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    return text
+
+
+def _output(text: str) -> str:
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "a file is verified before anybody gets it, so it cannot go to standard output; name a file"
+        )
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file is missing")
+    return text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of everything but ``serve``, which has Twisted's options."""
+    parser = _Parser(
+        prog="pychat",
+        description="A chat and a shared folder of files for the people on a network that you own.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pychat {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, does: str, epilog: str, run: Callable[[argparse.Namespace], int]) -> _Parser:
+        made: _Parser = commands.add_parser(
+            name,
+            help=does,
+            description=does[0].upper() + does[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(run=run)
+        made.add_argument(
+            "address",
+            metavar="HOST[:PORT]",
+            type=_address,
+            help=f"where the daemon listens; the port is {DEFAULT_PORT} unless you name one",
+        )
+        return made
+
+    chat = command("chat", "take part in a chat", _CHAT_EPILOG, _chat)
+    chat.add_argument("--name", help="your name in the chat (default: your login name)")
+    chat.add_argument(
+        "--folder", type=_folder, default=".", metavar="DIR", help="where downloads go (default: here)"
+    )
+
+    get = command("get", "get a file over UDP, without joining the chat", _GET_EPILOG, _get)
+    get.add_argument(
+        "name", metavar="NAME", help="the file, as `pychat files` lists it; a/b.txt is saved as b.txt"
+    )
+    get.add_argument("-o", "--output", type=_output, metavar="PATH", help="the file to make, or a folder")
+    get.add_argument("-f", "--force", action="store_true", help="replace the file if it exists")
+    get.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+    command("files", "list the files on the shelf", _FILES_EPILOG, _files)
+    commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
+    return parser
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from .client.chat import Invitation, run_chat
+
+    host, port = options.address
+    return run_chat(Invitation(host, port, options.name, options.folder))
+
+
+def _get(options: argparse.Namespace) -> int:
+    from .client.scripts import Order, run_get
+
+    host, port = options.address
+    return run_get(Order(host, port, options.name, options.output, options.force, options.quiet))
+
+
+def _files(options: argparse.Namespace) -> int:
+    from .client.scripts import run_files
+
+    return run_files(*options.address)
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Run the daemon in the foreground, with its log on standard output, like ``twistd -n pychat``."""
+    from twisted.internet import reactor
+    from twisted.logger import globalLogBeginner, textFileLogObserver
+    from twisted.python import usage
+
+    from .errors import PychatError
+    from .options import Options
+    from .service import make_service
+
+    loop: Any = reactor
+    options = Options()
+    try:
+        # Twisted shows help and version by itself, and exits with status 0.
+        options.synopsis = "Usage: pychat serve [options]"
+        options.parseOptions(list(arguments))
+    except usage.UsageError as error:
+        print(f"pychat serve: {error}. Type: pychat serve --help", file=sys.stderr)  # noqa: T201
+        return USAGE
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+    try:
+        service: Any = make_service(options, loop)
+        service.privilegedStartService()
+        service.startService()
+    except PychatError as error:
+        print(f"pychat: {error.sentence}", file=sys.stderr)  # noqa: T201
+        return FAILED
+    loop.addSystemEventTrigger("before", "shutdown", service.stopService)
+    loop.run()
+    return OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["serve"]:
+        return serve(given[1:])
+    options = build_parser().parse_args(given)
+    status: int = options.run(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Runs a coroutine as a program: the reactor around it, signals, one line for what went wrong, exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ..errors import PychatError
+from .render import visible
+
+OK, FAILED, USAGE = 0, 1, 2
+"""Exit status; a program that a signal ended early has 128 and the signal's number."""
+
+
+class Signals:
+    """What came from outside.
+
+    :ivar caught: the number of the signal that cancelled the program.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so."""
+        return 128 + (self.caught or 0)
+
+
+def complain(sentence: str) -> None:
+    """One line on standard error."""
+    stream = sys.__stderr__
+    if stream is not None:
+        text = f"pychat: {visible(sentence)}\n".encode(stream.encoding, "backslashreplace")
+        try:
+            stream.flush()
+            os.write(stream.fileno(), text)
+        except OSError:
+            pass  # nobody is there to be told
+
+
+def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
+    """Run a program to its end and return its exit status.
+
+    The first SIGINT, SIGTERM or SIGHUP cancels it; it may still say goodbye.  The second ends the process.
+    """
+    from twisted.internet import reactor
+
+    loop: Any = reactor
+    signals = Signals()
+    status = [FAILED]
+
+    def start() -> None:
+        running = Deferred.fromCoroutine(program(loop, signals))
+
+        def signalled(number: int, frame: FrameType | None) -> None:
+            if signals.caught is not None:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+                return
+            signals.caught = number
+            loop.callFromThread(running.cancel)
+
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signalled)
+        running.addErrback(_explain, signals).addCallback(end)
+
+    def end(result: int) -> None:
+        status[0] = result
+        loop.stop()
+
+    loop.callWhenRunning(start)
+    loop.run()
+    return status[0]
+
+
+def _explain(failure: Failure, signals: Signals) -> int:
+    if failure.check(CancelledError):
+        return signals.status
+    if isinstance(failure.value, PychatError):
+        complain(failure.value.sentence)
+    else:
+        failure.printTraceback(sys.__stderr__)
+    return FAILED

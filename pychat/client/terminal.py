@@ -1,0 +1,305 @@
+"""Standard input and output without ever blocking the reactor.
+
+Input is read by a thread, line by line, and the next lines are read when those before have been taken.  Output is
+written by another.  Both use the files below Python's buffers: a thread that waits in a buffer holds its lock, and the
+interpreter cannot end then.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from ..framing import LineSplitter
+from .render import text_width, visible
+
+READ_BYTES = 64 * 1024
+
+HIGH_WATER = 1024 * 1024
+LOW_WATER = 64 * 1024
+"""Bytes not yet written at which a writer calls itself full, and no longer full."""
+
+BAR_WIDTH = 64
+"""Columns of a progress bar at most: what is typed stands beside it."""
+
+
+class Sink:
+    """A stream to write to.
+
+    :ivar is_terminal: somebody sees it at once.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        """:param stream: like ``sys.stdout``; ``None`` swallows all."""
+        buffer = getattr(stream, "buffer", None)
+        self._raw = getattr(buffer, "raw", buffer)
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self.is_terminal = bool(stream is not None and stream.isatty())
+
+    def encode(self, text: str) -> bytes:
+        """Text as this stream takes it; what it cannot show is escaped."""
+        return text.encode(self._encoding, "backslashreplace")
+
+    def write(self, data: bytes) -> None:
+        """Write all of it; this may block.
+
+        :raise OSError: nobody reads it any more, or the disk is full.
+        """
+        view = memoryview(data)
+        while view and self._raw is not None:
+            count = self._raw.write(view)
+            if count is None:  # somebody made it non-blocking
+                select.select([], [self._raw], [])
+            else:
+                view = view[count:]
+
+
+class Writer:
+    """A thread that writes.  Everything but the writing itself happens in the reactor's thread."""
+
+    def __init__(
+        self,
+        call: Callable[..., object],
+        *,
+        level: Callable[[bool], object] = lambda full: None,
+        broken: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        :param call: ``reactor.callFromThread``.
+        :param level: called with True when too much waits to be written, and with False when no longer.
+        :param broken: called once when a sink takes nothing any more.
+        """
+        self._call = call
+        self._level = level
+        self._broken = broken
+        self._changed = threading.Condition()
+        self._queue: list[tuple[Sink, bytes]] = []
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._failed = False
+        self._full = False
+        self._flushed: list[Deferred[None]] = []
+        self.pending = 0
+        """Bytes not yet written."""
+
+    def put(self, sink: Sink, data: bytes) -> None:
+        """Write this when all before is written."""
+        if not data or self._failed:
+            return
+        self.pending += len(data)
+        with self._changed:
+            self._queue.append((sink, data))
+            self._changed.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+            self._thread.start()
+        if self.pending > HIGH_WATER and not self._full:
+            self._full = True
+            self._level(True)
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when everything is written, or nothing will be."""
+        if not self.pending:
+            return succeed(None)
+        flushed: Deferred[None] = Deferred(lambda flushed: self._flushed.remove(flushed))
+        self._flushed.append(flushed)
+        return flushed
+
+    def stop(self) -> None:
+        """The thread ends once all is written."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        failed = False
+        while True:
+            with self._changed:
+                while not self._queue and not self._stopping:
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                queue, self._queue = self._queue, []
+            done = 0
+            while queue:
+                sink, data = queue.pop(0)
+                while queue and queue[0][0] is sink and len(data) < READ_BYTES:
+                    data += queue.pop(0)[1]
+                done += len(data)
+                try:
+                    if not failed:
+                        sink.write(data)
+                except (OSError, ValueError):  # ValueError: somebody closed the file
+                    failed = True
+            self._call(self._wrote, done, failed)
+
+    def _wrote(self, count: int, failed: bool) -> None:
+        self.pending -= count
+        if self._full and self.pending <= LOW_WATER:
+            self._full = False
+            self._level(False)
+        if failed and not self._failed:
+            self._failed = True
+            self._broken()
+        if not self.pending:
+            flushed, self._flushed = self._flushed, []
+            for waiting in flushed:
+                waiting.callback(None)
+
+
+class Screen:
+    """Lines and one progress bar, which stays below them and is never in the middle of one."""
+
+    def __init__(
+        self, writer: Writer, out: Sink, err: Sink, *, ansi: bool | None = None, columns: int | None = None
+    ) -> None:
+        """
+        :param ansi: whether terminals understand escape sequences (ECMA-48).
+        :param columns: of the terminal; by default, asked for each time.
+        """
+        self._writer = writer
+        self._out = out
+        self._err = err
+        self._bar_sink = out if out.is_terminal else err
+        self._columns = columns
+        dumb = os.name == "nt" or os.environ.get("TERM", "dumb") == "dumb"
+        self._ansi = not dumb if ansi is None else ansi
+        self._bar = ""
+        self.has_bar = self._bar_sink.is_terminal
+        """Whether there can be a progress bar."""
+
+    @property
+    def width(self) -> int:
+        """Columns for a progress bar."""
+        columns = self._columns or shutil.get_terminal_size().columns
+        return max(10, min(BAR_WIDTH, columns - 1))
+
+    def line(self, text: str) -> None:
+        """Print a line, which holds nothing that a terminal obeys."""
+        self._print(self._out, text + "\n")
+
+    def note(self, text: str) -> None:
+        """Print a line about ourselves to standard error."""
+        self._print(self._err, text + "\n")
+
+    def bar(self, text: str) -> None:
+        """Show this as the progress bar; nothing to take it away."""
+        if not self.has_bar or (text and self._writer.pending):
+            return  # who cannot follow sees the next one
+        if text:
+            text += " " * (self.width - text_width(text))
+        before, self._bar = self._bar, text
+        if not text:
+            self._put(self._erase(before))
+        elif not before:
+            self._put(text)
+        elif self._ansi:
+            # Leaves the cursor where somebody is typing.
+            self._put(f"\x1b7\r{text}\x1b8")
+        else:
+            self._put("\r" + text)
+
+    def entered(self, raw: bytes) -> None:
+        """Somebody typed a line: where the bar was, there is now what she typed, and the bar comes below."""
+        if not self._bar:
+            return
+        text = visible(raw)
+        columns = self._columns or shutil.get_terminal_size().columns
+        if self._ansi and text_width(self._bar + text) < columns:
+            self._put(f"\x1b[A\r\x1b[K{text}\n{self._bar}")
+        else:
+            self._put(self._bar)
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when all of it is on the screen."""
+        return self._writer.flushed()
+
+    def close(self) -> None:
+        """Take the bar away, and end the writer once it is done."""
+        self.bar("")
+        self._writer.stop()
+
+    def _print(self, sink: Sink, text: str) -> None:
+        if self._bar and sink.is_terminal:
+            if sink is self._bar_sink:
+                text = self._erase(self._bar) + text + self._bar
+            else:
+                self._put(self._erase(self._bar))
+                self._writer.put(sink, sink.encode(text))
+                self._put(self._bar)
+                return
+        self._writer.put(sink, sink.encode(text))
+
+    def _erase(self, bar: str) -> str:
+        if not bar:
+            return ""
+        return "\r\x1b[K" if self._ansi else "\r" + " " * text_width(bar) + "\r"
+
+    def _put(self, text: str) -> None:
+        self._writer.put(self._bar_sink, self._bar_sink.encode(text))
+
+
+class Typist:
+    """A thread that reads lines from standard input."""
+
+    def __init__(
+        self,
+        stream: Any,
+        call: Callable[..., object],
+        took: Callable[[list[bytes | None]], Deferred[None]],
+        ended: Callable[[], object],
+        limit: int,
+    ) -> None:
+        """
+        :param stream: like ``sys.stdin``; ``None`` is at its end.
+        :param call: ``reactor.callFromThread``.
+        :param took: is given lines without their line ends, ``None`` for one that was too long; more are read when its
+            Deferred has fired.
+        :param ended: called at the end of the input.
+        :param limit: a line with its line end is at most this many bytes.
+        """
+        buffer = getattr(stream, "buffer", None)
+        self._raw = getattr(buffer, "raw", buffer)
+        self._call = call
+        self._took = took
+        self._ended = ended
+        self._limit = limit
+        self._go = threading.Semaphore(0)
+
+    def start(self) -> None:
+        """Begin to read.  The thread ends with the input or with the process."""
+        threading.Thread(target=self._run, name="input", daemon=True).start()
+
+    def _run(self) -> None:
+        splitter = LineSplitter(self._limit)
+        while data := self._read():
+            self._pass_on(splitter.feed(data))
+        if splitter.rest:
+            self._pass_on([splitter.rest])
+        self._call(self._ended)
+
+    def _pass_on(self, lines: list[bytes | None]) -> None:
+        if lines:
+            self._call(self._take, lines)
+            self._go.acquire()
+
+    def _take(self, lines: list[bytes | None]) -> None:
+        self._took(lines).addBoth(lambda _: self._go.release())
+
+    def _read(self) -> bytes:
+        if self._raw is None:
+            return b""
+        while True:
+            try:
+                data: bytes | None = self._raw.read(READ_BYTES)
+            except (OSError, ValueError):
+                return b""
+            if data is not None:
+                return data
+            select.select([self._raw], [], [])  # somebody made it non-blocking
