@@ -45,8 +45,11 @@ RECENT_LIMIT = 8192
 ONCE_LIMIT = 4096
 """``once=`` keys remembered for an identity; the oldest goes first."""
 
-BATCH_LIMIT = 128 * 1024
-"""Bytes of text in one batch for the journal; what is over waits for the next."""
+BATCH_LIMIT = 256 * 1024
+"""Bytes of lines in one batch for the journal, about; what is over waits for the next."""
+
+LINE_OVERHEAD = 64
+"""Bytes that a line has besides a name and a text, about."""
 
 RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
@@ -120,7 +123,7 @@ class Post:
         self.text = text
         self.label = label
         self.id = 0
-        """Its id; 0 until the journal has it, -1 once the journal refused it."""
+        """Its id; 0 until the journal has it."""
         self.once = b""
         """Its ``once=`` key."""
         self.original: Post | None = None
@@ -258,14 +261,10 @@ class Hub:
         size = 0
         count = 0
         while count < len(self._pending) and size < BATCH_LIMIT:
-            size += len(self._pending[count].text)
+            post = self._pending[count]
+            size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
             count += 1
         posts, self._pending = self._pending[:count], self._pending[count:]
-        for post in posts:
-            if post.original is not None and post.original.id < 0 and post.person.once is not None:
-                # What it repeats was refused meanwhile: now this one is the first.
-                post.original = None
-                post.person.once[post.once] = post
         entries = [
             Entry(time_ms, post.person.name, post.to.name if post.to else None, post.text)
             for post in posts
@@ -275,13 +274,30 @@ class Hub:
 
     def refused(self, posts: Sequence[Post], error: JournalError) -> None:
         """The journal kept none of these: tell their senders."""
+        self._hand_keys_on({post for post in posts if post.once and post.original is None})
         for post in posts:
-            if post.once and post.original is None and post.person.once is not None:
-                # It may be tried again under its key.
-                post.id = -1
-                del post.person.once[post.once]
             line = b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
             post.sender.tell(line + post.sender.settle())
+
+    def _hand_keys_on(self, refused: set[Post]) -> None:
+        """A refused message's ``once=`` key goes to the first that repeats it and still waits, or is free again."""
+        if not refused:
+            return
+        heirs: dict[Post, Post] = {}
+        for post in self._pending:
+            original = post.original
+            if original is not None and original in refused:
+                heir = heirs.setdefault(original, post)
+                post.original = heir if heir is not post else None
+        for post in refused:
+            keys = post.person.once
+            if keys is None or keys.get(post.once) is not post:
+                # The key was forgotten meanwhile, and perhaps given again.
+                continue
+            if post in heirs:
+                keys[post.once] = heirs[post]
+            else:
+                del keys[post.once]
 
     def appended(self, posts: Sequence[Post], ids: Sequence[int], time_ms: int, now: float) -> None:
         """The journal has these: give them their ids, deliver them, and answer their senders.
