@@ -209,6 +209,8 @@ class BurstProtocol(DatagramProtocol):
     :param clock: ends the burst for a transport that does not say when it ends.
     """
 
+    noisy = False
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._ending: IDelayedCall | None = None
