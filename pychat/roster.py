@@ -53,11 +53,15 @@ class Roster(Generic[P]):
             if key in self._by_key:
                 raise RemoteProtocolError("name-taken", f"{name} is taken.")
         except RemoteProtocolError as error:
-            free = names.suggest(name, self._by_key.__contains__)
-            raise RemoteProtocolError(error.code, f"{error.sentence} Free now: <connect>{free}") from None
+            raise self.refusal(error, name) from None
         identity = Identity(name, key, peer)
         self._by_key[key] = identity
         return identity
+
+    def refusal(self, error: RemoteProtocolError, wish: str) -> RemoteProtocolError:
+        """The same error with a free name near to the one that was wanted, whatever that was."""
+        free = names.suggest(wish, self._by_key.__contains__)
+        return RemoteProtocolError(error.code, f"{error.sentence} Free now: <connect>{free}")
 
     def release(self, identity: Identity[P]) -> None:
         """Free the name."""

@@ -203,7 +203,11 @@ class Session:
                 "already-connected",
                 f"You are {self.peer.identity.name} already. For another name: <disconnect> and come back.",
             )
-        self._hub.join(self.peer, decode_name(line.text))
+        try:
+            name = decode_name(line.text)
+        except RemoteProtocolError as error:
+            raise self._hub.roster.refusal(error, line.text.decode(errors="replace")) from None
+        self._hub.join(self.peer, name)
         assert self.peer.identity is not None
         durable = b"" if self._hub.durable else b" durable=no"
         self.peer.answer(b"<connected%s%s>%s\n" % (label, durable, self.peer.identity.label))
