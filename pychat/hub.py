@@ -5,10 +5,6 @@ Theory of operation.  The hub does no I/O.  A session posts; the hub says what t
 mailboxes of those it is for, and ``<accepted>`` into its sender's stream at the place where the message
 stands in that conversation.  Nobody is shown anything before.
 
-One batch is rendered once for each of the two manners (plain and full), joined into one buffer, and that
-buffer is shared by all who get the whole batch.  Only those who take part in it themselves, as senders or
-as recipients of private lines, get a buffer of their own, cut out of the shared one.
-
 What happened to a message comes back as positions: :meth:`Hub.reached` (the peer's kernel has these bytes) and
 :meth:`Hub.ack`.  Private messages wait in their recipient's ``awaiting`` for one of the two; messages to everybody
 are counted by cursors (:mod:`pychat.receipts`).
@@ -21,20 +17,18 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from .batch import Batch
 from .errors import JournalError, RemoteProtocolError
-from .grammar import isolate
-from .mailbox import Mailbox, Unacked
-from .receipts import Cursor, GroupReceipts
-from .roster import Identity, Roster
+from .mailbox import Unacked
+from .peer import Peer, Post
+from .receipts import GroupReceipts
+from .roster import Roster
 from .vocabulary import Entry
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Person: TypeAlias = "Identity[Peer]"
+    from .peer import Person
 
 RESTING_LIMIT = 256
 """Private messages at rest with a plain peer for which a later ack is still told to the sender."""
@@ -53,82 +47,6 @@ LINE_OVERHEAD = 64
 
 RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
-
-
-class Peer(Cursor):
-    """One connection as the hub sees it; a member of the chat while it has an identity."""
-
-    __slots__ = (
-        "_behind", "_dirty_list", "awaiting", "dirty", "full", "identity", "mailbox", "owner", "posted",
-        "resting", "settled", "unacked",
-    )  # fmt: skip
-
-    def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
-        """:param owner: whose connection it is, for whoever flushes it."""
-        super().__init__()
-        self.owner = owner
-        self.mailbox = Mailbox()
-        self.identity: Person | None = None
-        self.full = False
-        """It said ``<hello>``: messages come with all their attributes."""
-        self.unacked: Unacked | None = None
-        """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
-        self.awaiting: deque[tuple[int, Person]] | None = None
-        """Private messages (id, sender) without a verdict, in order of sending."""
-        self.resting: deque[tuple[int, Person]] | None = None
-        """Private messages (id, sender) that a plain peer's kernel has."""
-        self.posted = self.settled = 0
-        """How many messages it posted, and how many of them have their answer."""
-        self._behind: deque[tuple[int, bytes]] | None = None
-        self._dirty_list = dirty_list
-        self.dirty = False
-
-    def tell(self, data: bytes) -> None:
-        """Queue whole lines that answer nothing."""
-        self.mailbox.put(data)
-        if not self.dirty:
-            self.dirty = True
-            self._dirty_list.append(self)
-
-    def answer(self, data: bytes) -> None:
-        """Queue the answer to the line handled last: behind the answers to all lines before it."""
-        if self.posted == self.settled:
-            self.tell(data)
-            return
-        if self._behind is None:
-            self._behind = deque()
-        self._behind.append((self.posted, data))
-
-    def settle(self) -> bytes:
-        """The oldest post without an answer gets it now: return the answers that waited behind it."""
-        self.settled += 1
-        behind = self._behind
-        if not behind:
-            return b""
-        ready = []
-        while behind and behind[0][0] <= self.settled:
-            ready.append(behind.popleft()[1])
-        return b"".join(ready)
-
-
-class Post:
-    """A message on its way into the journal."""
-
-    __slots__ = ("digest", "id", "label", "once", "original", "person", "sender", "text", "to")
-
-    def __init__(self, sender: Peer, person: Person, to: Person | None, text: bytes, label: bytes) -> None:
-        self.sender = sender
-        self.person = person
-        self.to = to
-        self.text = text
-        self.label = label
-        self.id = 0
-        """Its id; 0 until the journal has it."""
-        self.once = b""
-        """Its ``once=`` key."""
-        self.original: Post | None = None
-        """The post whose ``once=`` key came back with this one."""
-        self.digest = b""
 
 
 class Hub:
@@ -305,7 +223,7 @@ class Hub:
         :param ids: one for each entry that :meth:`take` gave with the posts.
         :param now: seconds of a monotonic clock.
         """
-        batch = _Batch(time_ms, bool(self._full))
+        batch = Batch(time_ms, bool(self._full))
         here = len(self.roster)
         fresh = iter(ids)
         for post in posts:
@@ -408,86 +326,3 @@ class Hub:
     def _verdict(self, sender: Person, form: bytes, id: int, recipient: Person) -> None:
         if sender.peer is not None:
             sender.peer.tell(form % (id, recipient.label))
-
-
-class _Batch:
-    """One batch on its way into the mailboxes."""
-
-    def __init__(self, time_ms: int, with_full: bool) -> None:
-        moment = datetime.fromtimestamp(time_ms / 1000, timezone.utc)
-        self._time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-        self._with_full = with_full
-        self._ids: list[int] = []
-        self._plain: list[bytes] = []
-        self._full: list[bytes] = []
-        # For those who get a buffer of their own: (broadcasts before it, broadcasts it replaces, line, id or 0)
-        self._own: dict[Peer, list[tuple[int, int, bytes, int]]] = {}
-
-    def broadcast(self, id: int, post: Post) -> None:
-        self._ids.append(id)
-        sender, text = post.person.label, post.text
-        self._plain.append(b"<msg id=%d from=%s to=all>%s\n" % (id, sender, isolate(text)))
-        if self._with_full:
-            self._full.append(b"<msg id=%d from=%s to=all time=%s>%s\n" % (id, sender, self._time, text))
-
-    def private(self, recipient: Peer, id: int, post: Post) -> None:
-        sender, text = post.person.label, post.text
-        if recipient.full:
-            assert post.to is not None
-            line = b"<msg id=%d from=%s to=%s time=%s>%s\n" % (id, sender, post.to.label, self._time, text)
-        else:
-            line = b"<msg id=%d from=%s>%s\n" % (id, sender, isolate(text))
-        self._own.setdefault(recipient, []).append((len(self._ids), 0, line, id))
-
-    def own(self, sender: Peer, accepted: bytes, after: bytes = b"", replaces: bool = False) -> None:
-        """``replaces``: the answer stands where the broadcast that follows would."""
-        line = accepted + after + sender.settle()
-        self._own.setdefault(sender, []).append((len(self._ids), int(replaces), line, 0))
-
-    def deliver(self, plain: dict[Peer, None], full: dict[Peer, None], dirty: list[Peer]) -> None:
-        for peer, events in self._own.items():
-            if not peer.dirty:
-                peer.dirty = True
-                dirty.append(peer)
-            member = peer in plain or peer in full
-            self._deliver_own(peer, events, member)
-        if not self._ids:
-            return
-        own, ids = self._own, self._ids
-        for members, lines in ((plain, self._plain), (full, self._full)):
-            if not members:
-                continue
-            data = b"".join(lines)
-            size, last = len(data), ids[-1]
-            for peer in members:
-                if peer in own:
-                    continue
-                peer.mailbox.put_messages(data, last)
-                if peer.unacked is not None:
-                    peer.unacked.sent(ids, lines, size)
-                if not peer.dirty:
-                    peer.dirty = True
-                    dirty.append(peer)
-
-    def _deliver_own(self, peer: Peer, events: list[tuple[int, int, bytes, int]], member: bool) -> None:
-        lines = self._full if peer.full else self._plain
-        place, out = 0, []
-        got_ids: list[int] = []
-        got_lines: list[bytes] = []
-        for before, replaces, line, id in [*events, (len(self._ids), 0, b"", 0)]:
-            if member and place < before:
-                out += lines[place:before]
-                got_ids += self._ids[place:before]
-                got_lines += lines[place:before]
-            out.append(line)
-            if id:
-                got_ids.append(id)
-                got_lines.append(line)
-            place = before + replaces
-        data = b"".join(out)
-        if not got_ids:
-            peer.mailbox.put(data)
-            return
-        peer.mailbox.put_messages(data, got_ids[-1])
-        if peer.unacked is not None:
-            peer.unacked.sent(got_ids, got_lines, sum(map(len, got_lines)))

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from . import kernel
 from .deadline import Deadline
-from .hub import Peer
+from .peer import Peer
 from .pump import Pump
 
 HARD_MARK = 2 * 1024 * 1024

@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .errors import JournalError
-from .hub import Hub, Peer, Post
+from .hub import Hub
 from .interfaces import IJournal
+from .peer import Peer, Post
 
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""

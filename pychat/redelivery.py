@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .deadline import Deadline
-from .hub import Peer
+from .peer import Peer
 from .pump import Pump
 
 DELAYS = (5.0, 10.0, 20.0, 40.0, 40.0, 40.0)

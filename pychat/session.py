@@ -30,7 +30,8 @@ from typing import TypeAlias
 from . import __version__
 from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse
-from .hub import Hub, Peer
+from .hub import Hub
+from .peer import Peer
 from .vocabulary import LABEL_LIMIT, ListedFile, Offer
 
 CAPABILITIES = ("ack",)

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import hub as hub_module
 from pychat.errors import JournalError
-from pychat.hub import Hub, Post
+from pychat.hub import Hub
+from pychat.peer import Post
 from tests.chatkit import NOON, NOON_MS, Chat, Talk, examples
 
 NAMES = ("alice", "bob", "Ćarol", "dave")
