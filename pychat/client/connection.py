@@ -278,6 +278,9 @@ class Client(LineReceiver):
             cast("Any", self.transport).abortConnection()
 
     def _timed_out(self) -> None:
+        if self.goodbye is not None:
+            self._end(self._why_lost())
+            return
         self._end(
             LinkError(
                 "timed-out",

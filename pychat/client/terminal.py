@@ -178,7 +178,7 @@ class Screen:
     def width(self) -> int:
         """Columns for a progress bar."""
         columns = self._columns or shutil.get_terminal_size().columns
-        return max(10, min(BAR_WIDTH, columns - 1))
+        return max(10, min(BAR_WIDTH, columns - 2))
 
     def line(self, text: str) -> None:
         """Print a line, which holds nothing that a terminal obeys."""
@@ -193,7 +193,7 @@ class Screen:
         if not self.has_bar or (text and self._writer.pending):
             return  # who cannot follow sees the next one
         if text:
-            text += " " * (self.width - text_width(text))
+            text += " " * (self.width + 1 - text_width(text))
         before, self._bar = self._bar, text
         if not text:
             self._put(self._erase(before))
