@@ -141,6 +141,8 @@ class ChatProtocol(LineReceiver):
                 done.addErrback(self._broken)
                 done.addBoth(self._carried_out)
         self._handling = False
+        if count:
+            self._pump.wake()
         if self.session.closing:
             self.end()
         elif held:
@@ -206,7 +208,7 @@ class ChatProtocol(LineReceiver):
 
     def _acks(self) -> Redelivery:
         if self._redelivery is None:
-            self._redelivery = Redelivery(self._pump, self.peer, self._no_acks)
+            self._redelivery = Redelivery(self._pump, self.peer, self._outlet.has_all, self._no_acks)
         return self._redelivery
 
     def _no_acks(self) -> None:

@@ -80,7 +80,11 @@ class Outlet:
         mailbox = self._peer.mailbox
         while mailbox.queued and not self._in_transport:
             self._write(mailbox.take(CHUNK))
-        if mailbox.queued > HARD_MARK and not self._closing:
+        if mailbox.queued > HARD_MARK:
+            if self._closing:
+                # It had its goodbye, and takes nothing: do not wait for it while the others go on talking.
+                self._transport.abortConnection()
+                return
             mailbox.clear()
             self._owner.overflowed()
         if mailbox.marked or self._peer.unacked is not None:
@@ -119,13 +123,20 @@ class Outlet:
 
     # -- how far the bytes have come
 
+    def _position(self) -> int:
+        if self._socket is None:
+            return self._written
+        return self._written - (kernel.unsent(self._socket) or 0)
+
+    def has_all(self) -> bool:
+        """Whether all that was ever put into the mailbox is where the peer can read it."""
+        return self._position() >= self._peer.mailbox.total
+
     def look(self, now: float) -> bool:
         """Tell the hub how far the bytes have come; return whether there is more to learn."""
         if self._lost:
             return False
-        position = self._written
-        if self._socket is not None:
-            position -= kernel.unsent(self._socket) or 0
+        position = self._position()
         self._pump.hub.reached(self._peer, position)
         everything = position >= self._peer.mailbox.total
         if everything:

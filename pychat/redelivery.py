@@ -22,12 +22,18 @@ UNACKED_LIMIT = 4 * 1024 * 1024
 class Redelivery:
     """The acks that one connection owes."""
 
-    __slots__ = ("_acked", "_deadline", "_give_up", "_peer", "_pump", "_resends")
+    __slots__ = ("_acked", "_deadline", "_give_up", "_has_all", "_peer", "_pump", "_resends")
 
-    def __init__(self, pump: Pump, peer: Peer, give_up: Callable[[], None]) -> None:
-        """:param give_up: called when the client owes too much, or for too long."""
+    def __init__(
+        self, pump: Pump, peer: Peer, has_all: Callable[[], bool], give_up: Callable[[], None]
+    ) -> None:
+        """
+        :param has_all: whether the peer's kernel has all that was ever put into its mailbox.
+        :param give_up: called when the client owes too much, or for too long.
+        """
         self._pump = pump
         self._peer = peer
+        self._has_all = has_all
         self._give_up = give_up
         self._deadline = Deadline(pump.reactor, self._due)
         self._acked = 0
@@ -59,7 +65,7 @@ class Redelivery:
         if self._peer.acked != self._acked:
             self.arrived()
             return
-        if self._peer.mailbox.queued:
+        if not self._has_all():
             # It starts again when these bytes have arrived.
             return
         self._resends += 1
