@@ -114,9 +114,15 @@ class Pump:
             self._start_beat()
 
     def _refused(self, failure: Failure, posts: list[Post]) -> None:
-        failure.trap(JournalError)
-        self._log.error("journal refused {count} messages: {error}", count=len(posts), error=failure.value)
-        self.hub.refused(posts, cast("JournalError", failure.value))
+        if failure.check(JournalError):
+            self._log.error(
+                "journal refused {count} messages: {error}", count=len(posts), error=failure.value
+            )
+            error = cast("JournalError", failure.value)
+        else:
+            self._log.failure("the journal failed", failure)
+            error = JournalError("journal-unavailable", "The message could not be kept. Try again later.")
+        self.hub.refused(posts, error)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("delivering a batch failed", failure)
@@ -135,7 +141,11 @@ class Pump:
         dirty.clear()
         for peer in flushing:
             peer.dirty = False
-            cast("Wire", peer.owner).flush()
+            try:
+                cast("Wire", peer.owner).flush()
+            except Exception:
+                # Whatever is wrong with this one, the others get theirs.
+                self._log.failure("writing to a connection failed")
 
     def _start_beat(self) -> None:
         if self._beat is None and not self._stopped:
