@@ -130,6 +130,8 @@ class FakeTransport:
 
     def drain(self) -> None:
         """The kernel takes what is buffered."""
+        if not self.buffer:
+            return
         self.written += self.buffer
         self.buffer = b""
         if self.producer is not None:
