@@ -70,6 +70,11 @@ class Hub:
         self._groups = GroupReceipts()
         self._users: bytes | None = None
 
+    def begin(self, last_id: int, last_identity: int) -> None:
+        """Go on where the journal stands: with its newest message and its highest number of an identity."""
+        self._last_id = last_id
+        self.roster.begin(last_identity)
+
     # -- coming and going
 
     def peer(self, owner: object = None) -> Peer:
@@ -183,11 +188,7 @@ class Hub:
             size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
             count += 1
         posts, self._pending = self._pending[:count], self._pending[count:]
-        entries = [
-            Entry(time_ms, post.person.name, post.to.name if post.to else None, post.text)
-            for post in posts
-            if post.original is None
-        ]
+        entries = [post.entry(time_ms) for post in posts if post.original is None]
         return posts, entries
 
     def refused(self, posts: Sequence[Post], error: JournalError) -> None:

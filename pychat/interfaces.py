@@ -17,6 +17,8 @@ class IJournal(Interface):
     """Keeps messages.  Nothing is accepted, and nobody is shown a message, before it is in here."""
 
     durable: bool = Attribute("True if an appended entry survives the end of the process and of the machine.")
+    last_id: int = Attribute("The id of the newest message; 0 if there is none.")
+    last_identity: int = Attribute("The highest id of an identity that is named in it; 0 if there is none.")
 
     def append(entries: Sequence[Entry]) -> Deferred[Sequence[int]]:
         """Keep these entries, all or none.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .mailbox import Mailbox, Unacked
 from .receipts import Cursor
 from .roster import Identity
+from .vocabulary import Entry
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -95,3 +96,10 @@ class Post:
         self.original: Post | None = None
         """The post whose ``once=`` key came back with this one."""
         self.digest = b""
+
+    def entry(self, time_ms: int) -> Entry:
+        """What the journal keeps of it."""
+        person, to = self.person, self.to
+        if to is None:
+            return Entry(time_ms, person.id, person.name, None, None, self.text, self.once)
+        return Entry(time_ms, person.id, person.name, to.id, to.name, self.text, self.once)

@@ -16,9 +16,11 @@ P = TypeVar("P")
 class Identity(Generic[P]):
     """One person as the chat knows her, for as long as it can tell that it is the same one."""
 
-    __slots__ = ("key", "label", "name", "once", "peer")
+    __slots__ = ("id", "key", "label", "name", "once", "peer")
 
-    def __init__(self, name: str, key: str, peer: P) -> None:
+    def __init__(self, name: str, key: str, peer: P, id: int = 0) -> None:
+        self.id = id
+        """Its number in the journal: no other identity has or had it."""
         self.name = name
         """As typed."""
         self.label = name.encode()
@@ -34,10 +36,15 @@ class Identity(Generic[P]):
 class Roster(Generic[P]):
     """Names in use, compared by their keys."""
 
-    __slots__ = ("_by_key",)
+    __slots__ = ("_by_key", "_last_identity")
 
     def __init__(self) -> None:
         self._by_key: dict[str, Identity[P]] = {}
+        self._last_identity = 0
+
+    def begin(self, last_identity: int) -> None:
+        """Number identities from here on."""
+        self._last_identity = last_identity
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -54,7 +61,8 @@ class Roster(Generic[P]):
                 raise RemoteProtocolError("name-taken", f"{name} is taken.")
         except RemoteProtocolError as error:
             raise self.refusal(error, name) from None
-        identity = Identity(name, key, peer)
+        self._last_identity += 1
+        identity = Identity(name, key, peer, self._last_identity)
         self._by_key[key] = identity
         return identity
 

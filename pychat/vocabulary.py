@@ -59,12 +59,18 @@ class Entry:
 
     time_ms: int
     """When it was accepted: milliseconds of the wall clock since 1970, UTC."""
-    sender: str
-    """Name of the sender, as shown."""
-    to: str | None
-    """Name of the recipient, as shown; ``None`` is everybody."""
+    sender: int
+    """Identity of the sender."""
+    sender_name: str
+    """Her name, as shown."""
+    to: int | None
+    """Identity of the recipient; ``None`` is everybody."""
+    to_name: str | None
+    """Her name, as shown."""
     text: bytes
     """The text, UTF-8, verbatim."""
+    once: bytes = b""
+    """The ``once=`` key it came with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,7 +277,9 @@ class Conversation(RuleBasedStateMachine):
             if not said.once or (said.once not in said.sender.ids and key not in keys):
                 fresh.append(said)
             keys.add(key)
-        assert [(e.time_ms, e.sender_name.encode(), e.to_name and e.to_name.encode(), e.text) for e in entries] == [
+        assert [
+            (e.time_ms, e.sender_name.encode(), e.to_name and e.to_name.encode(), e.text) for e in entries
+        ] == [(NOON_MS, said.sender.name, said.to.name if said.to else None, said.text) for said in fresh]
         self.fresh = len(fresh)
 
     def appended(self, gap: int) -> None:

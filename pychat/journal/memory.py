@@ -16,15 +16,16 @@ class MemoryJournal:
     """Gives out ids and forgets the rest.  Accepted then means: in the memory of this one process."""
 
     durable = False
+    last_identity = 0
 
     def __init__(self) -> None:
-        self._last = 0
+        self.last_id = 0
 
     def append(self, entries: Sequence[Entry]) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`; never fails."""
-        first = self._last + 1
-        self._last += len(entries)
-        return succeed(range(first, self._last + 1))
+        first = self.last_id + 1
+        self.last_id += len(entries)
+        return succeed(range(first, self.last_id + 1))
 
     def close(self) -> Deferred[None]:
         """See :meth:`IJournal.close`."""

@@ -1,0 +1,95 @@
+"""Keeping a journal within its bounds of age and size, in small steps that nobody notices.
+
+A step deletes at most :data:`STEP` of the oldest messages, in a transaction of its own between two batches of
+the writer. It never takes the newest message, for its id is where the next ids go on, nor a private message
+that still waits for its verdict.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+
+STEP = 1000
+"""Messages that one step looks at."""
+
+_AGE = re.compile(r"([0-9]+)([smhdwy])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_SIZE = re.compile(r"([0-9]+)([kmgt]?)", re.IGNORECASE)
+_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the past is kept.  ``None`` sets no bound."""
+
+    seconds: int | None = None
+    bytes: int | None = None
+
+
+def parse_age(text: str) -> int:
+    """``30d`` in seconds; the units are s, m, h, d, w and y.
+
+    :raise ValueError: with a sentence for a person.
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an age: write a number and one of s, m, h, d, w or y, as in 30d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """``2G`` in bytes; the units are K, M, G and T, powers of 1,024.
+
+    :raise ValueError: with a sentence for a person.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a size: write a number of bytes, or with K, M, G or T behind it, as in 2G"
+        )
+    return int(match[1]) * _BYTES[match[2].lower()]
+
+
+def prune_step(
+    connection: sqlite3.Connection, retention: Retention, now_ms: int, keep_from: int | None = None
+) -> int:
+    """Delete up to :data:`STEP` of the oldest messages that are past the bounds.
+
+    :param keep_from: messages from this id on are owed to somebody, and stay.
+    :return: how many were deleted; 0 when there is nothing more to delete.
+    """
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+    limit = newest if keep_from is None else min(newest, keep_from)
+    rows = connection.execute(
+        "SELECT id, time_ms FROM message WHERE id < ? ORDER BY id LIMIT ?", (limit, STEP)
+    ).fetchall()
+    upto = 0
+    if retention.seconds is not None:
+        horizon = now_ms - retention.seconds * 1000
+        for id, time_ms in rows:
+            if time_ms >= horizon:
+                break
+            upto = id
+    if retention.bytes is not None and rows and _used(connection) > retention.bytes:
+        # Freed pages count as free at once, so each step sees what the one before it gained.
+        upto = max(upto, rows[-1][0])
+    if not upto:
+        return 0
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        count = connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return count
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    def pragma(name: str) -> int:
+        value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")

@@ -1,0 +1,169 @@
+"""The journal's file: made, upgraded, looked over, copied.  Blocking; for the writer's thread and for programs.
+
+The schema is a row of numbered scripts in ``pychat/journal/schema``; ``PRAGMA user_version`` says how many of
+them a file has had. Before a file is upgraded a copy of it is put beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import JournalError
+
+FILE_NAME = "journal.sqlite3"
+LOCK_NAME = "journal.lock"
+APPLICATION_ID = 0x70794368  # "pyCh": what file(1) and we tell the file by
+
+_DAMAGED = (sqlite3.DatabaseError, ValueError)
+
+
+def scripts() -> list[str]:
+    """The schema's scripts, in order; a file of version N has had the first N."""
+    folder = files(__package__) / "schema"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(folder / name).read_text("utf-8") for name in names]
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a journal's file as it is, with transactions in our own hands; one thread at a time may use it."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10,
+    )
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit is synced before anybody hears of it.
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Keep other daemons away from a folder for as long as the connection returned is open, on any system.
+
+    :raise JournalError: ``journal-in-use``.
+    """
+    lock = sqlite3.connect(folder / LOCK_NAME, isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        raise JournalError(
+            "journal-in-use",
+            f"Another daemon uses the folder {folder} ({error}). End it, or choose another folder with --state.",
+        ) from error
+    return lock
+
+
+def open_journal(path: Path) -> sqlite3.Connection:
+    """Open a journal for writing: make it if there is none, upgrade it if it is old, look it over.
+
+    :raise JournalError: ``journal-damaged``, ``journal-too-new`` or ``journal-unavailable``; the sentence says
+        what to do.
+    """
+    try:
+        connection = connect(path)
+    except _DAMAGED as error:
+        raise _unusable(path, error) from error
+    try:
+        _upgrade(path, connection)
+        _look_over(connection)
+    except _DAMAGED as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
+    wanted = scripts()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(wanted):
+        raise JournalError(
+            "journal-too-new",
+            f"{path} was written by a newer Python Chat (its version is {version}, this one knows {len(wanted)}). "
+            "Run the newer one.",
+        )
+    if version == len(wanted):
+        return
+    if version:
+        backup(path, path.with_name(f"{path.name}.before-{len(wanted)}"))
+    for number, script in enumerate(wanted[version:], version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def _look_over(connection: sqlite3.Connection) -> None:
+    """A look that costs the same however large the file is: its schema, its oldest and newest rows."""
+    connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    for column in ("min(id)", "max(id)"):
+        connection.execute(f"SELECT * FROM message WHERE id = (SELECT {column} FROM message)").fetchall()  # noqa: S608
+
+
+def check(path: Path) -> list[str]:
+    """Read all of a journal and return what is wrong with it; an empty list is a sound one."""
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            wrong = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != len(scripts()):
+                wrong.append(
+                    f"its version is {version}, and this Python Chat writes version {len(scripts())}"
+                )
+            return wrong
+    except _DAMAGED as error:
+        return [str(error)]
+
+
+def backup(path: Path, copy: Path) -> None:
+    """Copy a journal, sound and whole, while it may be in use.  The copy appears under its name when it is complete.
+
+    :raise JournalError: ``backup-failed``.
+    """
+    part = copy.with_name(copy.name + ".part")
+    try:
+        part.unlink(missing_ok=True)
+        with closing(connect(path, read_only=True)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target, pages=1000, sleep=0.001)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(copy)
+    except (OSError, sqlite3.Error) as error:
+        part.unlink(missing_ok=True)
+        raise JournalError("backup-failed", f"Cannot copy {path} to {copy}: {error}.") from error
+
+
+def _unusable(path: Path, error: Exception) -> JournalError:
+    if isinstance(error, sqlite3.OperationalError):
+        return JournalError("journal-unavailable", f"Cannot open the journal {path}: {error}.")
+    copies = sorted(
+        (
+            entry
+            for entry in path.parent.glob(f"{path.name}.*")
+            if not entry.name.endswith(("-wal", "-shm", ".part"))
+        ),
+        key=lambda entry: entry.stat().st_mtime,
+    )
+    restore = f"copy {copies[-1]} over it" if copies else "restore it from a backup"
+    return JournalError(
+        "journal-damaged",
+        f"The journal {path} is damaged ({error}). Move it away with its -wal and -shm files and {restore}; "
+        "it was left as it is.",
+    )
+
+
+def backup_name(path: Path, now: float) -> Path:
+    """Where a backup made now goes, if nobody says otherwise."""
+    return path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}")
