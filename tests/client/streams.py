@@ -1,0 +1,99 @@
+"""Pipes and pretended terminals in the place of standard input and output."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+
+class Pipe:
+    """A pipe whose two ends look like ``sys.stdin`` and ``sys.stdout``."""
+
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+        self.reader: Any = os.fdopen(reading, encoding="utf-8")
+        self.writer: Any = os.fdopen(writing, "w", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for end in (self.reader, self.writer):
+            if not end.closed:
+                end.close()
+
+
+class Collector:
+    """Reads a pipe to its end in a thread, as the program at the other end of ``|`` does."""
+
+    def __init__(self) -> None:
+        self._pipe = Pipe()
+        self.stream = self._pipe.writer
+        self._data = bytearray()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while data := self._pipe.reader.buffer.raw.read(65536):
+            self._data += data
+
+    def text(self) -> str:
+        """Close the writing end; return all that was written."""
+        if not self.stream.closed:
+            self.stream.close()
+        self._thread.join()
+        self._pipe.close()
+        return self._data.decode()
+
+
+class Terminal:
+    """Looks like a terminal to who writes there, and shows what somebody would see: CR, ESC 7, 8, [A, [K."""
+
+    encoding = "utf-8"
+
+    def __init__(self, columns: int = 200) -> None:
+        self.buffer = self
+        self.raw = self
+        self.columns = columns
+        self.rows = [""]
+        self._row = self._column = 0
+        self._saved = (0, 0)
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:
+        """Takes all, in one piece or another."""
+        text = bytes(data).decode()
+        while text:
+            text = self._one(text)
+        return len(data)
+
+    def type(self, text: str) -> None:
+        """The echo of what somebody types."""
+        self.write(text.encode())
+
+    def _one(self, text: str) -> str:
+        if text.startswith("\x1b7"):
+            self._saved = (self._row, self._column)
+            return text[2:]
+        if text.startswith("\x1b8"):
+            self._row, self._column = self._saved
+            return text[2:]
+        if text.startswith("\x1b[A"):
+            self._row -= 1
+            return text[3:]
+        if text.startswith("\x1b[K"):
+            self.rows[self._row] = self.rows[self._row][: self._column]
+            return text[3:]
+        assert text[0] != "\x1b", text
+        if text[0] == "\r":
+            self._column = 0
+        elif text[0] == "\n":
+            self._row, self._column = self._row + 1, 0
+            if self._row == len(self.rows):
+                self.rows.append("")
+        else:
+            row = self.rows[self._row].ljust(self._column)
+            self.rows[self._row] = row[: self._column] + text[0] + row[self._column + 1 :]
+            self._column += 1
+        return text[1:]

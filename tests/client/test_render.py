@@ -1,0 +1,130 @@
+"""Tests of `pychat.client.render`: a terminal shows what a peer sent, and obeys none of it."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.client.render import cut, show_answer, show_line, text_width, visible
+from pychat.errors import RemoteProtocolError
+from pychat.grammar import NO_ATTRIBUTES, Line, parse
+
+OBEYED = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+OPENERS, CLOSER = "\u2066\u2067\u2068", "\u2069"
+EMBEDDINGS = "\u202a\u202b\u202d\u202e"
+
+
+def show(raw: bytes) -> str:
+    """As the chat shows a line that came."""
+    try:
+        line = parse(raw)
+    except RemoteProtocolError:
+        line = Line(b"", NO_ATTRIBUTES, raw)
+    return show_line(line, raw)
+
+
+class Visible(SynchronousTestCase):
+    """Control characters, escape sequences, bytes that are not UTF-8."""
+
+    def test_plain(self) -> None:
+        """Ordinary text of any script, and TAB, stay."""
+        for text in ("hello", "grüß dich", "日本語", "שלום", "a\tb", "👩‍👩‍👧", ""):
+            self.assertEqual(visible(text.encode()), text)
+
+    def test_escapes(self) -> None:
+        """What a terminal would obey is shown by its number."""
+        for raw, shown in (
+            (b"\x1b[2Jboo", "\\x1b[2Jboo"), (b"\x1b]0;title\x07", "\\x1b]0;title\\x07"), (b"a\rb\nc", "a\\x0db\\x0ac"),
+            (b"\x00\x7f\x08", "\\x00\\x7f\\x08"), ("\x9b31m".encode(), "\\x9b31m"), (b"\x9b31m", "\\x9b31m"),
+            ("a\u2028b\u2029c\x85".encode(), "a\\u2028b\\u2029c\\x85"), (b"caf\xe9", "caf\\xe9"),
+            (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),
+        ):  # fmt: skip
+            self.assertEqual(visible(raw), shown)
+
+    def test_surrogates(self) -> None:
+        """Halves of characters, as they come from file names, can be printed afterwards."""
+        self.assertEqual(visible("a\udcffb"), "a\\udcffb")
+
+    def test_bidi(self) -> None:
+        """What turns the order of letters around ends with the text."""
+        self.assertEqual(visible("x\u202egnp.exe"), "\u2068x\u202egnp.exe\u2069")
+        self.assertNotIn("\u202e", visible("\u202e" * 101))
+
+    @given(
+        st.one_of(st.binary(), st.text(alphabet=st.characters()).map(lambda t: t.encode(errors="replace")))
+    )
+    def test_any_bytes(self, raw: bytes) -> None:
+        """Nothing that a terminal obeys is left, and every isolate is closed."""
+        shown = visible(raw)
+        self.assertIsNone(OBEYED.search(shown))
+        depth = 0
+        for char in shown:
+            depth += (char in OPENERS) - (char == CLOSER)
+            self.assertGreaterEqual(depth, 0)
+            if char in EMBEDDINGS:
+                self.assertGreater(depth, 0)
+        self.assertEqual(depth, 0)
+        shown.encode()
+
+
+class Lines(SynchronousTestCase):
+    """Whole lines."""
+
+    def test_as_received(self) -> None:
+        """A line without malice is shown as it came, odd spaces and all."""
+        for raw in (
+            b"<welcome>Python Chat.",
+            b"<msg id=1  from=bob to=all>a <b> c ",
+            b"<new thing=1 x>y",
+            b"<users count=2>",
+        ):
+            self.assertEqual(show(raw), raw.decode())
+
+    def test_offer(self) -> None:
+        """An offer is shown without what is secret, and without what says nothing to a person."""
+        raw = b"<offer label=7 size=5 version=v port=1 transfer=aa token=bb key=cc>a/b\x1b.txt"
+        self.assertEqual(show(raw), "<offer label=7 size=5>a/b\\x1b.txt")
+
+    def test_secrets(self) -> None:
+        """A key or token of any line is not shown."""
+        self.assertEqual(show(b"<resume token=abc name=x key=def>t"), "<resume name=x>t")
+        self.assertEqual(show(b"<resume token=abc>t"), "<resume>t")
+
+    def test_not_a_line(self) -> None:
+        """What is no line cannot look like one, nor like a remark of ours."""
+        self.assertEqual(show(b"* saved x"), "? * saved x")
+        self.assertEqual(show(b"\x1b[1m"), "? \\x1b[1m")
+
+    def test_head(self) -> None:
+        """In the head of a line nothing may turn the order around; the text is isolated by itself."""
+        self.assertEqual(
+            show("<msg from=a\u202eb>x\u202ey".encode()), "<msg from=a\\u202eb>\u2068x\u202ey\u2069"
+        )
+
+    def test_answer(self) -> None:
+        """The answer to a command of ours is shown without our label."""
+        line = parse(b"<connected label=~2 durable=no>bob\x07")
+        self.assertEqual(show_answer(line), "<connected durable=no>bob\\x07")
+
+    @given(st.binary(max_size=80).map(lambda raw: b"<" + raw.replace(b"\n", b"")) | st.binary(max_size=40))
+    def test_any_line(self, raw: bytes) -> None:
+        """No line makes a terminal do anything."""
+        self.assertIsNone(OBEYED.search(show(raw)))
+
+
+class Widths(SynchronousTestCase):
+    """Columns."""
+
+    def test_width(self) -> None:
+        """Wide characters take two columns, marks none."""
+        for text, width in (("abc", 3), ("日本", 4), ("e\u0301", 1), ("\u2068a\u2069", 1), ("", 0)):
+            self.assertEqual(text_width(text), width)
+
+    def test_cut(self) -> None:
+        """What is too wide ends in an ellipsis."""
+        self.assertEqual(cut("abc", 3), "abc")
+        self.assertEqual(cut("abcd", 3), "ab…")
+        self.assertEqual(cut("日本語", 5), "日本…")
