@@ -25,6 +25,11 @@ from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Failed, Terms
 from pychat.udp import BurstProtocol, RunInThread, listen_udp, thread_runner
 
+#: Bytes that make a write worth a thread's while; the end of the file does not wait for more.
+WRITE_BYTES = 256 * 1024
+#: Seconds between two reports of progress.
+PROGRESS_SECONDS = 0.1
+
 #: Called with the bytes that have arrived and the bytes of the file.
 Progress = Callable[[int, int], object]
 
@@ -71,7 +76,8 @@ def fetch(
     :param host: the daemon: a name or an address.
     :param port: its UDP port.
     :param path: where the file is to be; its folder must exist.
-    :param progress: is called each time that something has been written, at most once a write.
+    :param progress: is called with the bytes that have arrived and the bytes of the file, about ten times a second
+        while it moves, and at the end.
     :param overwrite: replace what has that name now.
     :param run_in_thread: ``run(f, *args)`` gives a Deferred of ``f(*args)``.
     :param seconds: the monotonic clock.
@@ -114,6 +120,8 @@ class Download(BurstProtocol):
         self._receiver = Receiver(terms, now=self._started)
         self._deadline = Deadline(reactor, self._due)
         self._working = False
+        self._reported = -1
+        self._report_at = self._started
         self._closed: Deferred[None] = Deferred()
 
     async def run(self) -> Fetched:
@@ -170,6 +178,7 @@ class Download(BurstProtocol):
         if receiver.outcome is None and not self._working:
             self._work()
         now = self._seconds()
+        self._report(now)
         transport: Any = self.transport
         for datagram in receiver.poll(now):
             transport.write(datagram, self._address)
@@ -183,10 +192,10 @@ class Download(BurstProtocol):
 
     def _work(self) -> None:
         """One job at a time: write what has come meanwhile, or, when all has, finish."""
-        digest = self._receiver.digest
-        writes = self._receiver.take_writes()
-        if writes:
-            work = self._run_in_thread(self._part.write, writes)
+        receiver = self._receiver
+        digest = receiver.digest
+        if receiver.waiting >= WRITE_BYTES or (receiver.waiting and receiver.received == receiver.terms.size):
+            work = self._run_in_thread(self._part.write, receiver.take_writes())
             work.addCallback(self._written)
         elif digest is not None:
             work = self._run_in_thread(self._part.finish, digest)
@@ -199,15 +208,23 @@ class Download(BurstProtocol):
     def _written(self, nbytes: int) -> None:
         self._working = False
         self._receiver.written(nbytes)
-        if self._progress is not None:
-            self._progress(self._receiver.received, self._receiver.terms.size)
         self._turn()
 
     def _finished(self, _: None) -> None:
         self._working = False
         self._ended = self._seconds()
         self._receiver.verified()
+        self._report_at = self._ended
         self._turn()
+
+    def _report(self, now: float) -> None:
+        """Tell of the progress, if there is any and it is time."""
+        received = self._receiver.received
+        if self._progress is None or now < self._report_at or received == self._reported:
+            return
+        self._reported = received
+        self._report_at = now + PROGRESS_SECONDS
+        self._progress(received, self._receiver.terms.size)
 
     def _failed(self, failure: Failure) -> None:
         self._working = False

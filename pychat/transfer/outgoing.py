@@ -134,4 +134,5 @@ class Outgoing:
     def clear(self) -> None:
         """Nothing will be sent any more."""
         self._blocks.clear()
+        self._supplied = 0
         self._lost = RangeSet()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
@@ -329,8 +328,3 @@ class Seal:
             )
         except InvalidTag as error:
             raise PacketError("forged", "a datagram that was not closed with this transfer's key") from error
-
-
-def encode_all(frames: Sequence[Frame]) -> bytes:
-    """Several frames in one packet, in this order; `Data` may only be the last."""
-    return b"".join(map(encode, frames))

@@ -82,6 +82,7 @@ class Receiver(Endpoint):
         self._have = RangeSet()
         self._runs: list[tuple[int, list[bytes]]] = []
         self._run_end = -1
+        self._taken = 0
         self._written = 0
         self._sha256: bytes | None = None
         self._unacked = 0
@@ -106,11 +107,17 @@ class Receiver(Endpoint):
         """The SHA-256 that the sender computed, once it and all bytes of the file have arrived."""
         return self._sha256 if self.received == self.terms.size else None
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that `take_writes` would give now."""
+        return self.received - self._taken
+
     def take_writes(self) -> list[tuple[int, bytes]]:
         """What has arrived since the last call: offsets, and the bytes that belong there."""
         writes = [(start, b"".join(pieces)) for start, pieces in self._runs]
         self._runs = []
         self._run_end = -1
+        self._taken = self.received
         return writes
 
     def written(self, nbytes: int) -> None:

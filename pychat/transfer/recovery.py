@@ -281,4 +281,5 @@ class Pacer:
     def deadline(self, size: int) -> float:
         """When `size` bytes, and at least 1 ms' worth, may leave."""
         need = max(size, min(self._rate * PACING_SECONDS, self._burst))
-        return self._then + max(need - self.tokens, 0.0) / self._rate
+        # A little late, for with a rounding error's worth too few bytes it would be due at once for ever.
+        return self._then + max(need - self.tokens, 0.0) / self._rate + 1e-6

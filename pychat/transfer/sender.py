@@ -284,9 +284,10 @@ class Sender(Endpoint):
         return self._last_heard + max(self._recovery.rtt.probe_timeout, IDLE_SECONDS)
 
     def _tell(self, payload: bytes, address: Hashable, out: list[tuple[bytes, Hashable]]) -> None:
-        """Send what is not acknowledged itself, if the address is good for so many bytes."""
-        if self._proof.spend(address, len(payload) + OVERHEAD_BYTES):
-            out.append((self._close(payload)[1], address))
+        """Send what is not acknowledged itself: it is small, and answers something that was not."""
+        afforded = self._proof.spend(address, len(payload) + OVERHEAD_BYTES)
+        assert afforded, "more bytes for an unproven address than came from it"
+        out.append((self._close(payload)[1], address))
 
     def _part(self, out: list[tuple[bytes, Hashable]], now: float) -> None:
         """There is an outcome: the last word, as often as it takes, or an ear for the peer's."""
@@ -314,7 +315,7 @@ class Sender(Endpoint):
                 self._requeue(lost)
             elif self._recovery.probes > MAX_PROBES:
                 self.fail("timed-out", TIMED_OUT)
-            elif self._recovery.probes:
+            else:
                 self._probes_due = PROBE_DATAGRAMS
 
     def _transmit(self, out: list[tuple[bytes, Hashable]], now: float) -> None:
