@@ -144,10 +144,25 @@ class Program:
 
     def memory(self, field: str = "VmRSS") -> int:
         """Bytes of memory that it holds now, or with ``VmHWM`` the most that it ever held (Linux)."""
+        # Under `ip netns exec` and its like the program has the same pid: they replace themselves.
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
         assert match
         return int(match[1]) * 1024
+
+    def memory_until_end(self, seconds: float) -> int:
+        """Wait for its end; return the most memory that it held, looked at every now and then."""
+        most = 0
+
+        def ended() -> bool:
+            nonlocal most
+            # When it has ended nobody has waited for it yet, but there is nothing left to read.
+            with contextlib.suppress(AssertionError):
+                most = max(most, self.memory("VmHWM"))
+            return self._process.poll() is not None
+
+        until(ended, f"the end of {self.command}", seconds)
+        return most
 
     def __enter__(self) -> Program:
         return self

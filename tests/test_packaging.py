@@ -1,0 +1,150 @@
+"""What is installed, and what is left when it is uninstalled."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pychat
+from tests.system.programs import run
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv*", ".hypothesis", ".*_cache", "__pycache__", "*.egg-info", "build", "dist", "dropin.cache",
+    "_trial_temp*", "state",
+)  # fmt: skip
+
+
+def metadata() -> configparser.ConfigParser:
+    """What setup.cfg says."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_every_package_is_installed() -> None:
+    """``setup.cfg`` names each package by hand: a find directive would take Twisted's along."""
+    named = metadata()["options"]["packages"].split()
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("pychat/**/__init__.py")}
+    assert set(named) == there | {"twisted.plugins"}
+    assert named == sorted(named)
+
+
+def test_nothing_stands_in_the_place_of_twisted_s_own_files() -> None:
+    """An ``__init__.py`` of ours would overwrite Twisted's, and uninstalling would remove it."""
+    ours = [path.name for path in (ROOT / "twisted").rglob("*.py")]
+    assert ours == ["pychat_plugin.py"]
+
+
+def test_the_plugin_imports_nothing_of_ours() -> None:
+    """``twistd`` reads all plugins before it knows which reactor it shall run."""
+    code = "import sys, twisted.plugins.pychat_plugin; print([m for m in sys.modules if m.startswith(%r)])"
+    assert run(sys.executable, "-c", code % "pychat", cwd=ROOT).strip() == "[]"
+    assert run(sys.executable, "-c", code % "twisted.internet.reactor", cwd=ROOT).strip() == "[]"
+
+
+def test_no_module_installs_a_reactor() -> None:
+    """Importing everything there is leaves the choice of the reactor open."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in ROOT.glob("pychat/**/*.py")
+        if path.name != "__main__.py"
+    ]
+    code = f"import {', '.join(sorted(modules))}, sys; assert 'twisted.internet.reactor' not in sys.modules"
+    run(sys.executable, "-c", code.replace(".__init__", ""), cwd=ROOT)
+
+
+def test_the_licence_and_the_version_are_told() -> None:
+    """One version, and it is the package's."""
+    assert metadata()["metadata"]["version"] == "attr: pychat.__version__"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pychat.__version__)
+    assert (
+        run(sys.executable, "-m", "pychat", "--version", cwd=ROOT).strip() == f"pychat {pychat.__version__}"
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the source: installing leaves files beside it."""
+    return Path(shutil.copytree(ROOT, tmp_path / "source", ignore=NOT_SOURCE))
+
+
+def make_environment(folder: Path) -> Path:
+    """Make a fresh virtual environment; return the folder of its programs."""
+    run(sys.executable, "-m", "venv", str(folder))
+    return folder / "bin"
+
+
+def pip(programs: Path, *arguments: str, cwd: Path | None = None) -> str:
+    """Run an environment's pip."""
+    return run(
+        str(programs / "python"), "-m", "pip", "--disable-pip-version-check", *arguments, cwd=cwd, seconds=300
+    )
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", [(), ("--editable",)], ids=["plain", "editable"])
+def test_installed_and_uninstalled(tmp_path: Path, source: Path, how: tuple[str, ...]) -> None:
+    """Both runners list the plugin, ``pychat`` runs, and afterwards Twisted's own plugins are all there."""
+    programs = make_environment(tmp_path / "environment")
+    pip(programs, "install", "--quiet", *how, str(source))
+    for runner in ("twistd", "twist"):
+        assert re.search(
+            r"^    pychat +A chat and a shared folder of files\.$", help_of(programs, runner), re.M
+        )
+    assert run(str(programs / "pychat"), "--version", cwd=tmp_path).strip() == f"pychat {pychat.__version__}"
+    assert "--listen" in run(str(programs / "twistd"), "pychat", "--help", cwd=tmp_path)
+    with_ours = plugins(help_of(programs, "twistd"))
+
+    pip(programs, "uninstall", "--quiet", "--yes", "pychat")
+    assert plugins(help_of(programs, "twistd")) == with_ours - {"pychat"}
+    assert {"web", "conch", "dns"} <= with_ours
+    assert not (programs / "pychat").exists()
+    where = "import twisted.plugins; print(twisted.plugins.__file__)"
+    assert Path(run(str(programs / "python"), "-c", where, cwd=tmp_path).strip()).is_file()
+
+
+def help_of(programs: Path, runner: str) -> str:
+    """What a runner says about itself and its plugins."""
+    return run(str(programs / runner), "--help", cwd=programs)
+
+
+def plugins(said: str) -> set[str]:
+    """The names of the plugins in a runner's help."""
+    return set(re.findall(r"^    ([a-z][\w-]*)  ", said.partition("Commands:")[2], re.M))
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+def test_the_source_archive_is_whole(tmp_path: Path, source: Path) -> None:
+    """It has the tests and the documents, and a wheel can be made of it that has just the packages."""
+    programs = make_environment(tmp_path / "environment")
+    pip(programs, "install", "--quiet", "build")
+    run(str(programs / "python"), "-m", "build", "--outdir", str(tmp_path / "dist"), str(source), seconds=300)
+    (archive,) = (tmp_path / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        packed = {name.partition("/")[2] for name in tar.getnames()}
+    for needed in (
+        "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml", "setup.cfg",
+        "docs/protocol.md", "docs/transfer.md", "files/welcome.txt", "tests/conftest.py", "tests/test_names.py",
+        "tests/system/programs.py", "pychat/transfer/packet.py", "twisted/plugins/pychat_plugin.py",
+    ):  # fmt: skip
+        assert needed in packed
+    assert not [name for name in packed if name.endswith((".pyc", "dropin.cache"))]
+    # The wheel was built from the archive, not from the tree.
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as zipped:
+        tops = {name.partition("/")[0] for name in zipped.namelist()}
+        assert "pychat/py.typed" in zipped.namelist()
+        assert [name for name in zipped.namelist() if name.startswith("twisted")] == [
+            "twisted/plugins/pychat_plugin.py"
+        ]
+    assert tops == {"pychat", "twisted", f"pychat-{pychat.__version__}.dist-info"}
