@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.python import usage
 
 from .address import parse_host_port
+from .journal.prune import parse_age, parse_size
+
+JOURNALS = ("sqlite", "memory")
 
 DEFAULT_LISTEN = "tcp:50000:interface=127.0.0.1"
 
@@ -20,7 +25,12 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012  Twisted reads it off the class
         ["files", "f", "files", "Folder whose files are shared; made if absent."],
         ["state", "s", "state", "Folder for what has to survive the process; made when first needed."],
-        ["journal", "j", "memory", "Where messages are kept: memory (they end with the process)."],
+        [
+            "journal",
+            "j",
+            "memory",
+            "Where messages are kept: sqlite (in --state), or memory (they end with the process).",
+        ],
     ]
 
     def __init__(self) -> None:
@@ -28,6 +38,8 @@ class Options(usage.Options):
         self["listen"] = []
         self["udp"] = []
         self["udp-advertise"] = None
+        self["keep"] = None
+        self["keep-bytes"] = None
 
     def opt_listen(self, endpoint: str) -> None:
         """Where to listen for people, as a Twisted endpoint; repeatable.
@@ -52,8 +64,25 @@ class Options(usage.Options):
             raise usage.UsageError(f"--udp-advertise: {port} is not a port: ports go from 1 to 65535")
         self["udp-advertise"] = int(port)
 
+    def opt_keep(self, age: str) -> None:
+        """Forget messages that are older, such as 30d (s, m, h, d, w, y). [default: keep all]"""
+        self["keep"] = _number(parse_age, "--keep", age)
+
+    def opt_keep_bytes(self, size: str) -> None:
+        """Forget the oldest messages while the journal is larger, such as 2G (K, M, G, T). [default: keep all]"""
+        self["keep-bytes"] = _number(parse_size, "--keep-bytes", size)
+
     def postOptions(self) -> None:
         if not self["listen"]:
             self["listen"].append(DEFAULT_LISTEN)
-        if self["journal"] != "memory":
-            raise usage.UsageError(f"--journal: there is no journal {self['journal']!r}. Choose memory.")
+        if self["journal"] not in JOURNALS:
+            raise usage.UsageError(
+                f"--journal: there is no journal {self['journal']!r}. Choose sqlite or memory."
+            )
+
+
+def _number(parse: Callable[[str], int], option: str, text: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise usage.UsageError(f"{option}: {error}") from None

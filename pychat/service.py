@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -37,6 +39,8 @@ from .desk import Desk, UdpPort
 from .errors import PychatError
 from .hub import Hub
 from .journal.memory import MemoryJournal
+from .journal.prune import Retention
+from .journal.sqlite import SqliteJournal
 from .line import ChatFactory
 from .options import Options
 from .pump import Pump
@@ -45,6 +49,12 @@ from .udp import listen_udp
 
 SWEEP_INTERVAL = 30.0
 """Seconds between two looks for connections that have not joined in time."""
+
+PRUNE_INTERVAL = 60.0
+"""Seconds between two looks for messages that are past ``--keep`` or ``--keep-bytes``."""
+
+PRUNE_PAUSE = 0.05
+"""Seconds between two steps of pruning, in which the journal's thread is free for the chat."""
 
 FLUSH_LIMIT = 2.0
 """Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
@@ -66,10 +76,11 @@ class ChatService(MultiService):
         self._reactor = reactor
         self._signals = signals
         self._shelf = Shelf(options["files"])
-        self._journal = MemoryJournal()
+        self._state = Path(options["state"]).absolute()  # a daemon leaves the current directory
+        self._journal: SqliteJournal | MemoryJournal | None = None
         told = b"sent" if kernel.can_tell_unsent() else b"handed"
-        hub = Hub(durable=self._journal.durable, told=told)
-        self.pump = Pump(cast("IReactorTime", reactor), hub, self._journal, time.time)
+        hub = Hub(durable=options["journal"] == "sqlite", told=told)
+        self.pump = Pump(cast("IReactorTime", reactor), hub, None, time.time)
         self._budget = Budget()
         self._udp: list[UdpPort] = []
         in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
@@ -81,9 +92,14 @@ class ChatService(MultiService):
         """The bound UDP ports, in the order of ``--udp``."""
         self._bound = False
         self._stopping = False
-        sweep = TimerService(SWEEP_INTERVAL, self.factory.sweep)
-        sweep.clock = reactor
-        sweep.setServiceParent(self)
+        self._retention = Retention(options["keep"], options["keep-bytes"])
+        self._every(SWEEP_INTERVAL, self.factory.sweep)
+        self._every(PRUNE_INTERVAL, lambda: Deferred.fromCoroutine(self._prune()))
+
+    def _every(self, seconds: float, function: Callable[[], object]) -> None:
+        timer = TimerService(seconds, function)
+        timer.clock = self._reactor
+        timer.setServiceParent(self)
 
     # -- starting
 
@@ -96,12 +112,48 @@ class ChatService(MultiService):
         self._bind()
 
     def startService(self) -> None:
-        """Bind what ``twist`` did not ask to be bound before, and say how to join."""
+        """Open the journal, bind what ``twist`` did not ask to be bound before, and say how to join.
+
+        The journal is opened here and not with the ports: its file belongs to the user that the daemon runs as, and
+        neither its locks nor its thread would live through the fork that makes a daemon.
+
+        :raise StartError: if that is not possible.
+        """
         self._bind()
+        self._open_journal()
         super().startService()
         self._announce()
         if self._signals:
             self._reactor.callWhenRunning(self._take_signals)
+
+    def _open_journal(self) -> None:
+        options = self._options
+        if options["journal"] == "memory":
+            self._journal = MemoryJournal()
+        else:
+            try:
+                self._journal = SqliteJournal(self._reactor, self._state, int(time.time() * 1000))
+            except PychatError as error:
+                self._unbind()
+                raise StartError(error.code, error.sentence) from None
+            except OSError as error:
+                self._unbind()
+                raise StartError(
+                    "journal-unavailable",
+                    f"Cannot use the folder {self._state} ({error.strerror}): let this user write it, or name "
+                    "another with --state.",
+                ) from None
+        self.pump.start(self._journal)
+
+    async def _prune(self) -> None:
+        journal = self._journal
+        if isinstance(journal, SqliteJournal) and self._retention != Retention():
+            while self.running and await journal.prune(self._retention, int(time.time() * 1000)):
+                await deferLater(self._reactor, PRUNE_PAUSE)
+
+    def _unbind(self) -> None:
+        for bound in (*self.tcp_ports, *self.udp_ports):
+            bound.stopListening()
 
     def _bind(self) -> None:
         if self._bound:
@@ -114,8 +166,7 @@ class ChatService(MultiService):
             for host, port in self._options["udp"] or [self._default_udp()]:
                 self._listen_udp(host, port)
         except PychatError as error:
-            for bound in (*self.tcp_ports, *self.udp_ports):
-                bound.stopListening()
+            self._unbind()
             raise StartError(error.code, error.sentence) from None
 
     def _listen(self, description: str) -> None:
@@ -214,7 +265,8 @@ class ChatService(MultiService):
         for udp in self.udp_ports:
             await _as_deferred(udp.stopListening())
         self.pump.stop()
-        await self._journal.close()
+        if self._journal is not None:
+            await self._journal.close()
         await _as_deferred(super().stopService())
 
 
