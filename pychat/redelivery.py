@@ -48,7 +48,7 @@ class Redelivery:
             self._acked = self._peer.acked
             self._resends = 0
             self._deadline.set(DELAYS[0])
-        elif not self._deadline.active:
+        elif not self._deadline.active and self._resends < len(DELAYS):
             self._deadline.set(DELAYS[self._resends])
 
     def check(self) -> None:
