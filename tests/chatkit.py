@@ -6,9 +6,12 @@ import socket
 from typing import Any
 
 from hypothesis import settings
+from twisted.internet.task import Clock
 
 from pychat.errors import JournalError
 from pychat.hub import Hub
+from pychat.journal.memory import MemoryJournal
+from pychat.pump import Pump
 from pychat.session import Request, Session
 
 NOON_MS = 1_700_000_000_123
@@ -22,12 +25,20 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, deadline=None, derandomize=True, database=None)
 
 
+def make_pump(clock: Clock, hub: Hub) -> Pump:
+    """A pump with a journal that keeps nothing."""
+    return Pump(clock, hub, MemoryJournal(), lambda: 0.0)
+
+
 class Talk:
     """One connection: a session, what it was asked to do, and what it was shown."""
 
     def __init__(self, hub: Hub) -> None:
         self.peer = hub.peer(self)
         self.session = Session(hub, self.peer, "127.0.0.1:50000")
+
+    def flush(self) -> None:
+        """What a pump may ask: all stays in the mailbox until :meth:`heard` takes it."""
 
     def say(self, *lines: bytes | None) -> list[Request]:
         """Hand lines to the session, each without its line end; return what it asks to be done."""

@@ -1,0 +1,126 @@
+"""What the operating system can tell, where it can, and a harmless answer where it cannot."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from types import SimpleNamespace
+from unittest import skipUnless
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat import kernel
+
+TELLS = kernel.can_tell_unsent()
+
+
+class Told(SynchronousTestCase):
+    """On a real connection."""
+
+    def setUp(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.near = socket.create_connection(server.getsockname())
+            self.far, _ = server.accept()
+        self.addCleanup(self.near.close)
+        self.addCleanup(self.far.close)
+
+    @skipUnless(TELLS, "this system does not tell")
+    def test_unsent(self) -> None:
+        """What a peer that does not read leaves in our kernel is counted."""
+        self.assertEqual(kernel.unsent(self.near), 0)
+        self.near.setblocking(False)
+        given = 0
+        try:
+            while True:
+                given += self.near.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        unsent = kernel.unsent(self.near)
+        assert unsent is not None
+        self.assertTrue(0 < unsent < given + 1)
+
+    def test_closed(self) -> None:
+        """Of a socket that is closed nobody can tell anything."""
+        self.near.close()
+        self.assertIsNone(kernel.unsent(self.near))
+
+    def test_find_dead_peers(self) -> None:
+        """A peer that vanished is found within two minutes, idle or with bytes on their way."""
+        kernel.find_dead_peers(self.near)
+        self.assertTrue(self.near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        if sys.platform.startswith("linux"):
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            values = [self.near.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            self.assertEqual(values, [60, 15, 3, 100_000])
+        self.assertLess(kernel.KEEPALIVE_IDLE + kernel.KEEPALIVE_PROBES * kernel.KEEPALIVE_INTERVAL, 120)
+        self.assertLess(kernel.USER_TIMEOUT, 120)
+
+    def test_plain_socket(self) -> None:
+        """A socket is given for a plain transport only: not with TLS, not without a socket."""
+        plain = SimpleNamespace(getHandle=lambda: self.near)
+        self.assertIs(kernel.plain_socket(plain), self.near)
+        self.assertIsNone(kernel.plain_socket(SimpleNamespace(getHandle=lambda: self.near, TLS=True)))
+        self.assertIs(kernel.plain_socket(SimpleNamespace(getHandle=lambda: self.near, TLS=False)), self.near)
+        self.assertIsNone(kernel.plain_socket(SimpleNamespace(getHandle=lambda: object())))
+        self.assertIsNone(kernel.plain_socket(object()))
+
+
+class Missing(SynchronousTestCase):
+    """Where a capability is not there."""
+
+    def setUp(self) -> None:
+        self.handle = socket.socket()
+        self.addCleanup(self.handle.close)
+
+    def test_no_fcntl(self) -> None:
+        """Without ``fcntl`` nobody can tell, and the word for messages is another one."""
+        self.patch(kernel, "fcntl", None)
+        self.assertFalse(kernel.can_tell_unsent())
+        if sys.platform != "darwin":
+            self.assertIsNone(kernel.unsent(self.handle))
+
+    def test_other_systems(self) -> None:
+        """On a system that we know nothing about nobody can tell."""
+        self.patch(kernel, "sys", SimpleNamespace(platform="plan9"))
+        self.assertFalse(kernel.can_tell_unsent())
+        self.assertIsNone(kernel.unsent(self.handle))
+
+    def test_darwin(self) -> None:
+        """macOS is asked with a socket option."""
+        asked: list[tuple[int, int]] = []
+
+        def getsockopt(level: int, option: int) -> int:
+            asked.append((level, option))
+            return 42
+
+        self.patch(kernel, "sys", SimpleNamespace(platform="darwin"))
+        self.assertEqual(kernel.unsent(SimpleNamespace(getsockopt=getsockopt)), 42)  # type: ignore[arg-type]
+        self.assertEqual(asked, [(socket.SOL_SOCKET, 0x1024)])
+
+    def test_linux(self) -> None:
+        """Linux is asked with an ioctl."""
+        asked: list[tuple[int, int, bytes]] = []
+
+        def ioctl(number: int, request: int, argument: bytes) -> bytes:
+            asked.append((number, request, argument))
+            return (1234).to_bytes(4, sys.byteorder)
+
+        self.patch(kernel, "sys", SimpleNamespace(platform="linux"))
+        self.patch(kernel, "fcntl", SimpleNamespace(ioctl=ioctl))
+        self.assertTrue(kernel.can_tell_unsent())
+        self.assertEqual(kernel.unsent(SimpleNamespace(fileno=lambda: 7)), 1234)  # type: ignore[arg-type]
+        self.assertEqual(asked, [(7, 0x5411, b"\0\0\0\0")])
+
+    def test_options(self) -> None:
+        """Options that the system does not have, or does not take, are left out; the others are set."""
+        taken: dict[int, int] = {}
+
+        def setsockopt(level: int, option: int, value: int) -> None:
+            if option == 3:
+                raise OSError(92, "Protocol not available")
+            taken[option] = value
+
+        names = SimpleNamespace(SOL_SOCKET=1, IPPROTO_TCP=6, SO_KEEPALIVE=2, TCP_KEEPALIVE=3, TCP_KEEPCNT=5)
+        self.patch(kernel, "socket", names)
+        kernel.find_dead_peers(SimpleNamespace(setsockopt=setsockopt))  # type: ignore[arg-type]
+        self.assertEqual(taken, {2: 1, 5: 3})
