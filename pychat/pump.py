@@ -43,12 +43,21 @@ class Pump:
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, hub: Hub, journal: IJournal, wall_clock: Callable[[], float]
+        self,
+        reactor: IReactorTime,
+        hub: Hub,
+        journal: IJournal | None,
+        wall_clock: Callable[[], float],
     ) -> None:
-        """:param wall_clock: seconds since 1970, for the time that messages carry."""
+        """
+        :param journal: may be given later (:meth:`start`), but before the first connection.
+        :param wall_clock: seconds since 1970, for the time that messages carry.
+        """
         self.hub = hub
         self.reactor = reactor
-        self._journal = journal
+        self._journal: IJournal | None = None
+        if journal is not None:
+            self.start(journal)
         self._wall_clock = wall_clock
         self._turn: IDelayedCall | None = None
         self._beat: IDelayedCall | None = None
@@ -56,6 +65,11 @@ class Pump:
         self._appending: Deferred[None] | None = None
         self._idle: list[Deferred[None]] = []
         self._stopped = False
+
+    def start(self, journal: IJournal) -> None:
+        """Go on where this journal stands."""
+        self._journal = journal
+        self.hub.begin(journal.last_id, journal.last_identity)
 
     def wake(self) -> None:
         """Something was posted or is due: there is a turn to come."""
@@ -102,6 +116,7 @@ class Pump:
             return
         posts, entries = taken
         time_ms = entries[0].time_ms if entries else 0
+        assert self._journal is not None
         done = self._journal.append(entries)
         self._appending = cast("Deferred[None]", done)
         done.addCallbacks(self._appended, self._refused, callbackArgs=(posts, time_ms), errbackArgs=(posts,))
