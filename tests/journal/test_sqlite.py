@@ -1,0 +1,260 @@
+"""The durable journal: what is appended is there, in order, whatever happens in between."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.errors import JournalError
+from pychat.journal import sqlite
+from pychat.journal.prune import Retention
+from pychat.journal.sqlite import SqliteJournal
+from pychat.journal.store import FILE_NAME, check, connect
+from pychat.vocabulary import Entry
+
+NOON_MS = 1_800_000_000_000
+
+
+class Reactor:
+    """Calls from other threads wait here until the test takes them."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        self._calls.put((function, args))
+
+    def wait(self, deferred: Deferred[Any]) -> Any:
+        """Take calls until this one has fired; its result, or its exception raised."""
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        while not results:
+            function, args = self._calls.get(timeout=20)
+            function(*args)
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+
+def entry(number: int, text: bytes = b"hi", time_ms: int = NOON_MS) -> Entry:
+    return Entry(
+        time_ms, 1, "alice", 2 if number % 2 else None, "bob" if number % 2 else None, text, b"k%d" % number
+    )
+
+
+class Case(SynchronousTestCase):
+    """A folder for a journal."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name) / "state"
+        self.reactor = Reactor()
+
+    def open(self) -> SqliteJournal:
+        return SqliteJournal(self.reactor, self.folder, NOON_MS)
+
+    def close(self, journal: SqliteJournal) -> None:
+        self.reactor.wait(journal.close())
+
+    def append(self, journal: SqliteJournal, *numbers: int, **keys: Any) -> list[int]:
+        return list(self.reactor.wait(journal.append([entry(number, **keys) for number in numbers])))
+
+    def rows(self, path: Path | None = None) -> list[tuple[Any, ...]]:
+        with closing(connect(path or self.folder / FILE_NAME)) as connection:
+            return connection.execute("SELECT * FROM message ORDER BY id").fetchall()
+
+
+class Keeping(Case):
+    """The plain way."""
+
+    def test_append(self) -> None:
+        """Entries get rising ids and are in the file as they were given."""
+        journal = self.open()
+        self.assertTrue(journal.durable)
+        self.assertEqual(self.append(journal, 0, 1), [1, 2])
+        self.assertEqual(self.append(journal, 2), [3])
+        self.assertEqual(self.append(journal), [])
+        self.assertEqual(journal.last_id, 3)
+        self.assertEqual(
+            self.rows()[:2],
+            [
+                (1, NOON_MS, 1, "alice", None, None, b"k0", b"hi"),
+                (2, NOON_MS, 1, "alice", 2, "bob", b"k1", b"hi"),
+            ],
+        )
+        self.close(journal)
+
+    def test_restart(self) -> None:
+        """Ids go on after a restart, also when the clock was set back; identities of two runs never meet."""
+        journal = self.open()
+        self.append(journal, 0, 1)
+        first = journal.last_identity
+        self.close(journal)
+        journal = SqliteJournal(self.reactor, self.folder, NOON_MS - 3_600_000)
+        self.assertEqual(journal.last_id, 2)
+        self.assertGreater(journal.last_identity, first + 10**9)
+        self.assertEqual(self.append(journal, 2, time_ms=NOON_MS - 3_600_000), [3])
+        self.close(journal)
+
+    def test_one_at_a_time(self) -> None:
+        """A second daemon on the same folder is refused, and changes nothing."""
+        journal = self.open()
+        self.assertEqual(self.assertRaises(JournalError, self.open).code, "journal-in-use")
+        self.append(journal, 0)
+        self.close(journal)
+        self.close(self.open())
+
+    def test_pruned_to_the_last(self) -> None:
+        """When everything is past its age the newest message stays: ids go on behind it."""
+        journal = self.open()
+        self.append(journal, *range(2500))
+        counts = []
+        while not counts or counts[-1]:
+            counts.append(self.reactor.wait(journal.prune(Retention(seconds=60), NOON_MS + 3_600_000)))
+        self.assertEqual(counts, [1000, 1000, 499, 0])
+        self.assertEqual([row[0] for row in self.rows()], [2500])
+        self.close(journal)
+        journal = self.open()
+        self.assertEqual(self.append(journal, 0), [2501])
+        self.close(journal)
+
+    def test_pruned_by_age(self) -> None:
+        """Only what is older than the bound goes."""
+        journal = self.open()
+        self.append(journal, 0, 1, time_ms=NOON_MS)
+        self.append(journal, 2, 3, time_ms=NOON_MS + 60_000)
+        self.assertEqual(self.reactor.wait(journal.prune(Retention(seconds=60), NOON_MS + 60_001)), 2)
+        self.assertEqual(self.reactor.wait(journal.prune(Retention(), NOON_MS + 10**9)), 0)
+        self.assertEqual([row[0] for row in self.rows()], [3, 4])
+        self.close(journal)
+
+    def test_pruned_by_size(self) -> None:
+        """The oldest go until the rest is below the bound, and no further."""
+        journal = self.open()
+        for _ in range(5):
+            self.append(journal, *range(1000), text=b"x" * 1000)
+        retention = Retention(bytes=3_000_000)
+        counts = []
+        while not counts or counts[-1]:
+            counts.append(self.reactor.wait(journal.prune(retention, NOON_MS)))
+        left = [row[0] for row in self.rows()]
+        self.assertEqual(left[-1], 5000)
+        self.assertTrue(2000 <= len(left) <= 3000, len(left))
+        self.close(journal)
+
+
+class Faults(Case):
+    """Disks that are full, read-only or broken."""
+
+    def spoil(self, journal: SqliteJournal, pragma: str) -> None:
+        """Every connection that is made from now on is like this; and the present one is dropped."""
+
+        def spoiled(path: Path) -> sqlite3.Connection:
+            connection = connect(path)
+            connection.execute(pragma)
+            return connection
+
+        self.patch(sqlite, "connect", spoiled)
+        self.reactor.wait(journal._writer.do(journal._drop))
+
+    def refuses_then_heals(self, pragma: str, text: bytes) -> None:
+        journal = self.open()
+        self.append(journal, 0)
+        self.spoil(journal, pragma)
+        for _ in range(3):
+            with self.assertRaises(JournalError) as caught:
+                self.append(journal, *range(50), text=text)
+            self.assertEqual(caught.exception.code, "journal-unavailable")
+        self.assertEqual([row[0] for row in self.rows()], [1])
+        self.patch(sqlite, "connect", connect)
+        self.assertEqual(self.append(journal, 1, 2), [2, 3])
+        self.close(journal)
+        self.assertEqual([row[0] for row in self.rows()], [1, 2, 3])
+        self.assertEqual(check(self.folder / FILE_NAME), [])
+
+    def test_disk_full(self) -> None:
+        """Nothing of a batch is kept when the disk is full; when there is room again it goes on by itself."""
+        self.refuses_then_heals("PRAGMA max_page_count = 8", b"x" * 4000)
+
+    def test_read_only(self) -> None:
+        """The same when the file has become read-only."""
+        self.refuses_then_heals("PRAGMA query_only = 1", b"hi")
+
+    def test_io_error_in_the_commit(self) -> None:
+        """An I/O error at the worst moment refuses the batch whole."""
+        journal = self.open()
+        self.append(journal, 0, 1)
+
+        class Broken(sqlite3.Connection):
+            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                if sql == "COMMIT":
+                    raise sqlite3.OperationalError("disk I/O error")
+                return super().execute(sql, *args)
+
+        def broken(path: Path) -> sqlite3.Connection:
+            return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Broken)
+
+        self.patch(sqlite, "connect", broken)
+        self.reactor.wait(journal._writer.do(journal._drop))
+        with self.assertRaises(JournalError):
+            self.append(journal, 1, 2)
+        self.assertEqual(self.reactor.wait(journal.prune(Retention(seconds=1), NOON_MS * 2)), 0)
+        self.patch(sqlite, "connect", connect)
+        self.assertEqual(self.append(journal, 1), [3])
+        self.close(journal)
+        self.assertEqual([row[0] for row in self.rows()], [1, 2, 3])
+
+    def test_start_on_a_read_only_disk(self) -> None:
+        """A journal that cannot be written at the start is one sentence."""
+        self.close(self.open())
+        open_journal = sqlite.open_journal
+
+        def spoiled(path: Path) -> sqlite3.Connection:
+            connection = open_journal(path)
+            connection.execute("PRAGMA query_only = 1")
+            return connection
+
+        self.patch(sqlite, "open_journal", spoiled)
+        error = self.assertRaises(JournalError, self.open)
+        self.assertEqual(error.code, "journal-unavailable")
+        self.patch(sqlite, "open_journal", open_journal)
+        self.close(self.open())
+
+    def test_log_cut_anywhere(self) -> None:
+        """With the write-ahead log cut at any length the file opens, and what is left is a prefix without holes."""
+        journal = self.open()
+        copy = self.folder / "copy"
+        copy.mkdir()
+        for number in range(12):
+            self.append(journal, number, number + 1, text=b"x" * 700)
+        wal = (self.folder / f"{FILE_NAME}-wal").read_bytes()
+        whole = self.rows()
+        seen = set()
+        for length in [*range(0, len(wal), 509), len(wal)]:
+            shutil.copy(self.folder / FILE_NAME, copy / FILE_NAME)
+            (copy / f"{FILE_NAME}-shm").unlink(missing_ok=True)
+            (copy / f"{FILE_NAME}-wal").write_bytes(wal[:length])
+            try:
+                with closing(connect(copy / FILE_NAME)) as connection:
+                    left = connection.execute("SELECT * FROM message ORDER BY id").fetchall()
+            except sqlite3.OperationalError as error:
+                # Cut before the schema itself was committed: there was nothing yet.
+                self.assertIn("no such table", str(error))
+                left = []
+            self.assertEqual(left, whole[: len(left)])
+            self.assertEqual(len(left) % 2, 0)
+            seen.add(len(left))
+        self.assertEqual(max(seen), 24)
+        self.assertGreater(len(seen), 8)
+        self.close(journal)
