@@ -55,8 +55,7 @@ class Deadline:
 
     def _due(self) -> None:
         self._wait = None
-        if self._at is None:
-            return
+        assert self._at is not None  # cancel() ends the wait
         if self._at > self._wait_until:
             self._start(self._at)
             return
