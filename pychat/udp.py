@@ -222,6 +222,8 @@ class BurstProtocol(DatagramProtocol):
 
     def burstEnded(self) -> None:
         """All that had arrived has been handed over.  Subclasses act on it, and call this."""
+        if self._ending is not None and self._ending.active():
+            self._ending.cancel()
         self._ending = None
 
     def connectionRefused(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from hmac import compare_digest
+from math import inf
 
 #: Addresses that may be on trial at once: the true one, and a few from which a copied `Hello` came first.
 MAX_CANDIDATES = 4
@@ -65,7 +66,7 @@ class AddressProof:
     def response(self, address: Hashable, nonce: bytes, now: float) -> float | None:
         """`address` sent a nonce back.
 
-        :return: None when that proves nothing; else the round-trip time in seconds, or 0.0 when it cannot be told
+        :return: None when that proves nothing; else the round-trip time in seconds, or infinity when it cannot be told
             because the challenge was sent more than once.
         """
         candidate = self._candidates.get(address)
@@ -73,7 +74,7 @@ class AddressProof:
             return None
         self.proven = address
         self._candidates.clear()
-        return max(now - candidate.asked_at, 0.0) if candidate.asked == 1 else 0.0
+        return now - candidate.asked_at if candidate.asked == 1 else inf
 
     def latest(self) -> Hashable | None:
         """The proven address, or else the one from which the last `Hello` came, or None."""

@@ -20,6 +20,8 @@ PACKET_THRESHOLD = 3
 TIME_THRESHOLD = 9 / 8
 #: Seconds; RFC 9002 §6.1.2
 GRANULARITY = 0.001
+#: Seconds that every round trip takes, also by a clock too coarse to show it.
+TICK = 1e-6
 #: Seconds; RFC 9002 §6.2.2
 INITIAL_RTT = 0.333
 #: Seconds for which the receiver may hold an acknowledgement back (RFC 9000 §13.2.1).
@@ -68,7 +70,7 @@ class RoundTrip:
         :param ack_delay: how long the peer says that it held the acknowledgement back.
         """
         first = self.latest is None
-        self.latest = sample
+        self.latest = sample = max(sample, TICK)
         if first:
             self.minimum = self.smoothed = sample
             self.variation = sample / 2
@@ -176,7 +178,7 @@ class Recovery:
             return newly, []
         if sample is not None:
             # §5.1: only an acknowledgement of the largest packet, and only the first one, is a sample.
-            self.rtt.update(max(now - sample.time, 0.0), delay)
+            self.rtt.update(now - sample.time, delay)
         if largest >= self._largest_acked:
             self._largest_acked = largest
             self._acked_ranges = ranges

@@ -11,6 +11,7 @@ bounded by `max_window` however large the file is.  The life of a sender::
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from math import inf
 
 from pychat.transfer.address import AddressProof
 from pychat.transfer.congestion import CongestionControl, SentPacket
@@ -191,7 +192,7 @@ class Sender(Endpoint):
                 if rtt is None:
                     self._refuse("bad-response")
                     return
-                if rtt:
+                if rtt < inf:
                     self._recovery.rtt.update(rtt, 0.0)
                 self._challenges.clear()
                 self._last_heard = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,7 +33,7 @@ class AddressProofTests(SynchronousTestCase):
         self.proof.challenged("a", 1.0)
         self.assertEqual(self.proof.hello("a", TOKEN, 1200), nonce)
         self.proof.challenged("a", 2.0)
-        self.assertEqual(self.proof.response("a", nonce or b"", 2.1), 0.0)
+        self.assertEqual(self.proof.response("a", nonce or b"", 2.1), inf)
         self.assertEqual(self.proof.proven, "a")
 
     def test_wrong_token(self) -> None:

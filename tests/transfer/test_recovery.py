@@ -56,6 +56,12 @@ class RoundTripTests(SynchronousTestCase):
         other.update(0.110, 0.020)
         self.assertAlmostEqual(other.smoothed, 0.1 + 0.010 / 8)
 
+    def test_coarse_clock(self) -> None:
+        """A clock that has not moved since does not make a round trip of no time, by which nobody can divide."""
+        rtt = RoundTrip()
+        rtt.update(0.0, 0.0)
+        self.assertEqual((rtt.smoothed, rtt.latest), (1e-6, 1e-6))
+
     def test_granularity(self) -> None:
         """§6.1.2: on a very short path, no less than a millisecond."""
         rtt = RoundTrip()
