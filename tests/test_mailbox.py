@@ -163,7 +163,7 @@ class Owed(SynchronousTestCase):
             self.assertEqual(unacked.oldest(limit), again, limit)
         self.assertEqual(unacked.messages, 3)
 
-    @examples(300)
+    @examples(150)
     @given(st.data())
     def test_model(self, data: st.DataObject) -> None:
         """Any parcels, acks and re-sends: a dictionary from id to line."""
