@@ -1,0 +1,235 @@
+"""The file under way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.client import part as module
+from pychat.client.part import PartFile, sync_folder
+from pychat.errors import TransferError
+from tests.transfer.link import make_content
+
+
+class PartCase(SynchronousTestCase):
+    """A folder to write into."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir(parents=True)
+        self.path = self.folder / "a file"
+        self.part = self.folder / "a file.part"
+
+    def make(self, size: int, **settings: bool) -> PartFile:
+        part = PartFile(str(self.path), size, **settings)
+        self.addCleanup(part.discard)
+        return part
+
+    def assert_code(self, code: str, function: Callable[..., Any], *arguments: Any) -> None:
+        with self.assertRaises(TransferError) as caught:
+            function(*arguments)
+        self.assertEqual(caught.exception.code, code)
+
+    def left(self) -> list[str]:
+        return sorted(entry.name for entry in self.folder.iterdir())
+
+
+class PartFileTests(PartCase):
+    """`PartFile`."""
+
+    def test_whole(self) -> None:
+        """It grows beside its name, and gets it in the end."""
+        part = self.make(5)
+        part.open()
+        self.assertEqual(self.left(), ["a file.part"])
+        self.assertEqual(part.write([(0, b"abc"), (3, b"de")]), 5)
+        part.finish(sha256(b"abcde").digest())
+        self.assertEqual(self.left(), ["a file"])
+        self.assertEqual(self.path.read_bytes(), b"abcde")
+        part.discard()
+        self.assertEqual(self.left(), ["a file"])
+
+    def test_empty(self) -> None:
+        """A file of no bytes is a file."""
+        part = self.make(0)
+        part.open()
+        part.finish(sha256(b"").digest())
+        self.assertEqual(self.path.read_bytes(), b"")
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.data(), st.booleans())
+    def test_any_order(self, data: st.DataObject, positioned: bool) -> None:
+        """In whatever order the bytes come, the file is right; also where there is no pwrite."""
+        content = make_content(3000)
+        cuts = sorted(data.draw(st.sets(st.integers(1, 2999), max_size=8)))
+        pieces = list(zip([0, *cuts], [*cuts, 3000], strict=True))
+        with mock.patch.object(module, "os", os if positioned else _without(os, "pwrite", "pread")):
+            part = self.make(3000, overwrite=True)
+        with mock.patch.object(module, "READ_BACK_BYTES", 100):
+            part.open()
+            for start, end in data.draw(st.permutations(pieces)):
+                part.write([(start, content[start:end])])
+            part.finish(sha256(content).digest())
+        self.assertEqual(self.path.read_bytes(), content)
+
+    def test_wrong_digest(self) -> None:
+        """A file that is not what was promised, or not all of it, never gets its name."""
+        for digest, size in ((sha256(b"abd").digest(), 3), (sha256(b"abc").digest(), 4)):
+            part = self.make(size)
+            part.open()
+            part.write([(0, b"abc")])
+            self.assert_code("digest-mismatch", part.finish, digest)
+            part.discard()
+            self.assertEqual(self.left(), [])
+
+    def test_exists(self) -> None:
+        """What is there is not replaced, unless that was asked for; not even if it came during the download."""
+        self.path.write_bytes(b"old")
+        self.assert_code("exists", self.make(3).open)
+        part = self.make(3, overwrite=True)
+        part.open()
+        part.write([(0, b"new")])
+        part.finish(sha256(b"new").digest())
+        self.assertEqual(self.path.read_bytes(), b"new")
+        self.path.unlink()
+        for error in (None, OSError(errno.EPERM, "no hard links here")):
+            part = self.make(3)
+            part.open()
+            part.write([(0, b"new")])
+            self.path.write_bytes(b"old")
+            with mock.patch.object(os, "link", side_effect=error, wraps=None if error else os.link):
+                self.assert_code("exists", part.finish, sha256(b"new").digest())
+            part.discard()
+            self.assertEqual(self.path.read_bytes(), b"old")
+            self.path.unlink()
+
+    def test_without_hard_links(self) -> None:
+        """A file system without hard links will do."""
+        part = self.make(3)
+        part.open()
+        part.write([(0, b"new")])
+        with mock.patch.object(os, "link", side_effect=OSError(errno.EPERM, "no hard links here")):
+            part.finish(sha256(b"new").digest())
+        self.assertEqual(self.left(), ["a file"])
+
+    def test_dangling_link(self) -> None:
+        """A symbolic link to nowhere has the name, too."""
+        self.path.symlink_to(self.folder / "nowhere")
+        self.assert_code("exists", self.make(3).open)
+
+    def test_leftover(self) -> None:
+        """What a killed process left is written anew, and nothing is written through a link that somebody laid."""
+        precious = self.folder / "precious"
+        precious.write_bytes(b"precious")
+        self.part.symlink_to(precious)
+        part = self.make(3)
+        part.open()
+        part.write([(0, b"new")])
+        part.finish(sha256(b"new").digest())
+        self.assertEqual((self.path.read_bytes(), precious.read_bytes()), (b"new", b"precious"))
+
+    def test_two_at_once(self) -> None:
+        """Two downloads to one name do not write into each other's file; one may come after the other."""
+        first, second = self.make(3), self.make(3)
+        first.open()
+        self.assert_code("in-use", second.open)
+        second.discard()
+        self.assertEqual(self.left(), ["a file.part"])
+        first.discard()
+        second.open()
+
+    def test_replaced(self) -> None:
+        """Another process that did the same is noticed: its bytes do not get the name."""
+        part = self.make(3)
+        part.open()
+        part.write([(0, b"new")])
+        self.part.unlink()
+        self.part.write_bytes(b"bad")
+        self.assert_code("cannot-write", part.finish, sha256(b"new").digest())
+        part.discard()
+        self.assertEqual(self.left(), [])
+
+    def test_cut(self) -> None:
+        """So is one that cuts the file short before what came out of order was read back."""
+        part = self.make(6)
+        part.open()
+        part.write([(3, b"def")])
+        os.truncate(self.part, 0)
+        with mock.patch.object(part, "_read_at", return_value=b""):
+            self.assert_code("cannot-write", part.write, [(0, b"abc")])
+
+    def test_errors(self) -> None:
+        """What the system says, in our words."""
+        for number, code in (
+            (errno.ENOSPC, "disk-full"),
+            (errno.EFBIG, "disk-full"),
+            (errno.EDQUOT, "disk-full"),
+            (errno.EACCES, "no-permission"),
+            (errno.EROFS, "no-permission"),
+            (errno.EIO, "cannot-write"),
+        ):
+            part = self.make(3)
+            part.open()
+            with mock.patch.object(part, "_write_at", side_effect=OSError(number, "no")):
+                self.assert_code(code, part.write, [(0, b"abc")])
+            with mock.patch.object(os, "fsync", side_effect=OSError(number, "no")):
+                part.write([(0, b"abc")])
+                self.assert_code(code, part.finish, sha256(b"abc").digest())
+            part.discard()
+            self.assertEqual(self.left(), [])
+
+    def test_no_folder(self) -> None:
+        """The folder has to be there."""
+        self.path = self.folder / "nowhere" / "a file"
+        self.assert_code("cannot-write", self.make(3).open)
+
+    def test_short_writes(self) -> None:
+        """A system that takes a byte at a time gets them all."""
+        part = self.make(5)
+        part.open()
+        write = part._write_at
+        part._write_at = lambda data, offset: write(data[:1], offset)
+        part.write([(0, b"abcde")])
+        part.finish(sha256(b"abcde").digest())
+        self.assertEqual(self.path.read_bytes(), b"abcde")
+
+    def test_after_discarding(self) -> None:
+        """A job that comes too late finds nothing to write to."""
+        part = self.make(3)
+        part.open()
+        part.discard()
+        self.assert_code("cancelled", part.write, [(0, b"abc")])
+        self.assertEqual(self.left(), [])
+
+
+class SyncFolderTests(PartCase):
+    """`sync_folder`."""
+
+    def test_not_everywhere(self) -> None:
+        """Some systems open no folders, and some file systems sync none."""
+        sync_folder(str(self.folder))
+        with mock.patch.object(os, "open", side_effect=PermissionError):
+            sync_folder(str(self.folder))
+        with mock.patch.object(os, "fsync", side_effect=OSError):
+            sync_folder(str(self.folder))
+
+
+def _without(original: Any, *names: str) -> Any:
+    """A module without some of its names."""
+
+    class Hidden:
+        def __getattr__(self, name: str) -> Any:
+            if name in names:
+                raise AttributeError(name)
+            return getattr(original, name)
+
+    return Hidden()
