@@ -19,7 +19,7 @@ class Queue(SynchronousTestCase):
         for data in (b"one\n", b"two\n", b"three\n", b"four\n"):
             mailbox.put(data)
         self.assertEqual((mailbox.queued, mailbox.total), (19, 19))
-        self.assertEqual(mailbox.take(5), b"one\ntwo\n")
+        self.assertEqual(mailbox.take(8), b"one\ntwo\n")
         self.assertEqual((mailbox.queued, mailbox.total), (11, 19))
         self.assertEqual(mailbox.take(1000), b"three\nfour\n")
         self.assertEqual(mailbox.take(1000), b"")
