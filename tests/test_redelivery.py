@@ -86,6 +86,14 @@ class Again(SynchronousTestCase):
             self.carol.say(b"<ack>%d" % id)
         self.assertEqual(self.ended, [])
 
+    def test_back_off_starts_anew(self) -> None:
+        """An ack of a part ends the back-off: the rest waits for the first delay, and then for the second."""
+        self.post()
+        self.post()
+        self.advance(16)
+        self.carol.say(b"<ack>1")
+        self.assertEqual(self.advance(20), [(21.5, b"2"), (31.5, b"2")])
+
     def test_ack_just_before(self) -> None:
         """An ack of a part that came since the last look puts the next re-send off."""
         self.post()
