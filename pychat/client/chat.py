@@ -127,6 +127,8 @@ class Chat:
                     await self._answered(client)
                 await self._downloaded()
         except CancelledError:
+            if self._interactive:
+                self.screen.fresh()  # ^C is there
             cut_off = bool(self._downloads) or not (self._interactive or self._typed_all)
             await self._give_up()
             await self._leave(client)

@@ -216,6 +216,11 @@ class Screen:
         else:
             self._put(self._bar)
 
+    def fresh(self) -> None:
+        """What comes next begins a line, whatever a terminal echoed before."""
+        if self._out.is_terminal and not self._bar:
+            self._print(self._out, "\n")
+
     def flushed(self) -> Deferred[None]:
         """Fires when all of it is on the screen."""
         return self._writer.flushed()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client.terminal import HIGH_WATER, Screen, Sink, Typist, Writer
@@ -99,6 +99,16 @@ class Screens(SynchronousTestCase):
         self.screen.entered(b"x" * 60)
         self.assertEqual(self.seen()[-1], "[#..]")
         self.assertEqual(len(self.seen()), 2)
+
+    def test_fresh(self) -> None:
+        """After ^C the next line begins at the left; a bar makes way by itself."""
+        self.terminal.type("^C")
+        self.screen.fresh()
+        self.screen.line("bye")
+        self.assertEqual(self.seen(), ["^C", "bye", ""])
+        self.screen.bar("[#..]")
+        self.screen.fresh()
+        self.assertEqual(self.seen(), ["^C", "bye", "[#..]"])
 
     def test_typing_without_a_bar(self) -> None:
         """Nothing has to be put right."""
@@ -244,27 +254,28 @@ class Typists(SynchronousTestCase):
         self.assertEqual(self.typed(pipe.reader), [b"one", b"two", b"", None, b"last"])
 
     def test_one_after_the_other(self) -> None:
-        """More is read when what was read has been taken."""
+        """More is read when what was read has been taken: the thread waits after each time."""
         pipe = Pipe()
         self.addCleanup(pipe.close)
-        calls, taken = Calls(), []  # type: ignore[var-annotated]
+        calls, happened = Calls(), []  # type: ignore[var-annotated]
 
-        def took(lines: list[bytes | None]) -> Deferred[None]:
-            taken.append((lines, Deferred()))
-            return taken[-1][1]  # type: ignore[no-any-return]
+        class Watched(threading.Semaphore):
+            def acquire(self, *args: Any, **kwargs: Any) -> bool:
+                happened.append("wait")
+                return super().acquire(*args, **kwargs)
+
+        def call(function: Callable[..., object], *args: Any) -> None:
+            happened.append(args[0] if args else "end")
+            calls(function, *args)
 
         ended: list[bool] = []
-        Typist(pipe.reader, calls, took, lambda: ended.append(True), 16).start()
-        os.write(pipe.writer.fileno(), b"a\n")
-        calls.run_until(lambda: len(taken) == 1)
-        os.write(pipe.writer.fileno(), b"b\n")
-        self.assertEqual(len(taken), 1)
-        taken[0][1].callback(None)
-        calls.run_until(lambda: len(taken) == 2)
-        taken[1][1].callback(None)
+        typist = Typist(pipe.reader, call, lambda _: succeed(None), lambda: ended.append(True), 16)
+        typist._go = Watched(0)
+        pipe.writer.write("a\nb")
         pipe.writer.close()
+        typist.start()
         calls.run_until(lambda: bool(ended))
-        self.assertEqual([lines for lines, _ in taken], [[b"a"], [b"b"]])
+        self.assertEqual(happened, [[b"a"], "wait", [b"b"], "wait", "end"])
 
     def test_no_input(self) -> None:
         """No standard input, or one that is closed, is at its end."""
