@@ -100,23 +100,30 @@ class Hub:
         peer.plain = not acks
         peer.unacked = Unacked() if acks else None
 
-    def leave(self, peer: Peer) -> None:
-        """A member's connection ended: free the name, settle what waited for it, tell the others."""
+    def part(self, peer: Peer) -> None:
+        """A member says goodbye: its name is free and it gets nothing more, while its last bytes are on their way."""
         identity = peer.identity
-        if identity is None:
+        if identity is None or peer.left is not None:
             return
-        peer.identity = None
         peer.left = self._last_id
         del (self._full if peer.full else self._plain)[peer]
         self.roster.release(identity)
         self._groups.departed(peer)
-        for id, sender in peer.awaiting or ():
-            self._verdict(sender, b"<undelivered id=%d reason=gone>%s\n", id, identity)
-        peer.awaiting = peer.resting = None
         self._users = None
         notice = b"<left>%s\n" % identity.label
         for other in self._members():
             other.tell(notice)
+
+    def leave(self, peer: Peer) -> None:
+        """A member's connection is gone: what has not arrived by now never will."""
+        identity = peer.identity
+        if identity is None:
+            return
+        for id, sender in peer.awaiting or ():
+            self._verdict(sender, b"<undelivered id=%d reason=gone>%s\n", id, identity)
+        peer.awaiting = peer.resting = None
+        self.part(peer)
+        peer.identity = None
 
     def users(self) -> tuple[bytes, int]:
         """One ``<user>`` line for everybody here, by name, and their number."""
@@ -150,10 +157,18 @@ class Hub:
         sender.posted += 1
         self._pending.append(post)
 
+    def addressee(self, sender: Peer, once: bytes, name: str) -> Person | None:
+        """To whom a message went that is repeated under its ``once=`` key after she left."""
+        assert sender.identity is not None
+        original = (sender.identity.once or {}).get(once)
+        if isinstance(original, Post) and original.to is not None and original.to.is_called(name):
+            return original.to
+        return None
+
     def _recall(self, person: Person, once: bytes, post: Post) -> None:
         if person.once is None:
             person.once = {}
-        to = post.to.label if post.to else b""
+        to = post.to.key.encode() if post.to else b""
         post.digest = hashlib.blake2b(to + b"\n" + post.text, digest_size=16).digest()
         post.once = once
         original = person.once.get(once)
@@ -239,7 +254,7 @@ class Hub:
             if post.to is None:
                 batch.own(post.sender, accepted, replaces=True)
                 batch.broadcast(id, post)
-                of = here - (post.sender.identity is not None)
+                of = here - (post.sender.identity is not None and post.sender.left is None)
                 self._groups.open(id, post.sender, of, now)
                 continue
             recipient = post.to.peer

@@ -220,6 +220,7 @@ class ChatProtocol(LineReceiver):
             self.session.goodbye(code, sentence)
             self._pump.wake()
         self.session.closing = True
+        self._pump.hub.part(self.peer)
         self._held.clear()
         self._pause(False)  # what still comes in is read and thrown away, so that our close is no reset
         self._outlet.close()

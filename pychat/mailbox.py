@@ -12,7 +12,7 @@ and lines of one batch, shared in the same way.  An ack is cumulative over the o
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -94,10 +94,11 @@ class Mailbox:
 class Unacked:
     """What was sent to a client that acknowledges, until it does."""
 
-    __slots__ = ("_parcels", "_skip", "messages", "size")
+    __slots__ = ("_first", "_parcels", "_skip", "messages", "size")
 
     def __init__(self) -> None:
-        self._parcels: deque[tuple[Sequence[int], Sequence[bytes]]] = deque()
+        self._parcels: list[tuple[Sequence[int], Sequence[bytes]]] = []
+        self._first = 0  # parcels before this one are done with
         self._skip = 0
         self.messages = 0
         """How many messages wait for their ack."""
@@ -113,45 +114,45 @@ class Unacked:
     def ack(self, upto: int) -> int | None:
         """Take out everything up to and including id ``upto``.
 
+        A wrong id costs two bisects, however much waits.
+
         :return: how many messages that was; ``None`` if ``upto`` was not sent or is acknowledged already.
         """
         parcels = self._parcels
-        count, skip = 0, self._skip
-        for place, (ids, _) in enumerate(parcels):
-            if ids[-1] < upto:
-                count += len(ids) - skip
-                skip = 0
-                continue
-            end = bisect_right(ids, upto)
-            if end <= skip or ids[end - 1] != upto:
-                return None
-            count += end - skip
-            for _ in range(place):
-                self._drop_first(0)
-            if end == len(ids):
-                self._drop_first(0)
-            else:
-                self._drop_first(end)
-            self.messages -= count
-            return count
-        return None
+        place = bisect_left(parcels, upto, self._first, key=_last_id)
+        if place == len(parcels):
+            return None
+        ids, _ = parcels[place]
+        end = bisect_right(ids, upto)
+        if not end or ids[end - 1] != upto or (place == self._first and end <= self._skip):
+            return None
+        count = 0
+        while self._first < place:
+            count += self._drop(len(parcels[self._first][0]))
+        count += self._drop(end)
+        if self._first > len(parcels) // 2:
+            del parcels[: self._first]
+            self._first = 0
+        self.messages -= count
+        return count
 
-    def _drop_first(self, keep_from: int) -> None:
-        """Drop the first parcel, or its messages before ``keep_from``."""
-        ids, lines = self._parcels[0]
-        end = keep_from or len(ids)
-        self.size -= sum(map(len, lines[self._skip : end]))
-        if keep_from:
-            self._skip = keep_from
-        else:
-            self._parcels.popleft()
+    def _drop(self, end: int) -> int:
+        """Drop the first parcel's messages before ``end``; return how many."""
+        ids, lines = self._parcels[self._first]
+        skip = self._skip
+        self.size -= sum(map(len, lines[skip:end]))
+        if end == len(ids):
+            self._first += 1
             self._skip = 0
+        else:
+            self._skip = end
+        return end - skip
 
     def oldest(self, limit: int) -> bytes:
         """The lines to send again: oldest first, whole lines, one at least, up to ``limit`` bytes."""
         again: list[bytes] = []
         size, skip = 0, self._skip
-        for _, lines in self._parcels:
+        for _, lines in self._parcels[self._first :]:
             for line in lines[skip:]:
                 if again and size + len(line) > limit:
                     return b"".join(again)
@@ -159,3 +160,7 @@ class Unacked:
                 size += len(line)
             skip = 0
         return b"".join(again)
+
+
+def _last_id(parcel: tuple[Sequence[int], Sequence[bytes]]) -> int:
+    return parcel[0][-1]

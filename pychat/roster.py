@@ -32,6 +32,13 @@ class Identity(Generic[P]):
         self.once: dict[bytes, object] | None = None
         """What her ``once=`` keys stand for."""
 
+    def is_called(self, name: str) -> bool:
+        """True if ``name`` is another way to type its name, or the same."""
+        try:
+            return names.check(name) == self.key
+        except RemoteProtocolError:
+            return False
+
 
 class Roster(Generic[P]):
     """Names in use, compared by their keys."""

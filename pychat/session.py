@@ -70,7 +70,7 @@ COMMANDS = {
     command.verb.encode(): command
     for command in (
         Command("connect", "name", Stage.NEW, "join the chat under this name", (),
-                "Which name? Type <connect>your-name", hint="<connect>alice"),
+                hint="<connect>alice"),
         Command("disconnect", "", Stage.NEW, "leave the chat and close the connection", hint="<disconnect>"),
         Command("get_users", "", Stage.JOINED, "list who is here", hint="<get_users>"),
         Command("set_msg", "name text", Stage.JOINED, "send a message to one person", ("once",),
@@ -227,7 +227,10 @@ class Session:
         name, _, text = line.text.lstrip(b" ").partition(b" ")
         if not text.strip(b" "):
             raise RemoteProtocolError("missing-argument", COMMANDS[b"set_msg"].needs)
-        to = self._hub.roster.find(decode_name(name))
+        called, once = decode_name(name), _once(line)
+        to = self._hub.roster.find(called)
+        if to is None and once:
+            to = self._hub.addressee(self.peer, once, called)
         if to is None:
             raise RemoteProtocolError(
                 "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
@@ -235,7 +238,7 @@ class Session:
         if to is self.peer.identity:
             raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
         check_text(text)
-        self._hub.post(self.peer, to, text, label, _once(line))
+        self._hub.post(self.peer, to, text, label, once)
 
     def _do_ack(self, line: Line, label: bytes) -> None:
         number = _ID.fullmatch(line.text)

@@ -319,7 +319,7 @@ class Help(TalkCase):
 
 
 class BadInput(TalkCase):
-    """The rows of the issue's table that concern lines, names and commands."""
+    """What must not be typed is told what to type instead."""
 
     def test_too_early(self) -> None:
         """A command before ``<connect>`` is told what to type instead."""
@@ -409,9 +409,44 @@ class BadInput(TalkCase):
             self.chat.hub.leave(talk.peer)
 
     def test_no_name(self) -> None:
-        """A ``<connect>`` without a name is told how to type one."""
+        """A ``<connect>`` without a name is told the rule and a name that is free."""
         for line in (b"<connect>", b"<connect>   "):
-            self.assertIn("<connect>your-name", self.refused(self.eve, line, "missing-argument"))
+            self.assertIn("Free now: <connect>guest", self.refused(self.eve, line, "bad-name"))
+
+    def test_once_after_the_recipient_left(self) -> None:
+        """A repeated message gets its first id although nobody has the name any more; another one does not."""
+        self.alice.say(b"<set_msg once=k>BOB hi")
+        (first,) = self.chat.commit()
+        self.chat.hub.leave(self.bob.peer)
+        self.alice.heard()
+        self.alice.say(b"<set_msg once=k>bob hi")
+        self.assertEqual(self.chat.commit(), [])
+        self.assertEqual(self.alice.heard(), [b"<accepted id=%d>bob" % first])
+        for line in (
+            b"<set_msg once=other>bob hi",
+            b"<set_msg once=k>carl hi",
+            b"<set_msg once=k>\xc3\xa9! hi",
+        ):
+            self.refused(self.alice, line, "no-such-user")
+        self.refused(self.alice, b"<set_msg once=k>bob ho", "key-reused")
+
+    def test_goodbye_frees_the_name(self) -> None:
+        """Who says goodbye is shown nothing more, and the name is free, while the last bytes are on their way."""
+        self.alice.say(b"<set_msg>bob hi")
+        (first,) = self.chat.commit()
+        self.bob.say(b"<disconnect>")
+        self.chat.hub.part(self.bob.peer)
+        self.assertEqual(self.alice.heard()[-1], b"<left>bob")
+        self.refused(self.alice, b"<set_msg>bob hi", "no-such-user")
+        self.bob.heard()
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.assertEqual(self.bob.heard(), [])
+        self.assertEqual(self.eve.answer(b"<connect>bob")[-1], b"<connected>bob")
+        self.alice.heard()
+        self.chat.hub.reached(self.bob.peer, 1 << 30)
+        self.chat.hub.leave(self.bob.peer)
+        self.assertEqual(self.alice.heard(), [b"<sent id=%d>bob" % first])
 
     def test_long_line(self) -> None:
         """A line that was too long is told so once, and nothing of it is used."""
