@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
 from .address import DEFAULT_PORT, parse_host_port
+from .errors import JournalError
+from .journal.prune import Retention, parse_age, parse_size
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -140,7 +143,92 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("files", "list the files on the shelf", _FILES_EPILOG, _files)
     commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
+    _add_journal(commands)
     return parser
+
+
+def _add_journal(commands: Any) -> None:
+    """``journal`` and its own commands."""
+    journal = commands.add_parser(
+        "journal",
+        help="look over, copy or prune the messages that a daemon keeps",
+        description="Look over, copy or prune the messages that a daemon keeps, also while it runs.",
+    )
+    verbs = journal.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(name: str, does: str, run: Callable[[argparse.Namespace], int]) -> _Parser:
+        made: _Parser = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
+        made.set_defaults(run=run)
+        made.add_argument(
+            "--state", default="state", metavar="DIR", help="the daemon's --state folder (default: state)"
+        )
+        return made
+
+    verb("check", "read all of it, and tell whether it is sound", _journal_check)
+    backup = verb("backup", "copy it, and print the name of the copy", _journal_backup)
+    backup.add_argument(
+        "copy", nargs="?", metavar="FILE", help="the copy (default: beside it, with the time)"
+    )
+    prune = verb("prune", "delete the oldest messages, in small steps", _journal_prune)
+    prune.add_argument(
+        "--keep", metavar="AGE", type=_told(parse_age), help="those that are older, such as 30d"
+    )
+    prune.add_argument(
+        "--keep-bytes", metavar="SIZE", type=_told(parse_size), help="while the journal is larger, such as 2G"
+    )
+
+
+def _told(parse: Callable[[str], int]) -> Callable[[str], int]:
+    """An argument's type that passes on what is wrong with it."""
+
+    def told(text: str) -> int:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return told
+
+
+def _journal_check(options: argparse.Namespace) -> int:
+    from .journal.commands import run_check
+
+    try:
+        sound, lines = run_check(Path(options.state))
+    except JournalError as error:
+        return _failed(error)
+    print("\n".join(lines), file=sys.stdout if sound else sys.stderr)
+    return OK if sound else FAILED
+
+
+def _journal_backup(options: argparse.Namespace) -> int:
+    from .journal.commands import run_backup
+
+    try:
+        copy = run_backup(Path(options.state), Path(options.copy) if options.copy else None)
+    except JournalError as error:
+        return _failed(error)
+    print(copy)  # noqa: T201
+    return OK
+
+
+def _journal_prune(options: argparse.Namespace) -> int:
+    from .journal.commands import run_prune
+
+    if options.keep is None and options.keep_bytes is None:
+        print("pychat journal prune: say what to keep, with --keep or --keep-bytes", file=sys.stderr)  # noqa: T201
+        return USAGE
+    try:
+        count = run_prune(Path(options.state), Retention(options.keep, options.keep_bytes))
+    except JournalError as error:
+        return _failed(error)
+    print(f"{count} messages deleted")  # noqa: T201
+    return OK
+
+
+def _failed(error: JournalError) -> int:
+    print(f"pychat: {error.sentence}", file=sys.stderr)  # noqa: T201
+    return FAILED
 
 
 def _chat(options: argparse.Namespace) -> int:

@@ -1,8 +1,7 @@
 """Keeping a journal within its bounds of age and size, in small steps that nobody notices.
 
 A step deletes at most :data:`STEP` of the oldest messages, in a transaction of its own between two batches of
-the writer. It never takes the newest message, for its id is where the next ids go on, nor a private message
-that still waits for its verdict.
+the writer. It never takes the newest message, for its id is where the next ids go on.
 """
 
 from __future__ import annotations
@@ -52,18 +51,14 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2].lower()]
 
 
-def prune_step(
-    connection: sqlite3.Connection, retention: Retention, now_ms: int, keep_from: int | None = None
-) -> int:
+def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int) -> int:
     """Delete up to :data:`STEP` of the oldest messages that are past the bounds.
 
-    :param keep_from: messages from this id on are owed to somebody, and stay.
     :return: how many were deleted; 0 when there is nothing more to delete.
     """
-    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
-    limit = newest if keep_from is None else min(newest, keep_from)
     rows = connection.execute(
-        "SELECT id, time_ms FROM message WHERE id < ? ORDER BY id LIMIT ?", (limit, STEP)
+        "SELECT id, time_ms FROM message WHERE id < (SELECT max(id) FROM message) ORDER BY id LIMIT ?",
+        (STEP,),
     ).fetchall()
     upto = 0
     if retention.seconds is not None:

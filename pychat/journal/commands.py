@@ -1,0 +1,77 @@
+"""``pychat journal``: looking over, copying and pruning a journal, also while a daemon uses it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ..errors import JournalError
+from .prune import Retention, prune_step
+from .store import FILE_NAME, backup, backup_name, check, connect
+
+PAUSE = 0.02
+"""Seconds between two steps of pruning, in which a daemon can write."""
+
+
+def find(state: Path) -> Path:
+    """The journal in a daemon's ``--state`` folder.
+
+    :raise JournalError: ``no-journal``.
+    """
+    path = state / FILE_NAME
+    if not path.is_file():
+        raise JournalError(
+            "no-journal", f"There is no journal in {state}. Name the daemon's folder with --state."
+        )
+    return path
+
+
+def run_check(state: Path) -> tuple[bool, list[str]]:
+    """Read all of a journal; return whether it is sound, and lines for a person."""
+    path = find(state)
+    wrong = check(path)
+    if wrong:
+        return False, [f"{path} is damaged:", *wrong]
+    with closing(connect(path, read_only=True)) as connection:
+        count, first, last = connection.execute(
+            "SELECT count(*), min(time_ms), max(time_ms) FROM message"
+        ).fetchone()
+    span = f" from {_day(first)} to {_day(last)}" if count else ""
+    return True, [f"{path} is sound: {count} messages{span}"]
+
+
+def run_backup(state: Path, copy: Path | None) -> Path:
+    """Copy a journal; return where to.
+
+    :raise JournalError: ``no-journal``, ``backup-failed``.
+    """
+    path = find(state)
+    target = copy or backup_name(path, time.time())
+    if target.exists():
+        raise JournalError("backup-failed", f"{target} is there already. Name another file.")
+    backup(path, target)
+    return target
+
+
+def run_prune(state: Path, retention: Retention) -> int:
+    """Delete what is past the bounds, a small step at a time; return how many messages that was.
+
+    :raise JournalError: ``no-journal``, ``journal-unavailable``.
+    """
+    path = find(state)
+    total = 0
+    try:
+        with closing(connect(path)) as connection:
+            while count := prune_step(connection, retention, int(time.time() * 1000)):
+                total += count
+                time.sleep(PAUSE)
+    except sqlite3.Error as error:
+        raise JournalError("journal-unavailable", f"Cannot prune {path}: {error}.") from error
+    return total
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, timezone.utc).date().isoformat()

@@ -1,0 +1,92 @@
+"""``pychat journal``, as its user sees it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.journal.store import FILE_NAME, connect, open_journal
+
+DAY_MS = 86_400_000
+
+
+class CommandTests(SynchronousTestCase):
+    """The real program on a journal of a hundred days, a message a day, that somebody has open."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.path = self.folder / FILE_NAME
+        self.daemon = open_journal(self.path)
+        self.addCleanup(self.daemon.close)
+        rows = [(n, n * DAY_MS, b"x" * 1000) for n in range(1, 101)]
+        self.daemon.execute("BEGIN")
+        self.daemon.executemany("INSERT INTO message VALUES (?, ?, 1, 'a', NULL, NULL, NULL, ?)", rows)
+        self.daemon.execute("COMMIT")
+
+    def run_it(self, *arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pychat", "journal", *arguments],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    def test_check(self) -> None:
+        """A sound journal is told with what it holds."""
+        status, out, err = self.run_it("check", "--state", str(self.folder))
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out, f"{self.path} is sound: 100 messages from 1970-01-02 to 1970-04-11\n")
+
+    def test_check_damaged(self) -> None:
+        """A damaged one is told with what is wrong, and status 1."""
+        self.daemon.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.daemon.close()
+        content = bytearray(self.path.read_bytes())
+        content[5 * 4096 : 6 * 4096] = b"\xa5" * 4096
+        self.path.write_bytes(content)
+        status, out, err = self.run_it("check", "--state", str(self.folder))
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn(f"{self.path} is damaged", err)
+        self.assertGreater(len(err.splitlines()), 1)
+
+    def test_no_journal(self) -> None:
+        """Where there is none, it says where it looked."""
+        status, out, err = self.run_it("check", "--state", str(self.folder / "none"))
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(len(err.splitlines()), 1)
+        self.assertIn("--state", err)
+        self.assertFalse((self.folder / "none").exists())
+
+    def test_backup(self) -> None:
+        """A copy appears under its name or one with the time, is sound, and nothing is overwritten."""
+        copy = self.folder / "copy.sqlite3"
+        status, out, err = self.run_it("backup", "--state", str(self.folder), str(copy))
+        self.assertEqual((status, out, err), (0, f"{copy}\n", ""))
+        with closing(connect(copy, read_only=True)) as connection:
+            self.assertEqual(connection.execute("SELECT count(*) FROM message").fetchone(), (100,))
+        status, out, err = self.run_it("backup", "--state", str(self.folder), str(copy))
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn("is there already", err)
+        status, out, err = self.run_it("backup", "--state", str(self.folder))
+        self.assertEqual((status, err), (0, ""))
+        self.assertTrue(Path(out.strip()).name.startswith(f"{FILE_NAME}."))
+
+    def test_prune(self) -> None:
+        """What is too old goes, the newest message stays, and the other one who has it open sees it at once."""
+        status, out, err = self.run_it("prune", "--state", str(self.folder), "--keep", "1d")
+        self.assertEqual((status, out, err), (0, "99 messages deleted\n", ""))
+        self.assertEqual(self.daemon.execute("SELECT id FROM message").fetchall(), [(100,)])
+
+    def test_prune_needs_a_bound(self) -> None:
+        """Without a bound, or with one that is none, nothing is deleted."""
+        for arguments in ((), ("--keep", "soon"), ("--keep-bytes", "-1")):
+            status, _, err = self.run_it("prune", "--state", str(self.folder), *arguments)
+            self.assertEqual(status, 2)
+            self.assertIn("pychat journal prune", err)
+        self.assertEqual(self.daemon.execute("SELECT count(*) FROM message").fetchone(), (100,))
