@@ -24,11 +24,11 @@ class Options(usage.Options):
     )
     optParameters = [  # noqa: RUF012  Twisted reads it off the class
         ["files", "f", "files", "Folder whose files are shared; made if absent."],
-        ["state", "s", "state", "Folder for what has to survive the process; made when first needed."],
+        ["state", "s", "state", "Folder for what has to survive the process, the messages; made if absent."],
         [
             "journal",
             "j",
-            "memory",
+            "sqlite",
             "Where messages are kept: sqlite (in --state), or memory (they end with the process).",
         ],
     ]

@@ -152,7 +152,7 @@ class Ending(Case):
         self.assertEqual(self.hear(alice), ["<left>bob"])
         again = self.connect()
         self.say(again, "<connect>bob")
-        self.assertEqual(self.hear(again), ["<connected durable=no>bob"])
+        self.assertEqual(self.hear(again), ["<connected>bob"])
 
     def test_did_not_join(self) -> None:
         """A connection that says nothing is ended after ten minutes, one with a name or a hello never."""

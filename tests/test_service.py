@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import service, tap
+from pychat.journal.store import connect, open_journal
 from pychat.options import Options
 from pychat.service import ChatService, StartError
 
@@ -39,7 +41,7 @@ class OptionTests(SynchronousTestCase):
         parsed = options()
         self.assertEqual(parsed["listen"], ["tcp:50000:interface=127.0.0.1"])
         self.assertEqual(parsed["udp"], [])
-        self.assertEqual((parsed["files"], parsed["state"], parsed["journal"]), ("files", "state", "memory"))
+        self.assertEqual((parsed["files"], parsed["state"], parsed["journal"]), ("files", "state", "sqlite"))
 
     def test_repeated(self) -> None:
         """--listen and --udp may be given several times."""
@@ -58,6 +60,13 @@ class OptionTests(SynchronousTestCase):
         """What cannot be meant is a usage error that names the option."""
         self.assertIn("--udp", str(self.assertRaises(UsageError, options, "--udp", "a:b:c")))
         self.assertIn("--journal", str(self.assertRaises(UsageError, options, "--journal", "stone")))
+        self.assertIn("--keep", str(self.assertRaises(UsageError, options, "--keep", "long")))
+        self.assertIn("--keep-bytes", str(self.assertRaises(UsageError, options, "--keep-bytes", "much")))
+
+    def test_bounds_of_the_journal(self) -> None:
+        """Ages and sizes are read as people write them."""
+        parsed = options("--keep", "30d", "--keep-bytes", "2G")
+        self.assertEqual((parsed["keep"], parsed["keep-bytes"]), (30 * 86400, 2 << 30))
 
     def test_one_help_for_all_runners(self) -> None:
         """Twisted's runners find the options, and every option is explained."""
@@ -101,7 +110,9 @@ class Running:
     def start(self, *arguments: str, listen: str = "tcp:0:interface=127.0.0.1") -> ChatService:
         from twisted.internet import reactor
 
-        arguments = ("--listen", listen, "--files", str(self.files), *arguments)
+        arguments = (
+            "--listen", listen, "--files", str(self.files), "--state", str(self.files.with_name("state")), *arguments,
+        )  # fmt: skip
         chat = ChatService(options(*arguments), reactor)
         chat.privilegedStartService()
         self._services.append(chat)
@@ -143,7 +154,7 @@ async def test_serves() -> None:
         (port,) = chat.tcp_ports
         said = await ask(port, "<connect>alice", "<get_users>", "<set_msg_all>hi")
         assert said.splitlines()[1:5] == [
-            "<connected durable=no>alice",
+            "<connected>alice",
             "<user>alice",
             "<users count=1>",
             "<accepted id=1>all",
@@ -258,6 +269,97 @@ async def test_cannot_start() -> None:
                 running.start(*arguments, listen=listen)
             assert expected in caught.value.sentence
             assert "\n" not in caught.value.sentence
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_memory_journal() -> None:
+    """A daemon that keeps nothing says so to everybody who joins, and makes no folder."""
+    async with Running() as running:
+        chat = running.start("--journal", "memory")
+        assert "<connected durable=no>alice" in await ask(chat.tcp_ports[0], "<connect>alice")
+        assert not running.files.with_name("state").exists()
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_ids_go_on() -> None:
+    """A second life of a daemon goes on with the ids of the first."""
+    async with Running() as running:
+        chat = running.start()
+        assert "<accepted id=1>all" in await ask(chat.tcp_ports[0], "<connect>alice", "<set_msg_all>one")
+        await chat.stopService()
+        chat = running.start()
+        assert "<accepted id=2>all" in await ask(chat.tcp_ports[0], "<connect>alice", "<set_msg_all>two")
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_journal_that_cannot_be_used() -> None:
+    """A journal in use, damaged or in no folder is a StartError, and no port stays bound."""
+    async with Running() as running:
+        chat = running.start()
+        with pytest.raises(StartError, match="Another daemon uses"):
+            running.start()
+        await chat.stopService()
+        journal = running.files.with_name("state") / "journal.sqlite3"
+        journal.write_bytes(b"no journal" * 500)
+        with pytest.raises(StartError, match=r"journal\.sqlite3 is damaged.*from a backup"):
+            running.start()
+        assert journal.read_bytes() == b"no journal" * 500
+        with pytest.raises(StartError, match="with --state"):
+            running.start("--state", str(journal / "below"))
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_full_disk() -> None:
+    """Senders are told when the journal takes nothing, nobody is shown the message, and it heals by itself."""
+    async with Running() as running:
+        chat = running.start()
+        with closing(connect(running.files.with_name("state") / "journal.sqlite3")) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON message BEGIN SELECT raise(ABORT, 'disk full'); END"
+            )
+            said = await ask(
+                chat.tcp_ports[0],
+                "<connect>alice",
+                "<set_msg_all label=7>lost",
+                "<get_users>",
+                "<ping>still here",
+            )
+            assert "<error code=journal-unavailable label=7>" in said
+            assert "<accepted" not in said
+            assert said.endswith("<users count=1>\n<pong>still here\n")
+            other.execute("DROP TRIGGER full")
+            assert "<accepted id=1>all" in await ask(chat.tcp_ports[0], "<connect>alice", "<set_msg_all>kept")
+            assert other.execute("SELECT text FROM message").fetchall() == [(b"kept",)]
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_prunes() -> None:
+    """With --keep, messages that are older go by themselves, in several steps."""
+    async with Running() as running:
+        state = running.files.with_name("state")
+        state.mkdir(parents=True)
+        with closing(open_journal(state / "journal.sqlite3")) as journal:
+            journal.execute("BEGIN")
+            rows = [(n, b"x") for n in range(1, 2501)]
+            journal.executemany("INSERT INTO message VALUES (?, 1, 1, 'a', NULL, NULL, NULL, ?)", rows)
+            journal.execute("COMMIT")
+            running.start("--keep", "1d")
+            while journal.execute("SELECT count(*) FROM message").fetchone() != (1,):
+                await asleep(0.01)
+            assert journal.execute("SELECT max(id) FROM message").fetchone() == (2500,)
+
+
+async def asleep(seconds: float) -> None:
+    """Let the reactor turn."""
+    from twisted.internet import reactor
+    from twisted.internet.task import deferLater
+
+    await deferLater(reactor, seconds)
 
 
 class SignalTests(SynchronousTestCase):

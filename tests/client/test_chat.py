@@ -127,7 +127,7 @@ async def test_piped(tmp_path: Path) -> None:
     assert visit.lines[:4] == [
         "<welcome>Python Chat. Type <connect>your-name to join, <help> for more.",
         visit.lines[1],
-        "<connected durable=no>bob",
+        "<connected>bob",
         "<accepted id=1>all",
     ]
     assert visit.lines[-1] == "<goodbye code=bye>Goodbye."
@@ -199,7 +199,7 @@ async def test_name_taken(tmp_path: Path) -> None:
         assert "accepted" not in script.printed
         person = Visit(port, terminal=True)
         assert await person.end("<connect>bob2\n<get_users>\n") == 0
-        assert "<connected durable=no>bob2" in person.lines
+        assert "<connected>bob2" in person.lines
         await other.leave()
 
 
@@ -217,7 +217,7 @@ async def test_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             visit = Visit(port, None, terminal=terminal)
             assert await visit.end(text) == 0
-            assert f"<connected durable=no>{name}" in visit.lines
+            assert f"<connected>{name}" in visit.lines
 
 
 @pytest_twisted.ensureDeferred

@@ -226,7 +226,7 @@ class MemoryStage(Stage):
         super().__init__()
         self.clock = Clock()
         make_shelf(folder)
-        hub = Hub(durable=False)
+        hub = Hub(durable=True)
         pump = Pump(self.clock, hub, MemoryJournal(), lambda: 1.8e9)
 
         def at_once(function: object, *args: object) -> Deferred[object]:
@@ -277,7 +277,7 @@ class DaemonStage(Stage):
             [
                 sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pychat",
                 "--listen", f"tcp:{self.port}:interface=127.0.0.1", "--files", str(shelf), "--state", str(folder / "s"),
-                "--journal", "memory",
+                "--journal", "sqlite",
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

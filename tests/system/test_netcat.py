@@ -34,7 +34,7 @@ def shelf(tmp_path: Path) -> Path:
 
 ANSWERS = [
     "<welcome>Python Chat. Type <connect>your-name to join, <help> for more.",
-    "<connected durable=no>alice",
+    "<connected>alice",
     "<user>alice",
     "<users count=1>",
     "<file size=7>sub folder/käse.txt",
