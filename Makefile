@@ -50,9 +50,11 @@ types: $(CHECKS)  ## check the types
 docs: $(TESTS)  ## run the transcripts of the documents
 	$(BIN)/pytest -m 'not system' docs tests/plays $(ARGS)
 
-bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, and MB/s of a download
-	$(BIN)/python benchmarks/chat.py $(ARGS)
-	$(BIN)/python benchmarks/transfer.py $(ARGS)
+bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, time to accept, and MB/s of a download
+	$(BIN)/python benchmarks/chat.py --journal memory
+	$(BIN)/python benchmarks/chat.py --journal sqlite
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/transfer.py
 
 clean:  ## remove what these verbs have made
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache _trial_temp*

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=20_000, help="messages in a run, of all senders")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--load", metavar="COMMAND", help="another generator")
-    parser.add_argument("--journal", default="memory")
+    parser.add_argument("--journal", default="sqlite")
     options = parser.parse_args()
     pin(0, 1)
     with Daemon("--journal", options.journal, cpu=0) as daemon:
