@@ -23,7 +23,7 @@ def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, i
         raise ValueError(f"{text!r} is not HOST or HOST:PORT (write an IPv6 address as [::1]:50000)")
     host, port = match.groups()
     number = int(port) if port else default_port
-    if not 0 <= number <= 65535:
+    if port and not 0 <= number <= 65535:
         raise ValueError(f"{number} is not a port: ports go from 1 to 65535")
     return host, number
 

@@ -126,14 +126,14 @@ class Desk:
 
     def _port_for(self, local: str) -> UdpPort:
         """The port at the address that the client reached, or else one that answers everywhere, or the first."""
-        for port in self._ports:
+        same = [port for port in self._ports if (":" in port.host) == (":" in local)]
+        for port in same:
             if port.host == local:
                 return port
-        wide = "::" if ":" in local else "0.0.0.0"  # noqa: S104
-        for port in self._ports:
-            if port.host in ("", wide):
+        for port in same:
+            if port.anywhere:
                 return port
-        return self._ports[0]
+        return (same or self._ports)[0]
 
     def _list(self) -> Deferred[Listing]:
         if self._listing is not None and self._reactor.seconds() - self._listed_at < LISTING_AGE:
@@ -154,7 +154,7 @@ class Desk:
             return
         self._listing, self._listed_at = listing, self._reactor.seconds()
         for skipped in listing.skipped:
-            self._log.warn("not offered: {name} ({reason})", name=skipped.name, reason=skipped.reason)
+            self._log.warn("not offered: {name!r} ({reason})", name=skipped.name, reason=skipped.reason)
         for waiting in listeners:
             waiting.callback(listing)
 

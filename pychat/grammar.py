@@ -49,10 +49,7 @@ def parse(line: bytes) -> Line:
     :raise RemoteProtocolError: ``bad-line`` or ``bad-attribute``.
     """
     if not line.startswith(b"<"):
-        raise RemoteProtocolError(
-            "bad-line",
-            "A line starts with a command in < and >. To talk to everybody: <set_msg_all>your text",
-        )
+        raise RemoteProtocolError("bad-line", "A line starts with a command in < and >.")
     end = line.find(b">")
     if end < 0:
         raise RemoteProtocolError("bad-line", "The > is missing. A line looks like <command>text")
@@ -60,8 +57,11 @@ def parse(line: bytes) -> Line:
     if _VERB.fullmatch(head):
         return Line(head, NO_ATTRIBUTES, text)
     if not _HEAD.fullmatch(head):
+        small = head.partition(b" ")[0].lower()
+        if _VERB.fullmatch(small) and not head.startswith(small):
+            raise RemoteProtocolError("bad-line", f"Commands are in small letters: <{small.decode()}>")
         raise RemoteProtocolError(
-            "bad-line", "Between < and > stand a command in small letters and key=value pairs. Type <help>"
+            "bad-line", "Between < and > stand a command and, perhaps, key=value pairs."
         )
     verb = _VERB.match(head)
     assert verb is not None

@@ -106,13 +106,21 @@ class Hub:
         if identity is None or peer.left is not None:
             return
         peer.left = self._last_id
-        del (self._full if peer.full else self._plain)[peer]
+        (self._full if peer.full else self._plain).pop(peer, None)
         self.roster.release(identity)
         self._groups.departed(peer)
         self._users = None
         notice = b"<left>%s\n" % identity.label
         for other in self._members():
             other.tell(notice)
+
+    def disperse(self) -> None:
+        """Everybody parts at once: nobody is left to be told."""
+        members = self._members()
+        self._plain.clear()
+        self._full.clear()
+        for peer in members:
+            self.part(peer)
 
     def leave(self, peer: Peer) -> None:
         """A member's connection is gone: what has not arrived by now never will."""

@@ -21,14 +21,17 @@ _SIOCOUTQ = 0x5411
 _SO_NWRITE = 0x1024
 """macOS, Darwin's sys/socket.h: the same."""
 
-KEEPALIVE_IDLE = 60
+KEEPALIVE_IDLE = 30
 """Seconds of silence before the first keepalive probe."""
-KEEPALIVE_INTERVAL = 15
+KEEPALIVE_INTERVAL = 10
 """Seconds between probes."""
 KEEPALIVE_PROBES = 3
 """Unanswered probes after which the peer is gone."""
-USER_TIMEOUT = 100
-"""Seconds that sent bytes may stay unacknowledged (RFC 5482)."""
+USER_TIMEOUT = 55
+"""Seconds that sent bytes may stay unacknowledged (RFC 5482).
+
+Bytes that are sent late in a silence put keepalive aside and start this clock anew: the two together stay below two
+minutes."""
 
 
 def can_tell_unsent() -> bool:

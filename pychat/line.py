@@ -254,6 +254,7 @@ class ChatFactory(ServerFactory):
 
     def end_all(self, code: str, sentence: str) -> Deferred[object]:
         """End every connection; fires when all are gone."""
+        self.pump.hub.disperse()
         connections = [*self.connections]
         for connection in connections:
             connection.end(code, sentence)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from twisted.python import usage
 
+from . import __version__
 from .address import parse_host_port
 from .journal.prune import parse_age, parse_size
 
@@ -41,6 +43,11 @@ class Options(usage.Options):
         self["keep"] = None
         self["keep-bytes"] = None
 
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        sys.stdout.write(f"pychat {__version__}\n")
+        sys.exit(0)
+
     def opt_listen(self, endpoint: str) -> None:
         """Where to listen for people, as a Twisted endpoint; repeatable.
         [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it.
@@ -51,12 +58,15 @@ class Options(usage.Options):
 
     def opt_udp(self, host_port: str) -> None:
         """HOST:PORT from which files are sent; repeatable.
-        [default: host and port of the first --listen]. 0.0.0.0:PORT or [::]:PORT stands for all addresses.
+        [default: beside every --listen]. 0.0.0.0:PORT or [::]:PORT stands for all addresses.
         """
         try:
-            self["udp"].append(parse_host_port(host_port))
+            host, port = parse_host_port(host_port, -1)
         except ValueError as error:
             raise usage.UsageError(f"--udp: {error}") from None
+        if port < 0:
+            raise usage.UsageError(f"--udp: {host_port} has no port: write {host_port}:50000")
+        self["udp"].append((host, port))
 
     def opt_udp_advertise(self, port: str) -> None:
         """UDP port that clients are told instead of the real one, where a router translates it."""
@@ -77,7 +87,7 @@ class Options(usage.Options):
             self["listen"].append(DEFAULT_LISTEN)
         if self["journal"] not in JOURNALS:
             raise usage.UsageError(
-                f"--journal: there is no journal {self['journal']!r}. Choose sqlite or memory."
+                f"--journal: there is no journal {self['journal']!r}: choose sqlite or memory"
             )
 
 

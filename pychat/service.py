@@ -24,13 +24,11 @@ from typing import Any, cast
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
@@ -42,6 +40,7 @@ from .journal.memory import MemoryJournal
 from .journal.prune import Retention
 from .journal.sqlite import SqliteJournal
 from .line import ChatFactory
+from .listening import StartError, cannot_listen, listen
 from .options import Options
 from .pump import Pump
 from .shelf import Shelf
@@ -58,10 +57,6 @@ PRUNE_PAUSE = 0.05
 
 FLUSH_LIMIT = 2.0
 """Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
-
-
-class StartError(PychatError):
-    """The daemon cannot start; the sentence says what to do."""
 
 
 class ChatService(MultiService):
@@ -162,49 +157,38 @@ class ChatService(MultiService):
         try:
             self._shelf.prepare()
             for description in self._options["listen"]:
-                self._listen(description)
-            for host, port in self._options["udp"] or [self._default_udp()]:
+                self.tcp_ports.append(listen(self._reactor, description, self.factory))
+            for host, port in self._options["udp"] or self._default_udp():
                 self._listen_udp(host, port)
         except PychatError as error:
             self._unbind()
             raise StartError(error.code, error.sentence) from None
 
-    def _listen(self, description: str) -> None:
-        try:
-            listening = serverFromString(self._reactor, description).listen(self.factory)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise StartError(
-                "bad-endpoint", f"--listen {description} is not an endpoint ({error})."
-            ) from None
-        results: list[object] = []
-        listening.addBoth(results.append)
-        if not results:
-            raise StartError("bad-endpoint", f"--listen {description} cannot be bound at start.")
-        (result,) = results
-        if isinstance(result, Failure):
-            raise StartError("cannot-listen", _cannot_listen(description, result.value, "--listen"))
-        self.tcp_ports.append(cast("IListeningPort", result))
-
-    def _default_udp(self) -> tuple[str, int]:
-        for number, listening in enumerate(self.tcp_ports):
+    def _default_udp(self) -> list[tuple[str, int]]:
+        """Beside every TCP port: who reached the one for a chat reaches the other for a file."""
+        beside: dict[tuple[str, int], None] = {}
+        for description, listening in zip(self._options["listen"], self.tcp_ports, strict=True):
             where = _where(listening)
             if where is not None:
                 # A port that the system chose for TCP may be in use for UDP: let it choose again.
-                chosen = self._options["listen"][number].split(":")[1] == "0"
-                return where[0], 0 if chosen else where[1]
-        return "127.0.0.1", DEFAULT_PORT
+                chosen = description.split(":")[1] == "0"
+                beside[where[0], 0 if chosen else where[1]] = None
+        return [*beside] or [("127.0.0.1", DEFAULT_PORT)]
 
     def _listen_udp(self, host: str, port: int) -> None:
+        where = format_host_port(host, port)
         protocol = TransferProtocol(self._reactor, budget=self._budget)
         try:
-            bound = listen_udp(self._reactor, protocol, host, port)
-        except CannotListenError as error:
-            where = format_host_port(host, port)
-            raise StartError("cannot-listen", _cannot_listen(where, error, "--udp")) from None
+            address: str = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0][
+                4
+            ][0]  # type: ignore[assignment]
+            bound = listen_udp(self._reactor, protocol, address, port)
+        except (OSError, CannotListenError) as error:
+            raise cannot_listen(where, error, "--udp") from None
         self.udp_ports.append(bound)
-        address = _where(bound)
-        assert address is not None
-        self._udp.append(UdpPort(protocol, address[0], self._options["udp-advertise"] or address[1]))
+        real = _where(bound)
+        assert real is not None
+        self._udp.append(UdpPort(protocol, real[0], self._options["udp-advertise"] or real[1]))
 
     def _announce(self) -> None:
         self._log.info(
@@ -293,15 +277,6 @@ def _where(listening: IListeningPort) -> tuple[str, int] | None:
     """The address and port a listener is bound to; ``None`` for a UNIX socket."""
     host: Any = listening.getHost()
     return (host.host, host.port) if hasattr(host, "host") else None
-
-
-def _cannot_listen(where: str, error: BaseException | None, option: str) -> str:
-    cause = error.socketError if isinstance(error, CannotListenError) else error
-    reason = getattr(cause, "strerror", None) or str(cause)
-    return (
-        f"Cannot listen on {where}: {reason}. End the program that uses it, "
-        f"or choose another address with {option}."
-    )
 
 
 def make_service(options: Options, reactor: Any = None, *, signals: bool = True) -> IService:

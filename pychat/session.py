@@ -168,8 +168,20 @@ class Session:
             request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
             return request
         except PychatError as error:
-            self.failed(error, label)
+            self.failed(self._with_hint(error, raw or b""), label)
             return None
+
+    def _with_hint(self, error: PychatError, raw: bytes) -> PychatError:
+        """Who types something that is no command at all is told one that would do here."""
+        if error.code != "bad-line":
+            return error
+        if self.stage < Stage.JOINED:
+            hint = "Type <connect>your-name to join, <help> for more."
+        elif raw.startswith(b"<"):
+            hint = "Type <help> for all commands."
+        else:
+            hint = "To talk to everybody: <set_msg_all>your text"
+        return RemoteProtocolError(error.code, f"{error.sentence} {hint}")
 
     def failed(self, error: PychatError, label: bytes) -> None:
         """Answer the line handled last with an error."""
@@ -265,7 +277,7 @@ class Session:
         self.peer.answer(b"".join(lines))
 
     def _do_download(self, line: Line, label: bytes) -> OpenFile:
-        # A file's name is taken as it stands: some begin or end with a space.
+        # A file's name is taken as it stands: the shelf alone says what is one.
         try:
             name = line.text.decode()
         except UnicodeDecodeError:

@@ -66,6 +66,9 @@ class BurstPort(udp.Port):
 
     def createInternetSocket(self) -> socket.socket:
         self._made = super().createInternetSocket()
+        if self.addressFamily == socket.AF_INET6:
+            # On every system the same: IPv4 has ports of its own, beside this one.
+            self._made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return self._made
 
     def _bindSocket(self) -> None:

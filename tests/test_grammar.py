@@ -77,7 +77,7 @@ class Parse(SynchronousTestCase):
     def test_bad_lines(self) -> None:
         """What is no line is refused with a sentence that shows one."""
         for raw in (b"hello", b" <ping>", b"", b">", b"GET / HTTP/1.1", b"\0", b"\xff\xfe"):
-            self.assertIn("<set_msg_all>", self.refused(raw, "bad-line"))
+            self.assertIn("in < and >", self.refused(raw, "bad-line"))
         for raw in (b"<", b"<ping", b"<set_msg bob hi"):
             self.assertIn("<command>text", self.refused(raw, "bad-line"))
         for raw in (
@@ -86,6 +86,8 @@ class Parse(SynchronousTestCase):
             b"<ping a=1\n b>", b"<ping a\n>",
         ):  # fmt: skip
             self.refused(raw, "bad-line")
+        for raw in (b"<Connect>x", b"<CONNECT>x", b"<Connect a=b>x"):
+            self.assertIn("small letters: <connect>", self.refused(raw, "bad-line"))
 
     def test_unclean_head(self) -> None:
         """Between < and > there are no control characters, no line separators, and nothing but UTF-8."""

@@ -51,7 +51,7 @@ class Told(SynchronousTestCase):
         if sys.platform.startswith("linux"):
             options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
             values = [self.near.getsockopt(socket.IPPROTO_TCP, option) for option in options]
-            self.assertEqual(values, [60, 15, 3, 100_000])
+            self.assertEqual(values, [30, 10, 3, 55_000])
         self.assertLess(kernel.KEEPALIVE_IDLE + kernel.KEEPALIVE_PROBES * kernel.KEEPALIVE_INTERVAL, 120)
         self.assertLess(kernel.USER_TIMEOUT, 120)
 

@@ -58,7 +58,8 @@ class OptionTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """What cannot be meant is a usage error that names the option."""
-        self.assertIn("--udp", str(self.assertRaises(UsageError, options, "--udp", "a:b:c")))
+        for wrong in ("a:b:c", "127.0.0.1", "[::1]", "127.0.0.1:99999"):
+            self.assertIn("--udp", str(self.assertRaises(UsageError, options, "--udp", wrong)))
         self.assertIn("--journal", str(self.assertRaises(UsageError, options, "--journal", "stone")))
         self.assertIn("--keep", str(self.assertRaises(UsageError, options, "--keep", "long")))
         self.assertIn("--keep-bytes", str(self.assertRaises(UsageError, options, "--keep-bytes", "much")))
@@ -181,13 +182,39 @@ async def test_several_listeners() -> None:
 
 @pytest_twisted.ensureDeferred
 @within(20)
+async def test_both_families_on_one_port() -> None:
+    """All addresses of IPv4 and of IPv6 on the same port, with UDP beside both."""
+    async with Running() as running:
+        chat = running.start()
+        number = chat.tcp_ports[0].getHost().port
+        await chat.stopService()
+        chat = running.start("--listen", f"tcp6:{number}", listen=f"tcp:{number}")
+        hosts = [(port.getHost().host, port.getHost().port) for port in chat.tcp_ports]
+        assert hosts == [("0.0.0.0", number), ("::", number)]
+        assert [(port.getHost().host, port.getHost().port) for port in chat.udp_ports] == hosts
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, number), 5):
+                pass
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_udp_by_name() -> None:
+    """A host may be named."""
+    async with Running() as running:
+        chat = running.start("--udp", "localhost:0")
+        assert chat.udp_ports[0].getHost().host in ("127.0.0.1", "::1")
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
 async def test_only_a_unix_socket() -> None:
     """Without any TCP port, UDP has its own default unless it is told."""
     async with Running() as running:
         unix = running.files.with_name("sock")
         chat = running.start("--udp", "127.0.0.1:0", listen=f"unix:{unix}")
         assert chat.udp_ports[0].getHost().host == "127.0.0.1"
-        assert chat._default_udp() == ("127.0.0.1", 50000)
+        assert chat._default_udp() == [("127.0.0.1", 50000)]
 
 
 @pytest_twisted.ensureDeferred
@@ -261,8 +288,11 @@ async def test_cannot_start() -> None:
                 ("--udp", f"127.0.0.1:{taken}"),
                 f"Cannot listen on 127.0.0.1:{taken}",
             ),
-            ("carrier-pigeon:1", (), "--listen carrier-pigeon:1 is not an endpoint"),
-            ("tcp:many", (), "--listen tcp:many is not an endpoint"),
+            ("carrier-pigeon:1", (), "--listen carrier-pigeon:1 is not an endpoint. Write tcp:50000"),
+            ("tcp:many", (), "--listen tcp:many is not an endpoint. Write tcp:50000"),
+            ("tcp:99999", (), "a port from 1 to 65535"),
+            ("tcp:0:interface=192.0.2.1", (), "Choose an address of this machine"),
+            ("tcp:0", ("--udp", "nowhere.invalid:1"), "Cannot listen on nowhere.invalid:1"),
             ("tcp:0", ("--files", __file__), "is not a folder"),
         ):
             with pytest.raises(StartError) as caught:

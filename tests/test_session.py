@@ -408,6 +408,12 @@ class BadInput(TalkCase):
             )
             self.chat.hub.leave(talk.peer)
 
+    def test_hint(self) -> None:
+        """Who types something that is no command is told one that would do here."""
+        self.assertIn("<connect>your-name", self.refused(self.eve, b"hello", "bad-line"))
+        self.assertIn("<set_msg_all>your text", self.refused(self.alice, b"hello", "bad-line"))
+        self.assertIn("<help>", self.refused(self.alice, b"<Ping>x", "bad-line"))
+
     def test_no_name(self) -> None:
         """A ``<connect>`` without a name is told the rule and a name that is free."""
         for line in (b"<connect>", b"<connect>   "):

@@ -8,7 +8,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from ..address import format_host_port
 from ..errors import TransferError
+from .answers import Refused
 from .connection import Client, connect
 from .fetch import Fetched, fetch
 from .naming import safe_name
@@ -81,7 +83,16 @@ async def get(reactor: Any, order: Order, screen: Screen) -> Fetched:
     board = Board(reactor, screen, lines=False)
 
     async def take(client: Client) -> None:
-        offer = await client.offer(order.name)
+        try:
+            offer = await client.offer(order.name)
+        except Refused as error:
+            if error.code != "no-such-file":
+                raise
+            where = format_host_port(order.host, order.port)
+            raise TransferError(
+                error.code,
+                f"There is no file {visible(order.name)} there. To see what there is: pychat files {where}",
+            ) from None
         transfer = board.start(order.name, offer.terms.size)
         try:
             fetched.append(

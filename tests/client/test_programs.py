@@ -100,8 +100,8 @@ async def test_get_fails(shelf: Path) -> None:
     here = shelf / "here"
     async with serving(shelf) as port:
         for words, said in (
-            ((f"127.0.0.1:{port}", "../nope"), "There is no such file"),
-            ((f"127.0.0.1:{port}", "a"), "There is no such file"),
+            ((f"127.0.0.1:{port}", "../nope"), "There is no file"),
+            ((f"127.0.0.1:{port}", "a"), "There is no file"),
             ((f"127.0.0.1:{port}", "empty", "-o", "no/where"), "There is no folder no."),
             (("127.0.0.1:1", "empty"), "Nobody listens at 127.0.0.1:1."),
         ):
