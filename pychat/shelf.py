@@ -13,7 +13,7 @@ file below the root.  So everything is refused unless it is known to be good:
    that alone can have effects on a device, and opening a FIFO would wait for its writer.
 3. What was opened is looked at again by its descriptor.
 
-Where the system cannot open by descriptor (Windows), `_PathFolder` checks each component, opens, and then
+Where the system cannot open by descriptor (Windows), `PathFolder` checks each component, opens, and then
 compares what it has opened with what it had checked.
 
 Every refusal is the same ``no-such-file`` with the same sentence: who guesses names learns nothing.
@@ -28,12 +28,10 @@ the errors are facts for the caller to log.
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import errno
 import hashlib
 import io
-import itertools
 import os
 import stat
 import threading
@@ -42,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pychat.errors import ShelfError
+from pychat.folders import DescriptorFolder, Folder, PathFolder, is_link, opens_by_descriptor
 from pychat.vocabulary import ListedFile
 
 MAX_NAME_BYTES = 1024
@@ -67,12 +66,6 @@ _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [port + number for port in ("com", "lpt") for number in "0123456789¹²³"]
 )
-_REPARSE_POINT = 0x400  # FILE_ATTRIBUTE_REPARSE_POINT: symbolic links, junctions, mounted volumes
-
-_ALWAYS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_OPEN_FILE = _ALWAYS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-_OPEN_FOLDER = _ALWAYS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_DIRECTORY", 0)
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 # The system or the process is short of something: that is not the name's fault, and another try may do.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN})
@@ -215,7 +208,7 @@ class Shelf:
 
     def __init__(self, root: str | Path) -> None:
         self.root = os.path.abspath(root)
-        self._folder: type[_Folder] = _DescriptorFolder if _opens_by_descriptor() else _PathFolder
+        self._folder: type[Folder] = DescriptorFolder if opens_by_descriptor() else PathFolder
         self._reported: set[str] = set()
 
     def prepare(self) -> None:
@@ -287,8 +280,8 @@ class Shelf:
                 raise _read_failed() from error
             raise _no_such_file() from error
 
-    def _look_into(self, place: _Folder, path: tuple[str, ...], survey: _Survey) -> None:
-        for raw in place.names():
+    def _look_into(self, place: Folder, path: tuple[str, ...], survey: _Survey) -> None:
+        for raw in place.names(MAX_VISITED + 1):
             survey.visited += 1
             if survey.visited > MAX_VISITED:
                 return
@@ -306,10 +299,10 @@ class Shelf:
             if reason is not None:
                 survey.skipped.append(Skipped(_escape(name), reason))
 
-    def _look_at(self, place: _Folder, path: tuple[str, ...], survey: _Survey) -> str | None:
+    def _look_at(self, place: Folder, path: tuple[str, ...], survey: _Survey) -> str | None:
         """Take in a file, or what a folder holds; return why it is skipped, if it is."""
         what = place.status(path[-1])
-        if _is_link(what):
+        if is_link(what):
             return "is a link"
         if stat.S_ISDIR(what.st_mode):
             with place.enter(path[-1]) as below:
@@ -336,149 +329,6 @@ class _Survey:
         self.files: list[ListedFile] = []
         self.skipped: list[Skipped] = []
         self.visited = 0
-
-
-class _Folder(abc.ABC):
-    """An open folder of the shelf: from here one goes down, a component at a time.
-
-    Each verb takes one component that `_refusal` let pass, and may raise OSError.
-    """
-
-    @classmethod
-    @abc.abstractmethod
-    def root(cls, path: str) -> _Folder:
-        """Open the shelf itself; symbolic links on the way there are the operator's and are followed."""
-
-    @abc.abstractmethod
-    def enter(self, folder: str) -> _Folder:
-        """Open a folder below, unless it is a symbolic link."""
-
-    @abc.abstractmethod
-    def names(self) -> list[str]:
-        """Return the names in it, `MAX_VISITED` and one at most; bytes that are not UTF-8 as surrogates."""
-
-    @abc.abstractmethod
-    def status(self, name: str) -> os.stat_result:
-        """Say what stands under the name, following nothing."""
-
-    @abc.abstractmethod
-    def may_read(self, name: str) -> bool:
-        """Say whether this process may read the file."""
-
-    @abc.abstractmethod
-    def open_file(self, name: str) -> int:
-        """Return the descriptor of a regular file; OSError if it is anything else."""
-
-    def __enter__(self) -> _Folder:
-        return self
-
-    def __exit__(self, *_: object) -> None:  # noqa: B027  a path needs no closing
-        """Give the folder back."""
-
-
-class _DescriptorFolder(_Folder):
-    """A folder by its descriptor: what it leads to stays below it, whatever is renamed meanwhile."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def root(cls, path: str) -> _Folder:
-        return cls(os.open(path, _OPEN_FOLDER))
-
-    def enter(self, folder: str) -> _Folder:
-        flags = _OPEN_FOLDER | _NO_FOLLOW
-        return _DescriptorFolder(os.open(folder.encode(), flags, dir_fd=self._descriptor))
-
-    def names(self) -> list[str]:
-        # Names are bytes here, and UTF-8 on the wire, whatever the locale says of them.
-        with os.scandir(self._descriptor) as entries:
-            some = itertools.islice(entries, MAX_VISITED + 1)
-            return [os.fsencode(entry.name).decode("utf-8", "surrogateescape") for entry in some]
-
-    def status(self, name: str) -> os.stat_result:
-        return os.stat(name.encode(), dir_fd=self._descriptor, follow_symlinks=False)
-
-    def may_read(self, name: str) -> bool:
-        return os.access(name.encode(), os.R_OK, dir_fd=self._descriptor)
-
-    def open_file(self, name: str) -> int:
-        if not stat.S_ISREG(self.status(name).st_mode):
-            raise _not_there()
-        # It may have been replaced since: do not follow, do not wait, and look again.
-        descriptor = os.open(name.encode(), _OPEN_FILE | _NO_FOLLOW, dir_fd=self._descriptor)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise _not_there()
-        return descriptor
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-
-class _PathFolder(_Folder):
-    """A folder by its path, for systems that open by nothing else.
-
-    Somebody who may write into the shelf could put a link in the place of a folder between a check and the
-    open; so it is checked again after the open what was opened, and where its path leads.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    @classmethod
-    def root(cls, path: str) -> _Folder:
-        # From here on no component may be a link: the real path of everything below is its path.
-        return cls(os.path.realpath(path, strict=True))
-
-    def enter(self, folder: str) -> _Folder:
-        what = self._exactly(folder)
-        if not stat.S_ISDIR(what.st_mode) or _is_link(what):
-            raise _not_there()
-        return _PathFolder(self._below(folder))
-
-    def names(self) -> list[str]:
-        with os.scandir(self._path) as entries:
-            return [entry.name for entry in itertools.islice(entries, MAX_VISITED + 1)]
-
-    def status(self, name: str) -> os.stat_result:
-        return os.lstat(self._below(name))
-
-    def may_read(self, name: str) -> bool:
-        return os.access(self._below(name), os.R_OK)
-
-    def open_file(self, name: str) -> int:
-        before = self._exactly(name)
-        if not stat.S_ISREG(before.st_mode) or _is_link(before):
-            raise _not_there()
-        path = self._below(name)
-        descriptor = os.open(path, _OPEN_FILE)
-        after = os.fstat(descriptor)
-        same = stat.S_ISREG(after.st_mode) and os.path.samestat(before, after)
-        if not same or os.path.realpath(path) != path:
-            os.close(descriptor)
-            raise _not_there()
-        return descriptor
-
-    def _exactly(self, name: str) -> os.stat_result:
-        # Windows knows a file by other names than its own: in other case, by a short one (SECRET~1).
-        if name not in os.listdir(self._path):
-            raise _not_there()
-        return self.status(name)
-
-    def _below(self, name: str) -> str:
-        return os.path.join(self._path, name)
-
-
-def _opens_by_descriptor() -> bool:
-    """Say whether this system can open, look at and list relative to a descriptor without following links."""
-    return (
-        {os.open, os.stat, os.access} <= os.supports_dir_fd
-        and os.stat in os.supports_follow_symlinks
-        and os.scandir in os.supports_fd
-        and hasattr(os, "O_NOFOLLOW")
-        and hasattr(os, "O_DIRECTORY")
-    )
 
 
 def _refusal(name: str) -> str | None:
@@ -516,12 +366,6 @@ def _means_more_on_windows(component: str) -> bool:
     )
 
 
-def _is_link(what: os.stat_result) -> bool:
-    """Recognise symbolic links, and what leads elsewhere on Windows (junctions, mounted volumes)."""
-    attributes: int = getattr(what, "st_file_attributes", 0)
-    return stat.S_ISLNK(what.st_mode) or bool(attributes & _REPARSE_POINT)
-
-
 def _version(what: os.stat_result) -> str:
     facts = f"{what.st_dev}:{what.st_ino}:{what.st_size}:{what.st_mtime_ns}"
     return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
@@ -534,10 +378,6 @@ def _escape(text: str) -> str:
 
 def _reason(error: OSError) -> str:
     return error.strerror or "unknown error"
-
-
-def _not_there() -> OSError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _bad_shelf(sentence: str) -> ShelfError:

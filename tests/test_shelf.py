@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import shelf
+from pychat import folders, shelf
 from pychat.errors import ShelfError
 from pychat.shelf import Shelf, ShelfFile, Skipped
 from pychat.vocabulary import ListedFile
@@ -313,7 +313,7 @@ class OpeningByPath(Opening):
     hidden = True
 
     def test_hidden(self) -> None:
-        self.assertIs(self.shelf._folder, shelf._PathFolder)
+        self.assertIs(self.shelf._folder, folders.PathFolder)
 
     def test_other_names_of_a_file(self) -> None:
         """Where the system takes other names for a file (case, short names), only its own is taken."""
@@ -323,7 +323,7 @@ class OpeningByPath(Opening):
     def test_replaced_between_check_and_open(self) -> None:
         """A file that is not the one that was checked is refused."""
         other = os.lstat(self.base / "secret")
-        with mock.patch.object(shelf._PathFolder, "status", return_value=other):
+        with mock.patch.object(folders.PathFolder, "status", return_value=other):
             self.refused("a.txt")
 
     def test_led_outside_after_the_open(self) -> None:
@@ -342,10 +342,10 @@ class OpeningByPath(Opening):
             def __init__(self, what: os.stat_result) -> None:
                 self.st_mode = what.st_mode
                 self.st_size = what.st_size
-                self.st_file_attributes = shelf._REPARSE_POINT
+                self.st_file_attributes = folders.REPARSE_POINT
 
         with mock.patch.object(
-            shelf._PathFolder, "status", lambda folder, name: Reparse(real(folder._below(name)))
+            folders.PathFolder, "status", lambda folder, name: Reparse(real(folder._below(name)))
         ):
             self.refused("a.txt")
             self.refused("a/b.txt")
@@ -810,8 +810,8 @@ class Planted(SynchronousTestCase):
         os.mkfifo(root / "fifo")
         self.shelf = Shelf(root)
         self.inside = set()
-        for folder, folders, files in os.walk(root):
-            folders[:] = [name for name in folders if not os.path.islink(os.path.join(folder, name))]
+        for folder, below, files in os.walk(root):
+            below[:] = [name for name in folders if not os.path.islink(os.path.join(folder, name))]
             for name in files:
                 what = os.lstat(os.path.join(folder, name))
                 if stat.S_ISREG(what.st_mode) and not name.startswith("."):
