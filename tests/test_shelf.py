@@ -811,7 +811,7 @@ class Planted(SynchronousTestCase):
         self.shelf = Shelf(root)
         self.inside = set()
         for folder, below, files in os.walk(root):
-            below[:] = [name for name in folders if not os.path.islink(os.path.join(folder, name))]
+            below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
             for name in files:
                 what = os.lstat(os.path.join(folder, name))
                 if stat.S_ISREG(what.st_mode) and not name.startswith("."):
