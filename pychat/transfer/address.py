@@ -17,7 +17,7 @@ NONCE_BYTES = 8
 
 
 class _Candidate:
-    __slots__ = ("asked", "asked_at", "heard", "nonce", "told")
+    __slots__ = ("asked", "asked_at", "due", "heard", "nonce", "told")
 
     def __init__(self, nonce: bytes) -> None:
         self.nonce = nonce
@@ -25,6 +25,7 @@ class _Candidate:
         self.told = 0
         self.asked = 0
         self.asked_at = 0.0
+        self.due = False
 
 
 class AddressProof:
@@ -41,13 +42,13 @@ class AddressProof:
         self._random_bytes = random_bytes
         self._candidates: dict[Hashable, _Candidate] = {}
 
-    def hello(self, address: Hashable, token: bytes, nbytes: int) -> bytes | None:
+    def hello(self, address: Hashable, token: bytes, nbytes: int) -> bool:
         """A `Hello` of `nbytes` came from `address`.
 
-        :return: the nonce with which to challenge it, or None when the token is not the offer's.
+        :return: whether the token is the offer's; then a challenge is due.
         """
         if not compare_digest(token, self._token):
-            return None
+            return False
         candidate = self._candidates.pop(address, None)
         if candidate is None:
             candidate = _Candidate(self._random_bytes(NONCE_BYTES))
@@ -55,13 +56,27 @@ class AddressProof:
                 del self._candidates[next(iter(self._candidates))]
         self._candidates[address] = candidate
         candidate.heard += nbytes
-        return candidate.nonce
+        candidate.due = True
+        return True
 
-    def challenged(self, address: Hashable, now: float) -> None:
-        """The challenge for `address` leaves now."""
-        candidate = self._candidates[address]
-        candidate.asked += 1
-        candidate.asked_at = now
+    @property
+    def due(self) -> bool:
+        """Whether `challenges` has some to give."""
+        return any(candidate.due for candidate in self._candidates.values())
+
+    def challenges(self, nbytes: int, now: float) -> list[tuple[Hashable, bytes]]:
+        """The addresses to challenge now, with a datagram of `nbytes` each, and each one's nonce.
+
+        Who is no longer on trial is not among them, nor is who has not sent as many bytes.
+        """
+        leaving: list[tuple[Hashable, bytes]] = []
+        for address, candidate in self._candidates.items():
+            if candidate.due and self.spend(address, nbytes):
+                candidate.asked += 1
+                candidate.asked_at = now
+                leaving.append((address, candidate.nonce))
+            candidate.due = False
+        return leaving
 
     def response(self, address: Hashable, nonce: bytes, now: float) -> float | None:
         """`address` sent a nonce back.

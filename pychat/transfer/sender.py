@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from math import inf
 
-from pychat.transfer.address import AddressProof
+from pychat.transfer.address import NONCE_BYTES, AddressProof
 from pychat.transfer.congestion import CongestionControl, SentPacket
 from pychat.transfer.endpoint import TIMED_OUT, Endpoint
 from pychat.transfer.outgoing import Outgoing
@@ -42,6 +42,8 @@ from pychat.transfer.terms import Done, Failed, Outcome, Terms
 
 #: Bytes of the file that one transfer may hold in memory, unless told otherwise.
 MAX_WINDOW = 4 * 1024 * 1024
+#: Bytes of a datagram with a challenge.
+CHALLENGE_BYTES = OVERHEAD_BYTES + 1 + NONCE_BYTES
 #: Seconds for which an offer stands.
 CLAIM_SECONDS = 30.0
 #: Seconds of silence, with nothing in flight, after which the peer is asked for a sign of life.
@@ -92,7 +94,6 @@ class Sender(Endpoint):
         self._proof = AddressProof(terms.token, random_bytes)
         self._now = now
         self._claim_by = now + claim_within
-        self._challenges: dict[Hashable, bytes] = {}
         self._outgoing = Outgoing(terms.size)
         self._digest: bytes | None = None
         self._digest_sent = False
@@ -179,14 +180,10 @@ class Sender(Endpoint):
         """Nobody has proven an address yet: only what can lead there counts."""
         for frame in frames:
             if isinstance(frame, Hello):
-                nonce = None
-                if nbytes >= DATAGRAM_BYTES:
-                    nonce = self._proof.hello(address, frame.token, nbytes)
-                if nonce is None:
+                if nbytes < DATAGRAM_BYTES or not self._proof.hello(address, frame.token, nbytes):
                     self._refuse("bad-hello")
                     return
                 self._outgoing.limit = max(self._outgoing.limit, frame.window)
-                self._challenges[address] = nonce
             elif isinstance(frame, Response):
                 rtt = self._proof.response(address, frame.nonce, now)
                 if rtt is None:
@@ -194,7 +191,6 @@ class Sender(Endpoint):
                     return
                 if rtt < inf:
                     self._recovery.rtt.update(rtt, 0.0)
-                self._challenges.clear()
                 self._last_heard = now
                 self._ack_due = True
             elif isinstance(frame, Abort):
@@ -250,12 +246,10 @@ class Sender(Endpoint):
             return out
         if self.outcome is None:
             self._expire(now)
-        for address, nonce in self._challenges.items():
-            self._tell(encode(Challenge(nonce)), address, out)
-            self._proof.challenged(address, now)
-        self._challenges.clear()
+        for address, nonce in self._proof.challenges(CHALLENGE_BYTES, now):
+            out.append((self._close(encode(Challenge(nonce)))[1], address))
         if self._ack_due and self.proven:
-            self._tell(self._ack(now, 0), self._proof.proven, out)
+            out.append((self._close(self._ack(now, 0))[1], self._proof.proven))
         self._ack_due = False
         if self.outcome is None:
             if self.proven:
@@ -268,7 +262,7 @@ class Sender(Endpoint):
         """When `poll` is to be called at the latest, or None for never."""
         if self.closed:
             return None
-        if self._challenges or self._ack_due:
+        if self._proof.due or self._ack_due:
             return self._now
         if self.outcome is not None:
             return self._last_word_at if self._last_word is not None else self._linger_until
@@ -283,12 +277,6 @@ class Sender(Endpoint):
 
     def _idle_at(self) -> float:
         return self._last_heard + max(self._recovery.rtt.probe_timeout, IDLE_SECONDS)
-
-    def _tell(self, payload: bytes, address: Hashable, out: list[tuple[bytes, Hashable]]) -> None:
-        """Send what is not acknowledged itself: it is small, and answers something that was not."""
-        afforded = self._proof.spend(address, len(payload) + OVERHEAD_BYTES)
-        assert afforded, "more bytes for an unproven address than came from it"
-        out.append((self._close(payload)[1], address))
 
     def _part(self, out: list[tuple[bytes, Hashable]], now: float) -> None:
         """There is an outcome: the last word, as often as it takes, or an ear for the peer's."""

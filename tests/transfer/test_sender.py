@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.transfer.address import MAX_CANDIDATES
 from pychat.transfer.congestion import NewReno, SentPacket
 from pychat.transfer.packet import (
     DATAGRAM_BYTES,
@@ -131,6 +132,20 @@ class IntroductionTests(SenderCase):
         self.assertEqual(len(datagram), 40)
         self.assertEqual(self.sender.poll(10.0), [])
         self.assertEqual(self.sender.deadline(), 40.0)
+
+    def test_greetings_from_everywhere(self) -> None:
+        """More addresses than may be on trial, in one burst: the latest are challenged, and each may prove itself."""
+        self.start()
+        addresses = [("192.0.2.1", port) for port in range(MAX_CANDIDATES + 1)]
+        for address in addresses:
+            self.tell(10.0, Hello(TOKEN, 5), address=address, size=DATAGRAM_BYTES)
+        out = self.sender.poll(10.0)
+        self.assertEqual([to for _, to in out], addresses[1:])
+        sealed = out[0][0]
+        (challenge,) = decode(self.daemon.open(self.daemon.number(sealed), sealed))
+        assert isinstance(challenge, Challenge)
+        self.tell(10.1, Response(challenge.nonce), address=addresses[1])
+        self.assertTrue(self.sender.proven)
 
     def test_short_greeting(self) -> None:
         """A greeting that is not a full datagram would let somebody multiply bytes: no answer."""
