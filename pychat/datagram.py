@@ -26,7 +26,7 @@ from pychat.errors import PychatError, TransferError
 from pychat.transfer.congestion import CONTROLLERS, ControllerFactory, NewReno
 from pychat.transfer.packet import DATAGRAM_BYTES, transfer_of
 from pychat.transfer.sender import MAX_WINDOW, Sender
-from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Outcome, Terms
+from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Failed, Outcome, Terms
 from pychat.udp import BurstProtocol, RunInThread, listen_udp, thread_runner
 
 __all__ = ["Budget", "Limits", "Source", "TransferProtocol", "listen_udp"]
@@ -35,6 +35,7 @@ __all__ = ["Budget", "Limits", "Source", "TransferProtocol", "listen_udp"]
 LEAVE_SECONDS = 0.5
 
 GOING_AWAY = "The daemon is stopping: ask for the file again when it is back."
+FAULT = "Something went wrong in the daemon: tell whoever runs it to look at its log."
 READ_FAILED = "The daemon could not read the file: tell whoever runs it to look at its log."
 
 
@@ -142,6 +143,7 @@ class _Sending:
         self.reading = False
         self.claimed_at: float | None = None
         self.over = False
+        self.faulty = False
 
     def read(self, offset: int, length: int) -> bytes:
         """In a thread: read, and hash what was read."""
@@ -251,7 +253,10 @@ class TransferProtocol(BurstProtocol):
         if sending is None:
             self._refused["malformed" if transfer is None else "unknown-transfer"] += 1
             return
-        sending.sender.receive(datagram, addr, self._seconds())
+        try:
+            sending.sender.receive(datagram, addr, self._seconds())
+        except Exception:
+            self._fault(sending)
         self._touched[sending] = None
         super().datagramReceived(datagram, addr)
 
@@ -296,6 +301,25 @@ class TransferProtocol(BurstProtocol):
 
     def _turn(self, sending: _Sending) -> None:
         """Let it send what may leave now, and see what became of it."""
+        try:
+            self._take_turn(sending)
+        except Exception:
+            self._fault(sending)
+
+    def _fault(self, sending: _Sending) -> None:
+        """A fault of ours, in an exception handler: it costs this transfer, and no other."""
+        self._log.failure("a fault while sending {name!r}", name=sending.source.name)
+        if not sending.faulty:
+            sending.faulty = True
+            try:
+                self._fail(sending, "fault", FAULT)
+                return
+            except Exception:
+                self._log.failure("{name!r} cannot even fail", name=sending.source.name)
+        self._conclude(sending, sending.sender.outcome or Failed("fault", FAULT))
+        self._forget(sending)
+
+    def _take_turn(self, sending: _Sending) -> None:
         sender = sending.sender
         if sending.over and sender.terms.transfer not in self._sendings:
             return
@@ -320,15 +344,15 @@ class TransferProtocol(BurstProtocol):
             sending.deadline.set(max(at - now, 0.0))
 
     def _read(self, sending: _Sending, offset: int, length: int) -> None:
-        sending.reading = True
         reading = self._run(sending.read, offset, length)
+        sending.reading = True
         reading.addCallbacks(self._have_read, self._read_failed, (sending, offset), {}, (sending,))
         reading.addErrback(self._broken, sending)
 
     def _have_read(self, data: bytes, sending: _Sending, offset: int) -> None:
         sending.reading = False
         sender = sending.sender
-        if sender.outcome is not None:
+        if sending.over:
             self._close(sending)
             return
         sender.supply(offset, data)
@@ -379,7 +403,10 @@ class TransferProtocol(BurstProtocol):
         if not sending.reading:
             self._close(sending)
         if sending.finished is not None:
-            sending.finished(outcome)
+            try:
+                sending.finished(outcome)
+            except Exception:
+                self._log.failure("a fault after sending {name!r}", name=sending.source.name)
 
     def _close(self, sending: _Sending) -> None:
         """Closing may block, so it has a thread; a read in another one has come back before."""
@@ -390,7 +417,8 @@ class TransferProtocol(BurstProtocol):
     def _forget(self, sending: _Sending) -> None:
         """Nothing more will be sent for it."""
         sending.deadline.cancel()
-        del self._sendings[sending.sender.terms.transfer]
+        if self._sendings.pop(sending.sender.terms.transfer, None) is None:
+            return
         self._refused.update(sending.sender.counters.refused)
         if self._leaving is not None and not self._sendings:
             if self._leave_by is not None and self._leave_by.active():

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 #: Runs a blocking call in a thread: ``run(f, *args)`` gives a Deferred of what ``f(*args)`` returned.
 RunInThread = Callable[..., "Deferred[Any]"]
@@ -52,6 +53,8 @@ class BurstPort(udp.Port):
     :param answers: whether it speaks to strangers who address it; one that speaks first saves itself the trouble.
     :ivar dropped: datagrams that could not be sent.
     """
+
+    _log = Logger()
 
     dropped = 0
     protocol: Any
@@ -94,14 +97,21 @@ class BurstPort(udp.Port):
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionError:
-                protocol.connectionRefused()
+                self._guard(protocol.connectionRefused)
                 continue
             except OSError:
                 break
-            protocol.datagramReceived(datagram, address)
+            self._guard(protocol.datagramReceived, datagram, address)
             if not self.connected:
                 return
-        protocol.burstEnded()
+        self._guard(protocol.burstEnded)
+
+    def _guard(self, function: Callable[..., object], *arguments: Any) -> None:
+        """What goes wrong in the protocol is logged: an exception that leaves `doRead` would close the port."""
+        try:
+            function(*arguments)
+        except Exception:
+            self._log.failure("a UDP protocol failed, and goes on")
 
     def _receive(self) -> tuple[bytes, Any]:
         if self._answers_from is None:

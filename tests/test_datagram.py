@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from random import Random
 from typing import Any
+from unittest import mock
 
 import pytest_twisted
 from twisted.internet import reactor
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.datagram import LEAVE_SECONDS, Budget, Limits, TransferProtocol, listen_udp
 from pychat.errors import ShelfError, TransferError
-from pychat.transfer.packet import FROM_CLIENT, Hello, Seal, encode, pad
+from pychat.transfer.packet import FROM_CLIENT, Hello, Ping, Seal, encode, pad
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Done, Failed, Outcome, Terms
 from tests.guards import within
@@ -292,6 +293,104 @@ class TransferTests(DatagramCase):
         )
         self.assertEqual((len(self.protocol), file.closed), (0, 1))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FaultTests(DatagramCase):
+    """Faults of ours: one costs the transfer that has it, and no other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file, self.other = File(make_content(300_000)), File(make_content(300_000))
+        self.terms = self.offer(self.file)
+        self.receiver = self.claim(self.terms)
+        self.healthy = self.claim(self.protocol.offer(self.other, "bob"), ELSEWHERE)
+        self.sender = self.protocol._sendings[self.terms.transfer].sender
+
+    def explode(self, *names: str, times: int | None = None) -> None:
+        for name in names:
+            sound = getattr(self.sender, name)
+            effects = None if times is None else [ValueError(), *[mock.DEFAULT] * 1000]
+            broken = mock.Mock(wraps=sound, side_effect=effects or ValueError())
+            setattr(self.sender, name, broken)
+
+    def assert_contained(self, told: bool = False) -> None:
+        """The client with the fault was told, or was not; the other has its file."""
+        self.download(self.receiver, turns=20)
+        self.assertEqual([outcome.code for outcome in self.outcomes], ["fault"])  # type: ignore[union-attr]
+        if told:
+            assert isinstance(self.receiver.outcome, Failed)
+            self.assertEqual((self.receiver.outcome.code, self.receiver.outcome.remote), ("fault", True))
+        self.assertEqual(self.download(self.healthy, ELSEWHERE), self.other.content)
+        self.finish()
+        self.assertEqual((len(self.protocol), self.budget.running, self.budget._owned), (0, 0, {}))
+        self.assertEqual((self.file.closed, self.other.closed), (1, 1))
+        self.assertGreater(len(self.flushLoggedErrors(ValueError)), 0)
+
+    def test_hearing(self) -> None:
+        """In what a datagram says."""
+        self.explode("receive", times=1)
+        self.deliver([Seal(self.terms, FROM_CLIENT).close(99, encode(Ping()))])
+        self.assert_contained(told=True)
+
+    def test_turn(self) -> None:
+        """In its turn after a burst."""
+        self.explode("poll", times=1)
+        self.deliver([Seal(self.terms, FROM_CLIENT).close(99, encode(Ping()))])
+        self.assert_contained(told=True)
+
+    def test_deadline(self) -> None:
+        """When its deadline has passed."""
+        self.explode("poll", times=1)
+        self.clock.advance(1.0)
+        self.assert_contained(told=True)
+
+    def test_again_and_again(self) -> None:
+        """It is forgotten, without a word."""
+        self.explode("poll")
+        self.clock.advance(1.0)
+        self.assert_contained()
+
+    def test_cannot_fail(self) -> None:
+        """Not even that."""
+        self.explode("poll", "fail")
+        self.clock.advance(1.0)
+        self.assert_contained()
+
+    def test_cannot_fail_while_reading(self) -> None:
+        """Then the file is closed when the read has come back."""
+        done: Deferred[Any] = Deferred()
+        self.run = lambda function, *arguments: done
+        file = File(b"x")
+        terms = self.protocol.offer(file, "bob")
+        self.claim(terms, ("192.0.2.7", 7))
+        sender = self.protocol._sendings[terms.transfer].sender
+        self.run = at_once
+        sender.fail = sender.poll = mock.Mock(side_effect=ValueError)  # type: ignore[method-assign]
+        self.clock.advance(1.0)
+        self.assertEqual(file.closed, 0)
+        done.callback(b"x")
+        self.assertEqual(file.closed, 1)
+        self.protocol.cancel(self.terms.transfer, "fault", "")
+        self.assert_contained()
+
+    def test_hearer_that_meddles(self) -> None:
+        """Who hears that it is over may end it once more."""
+        terms = self.protocol.offer(
+            File(b"x"), "bob", lambda _: self.protocol.cancel(terms.transfer, "cancelled", "Enough.")
+        )
+        self.protocol.cancel(terms.transfer, "cancelled", "Enough.")
+        self.assertEqual(len(self.protocol), 2)
+        self.explode("poll")
+        self.clock.advance(1.0)
+        self.assert_contained()
+
+    def test_hearer(self) -> None:
+        """In who wants to know how it ended."""
+        self.protocol._sendings[self.terms.transfer].finished = mock.Mock(side_effect=ValueError)
+        self.assertEqual(self.download(self.receiver), self.file.content)
+        self.assertEqual(self.receiver.outcome, Done())
+        self.outcomes.append(Failed("fault", ""))
+        self.assert_contained()
 
 
 class RefusalTests(DatagramCase):

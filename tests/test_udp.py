@@ -104,6 +104,23 @@ class BurstPortTests(SynchronousTestCase):
         self.port.doRead()
         self.assertEqual(self.protocol.heard, [b"a"])
 
+    def test_faults(self) -> None:
+        """What goes wrong in the protocol is logged, and costs the port nothing."""
+        self.socket.results = [
+            ConnectionRefusedError(),
+            (b"a", ("x", 1)),
+            (b"b", ("x", 1)),
+            BlockingIOError(),
+        ]
+        self.protocol.answer = lambda datagram, addr: 1 // 0  # type: ignore[assignment, return-value]
+        self.protocol.connectionRefused = mock.Mock(side_effect=KeyError)  # type: ignore[method-assign]
+        self.protocol.enough = mock.Mock(called=False, callback=mock.Mock(side_effect=ValueError))
+        self.port.doRead()
+        self.assertEqual(self.protocol.heard, [b"a", b"b", None])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_full(self) -> None:
         """What a full socket does not take waits in order, and leaves when there is room."""
         self.socket.results = [None, BlockingIOError()]

@@ -155,7 +155,12 @@ class Download(BurstProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """To the engine."""
-        self._receiver.receive(datagram, self._seconds())
+        if self._closed.called:
+            return
+        try:
+            self._receiver.receive(datagram, self._seconds())
+        except Exception:
+            self._closed.errback(Failure())
         super().datagramReceived(datagram, addr)
 
     def burstEnded(self) -> None:
@@ -172,9 +177,16 @@ class Download(BurstProtocol):
         self._turn()
 
     def _turn(self) -> None:
-        receiver = self._receiver
         if self._closed.called:
             return
+        try:
+            self._take_turn()
+        except Exception:
+            # A fault of ours: who waits for the file is to hear of it, and not to wait for ever.
+            self._closed.errback(Failure())
+
+    def _take_turn(self) -> None:
+        receiver = self._receiver
         if receiver.outcome is None and not self._working:
             self._work()
         now = self._seconds()

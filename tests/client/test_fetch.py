@@ -24,6 +24,7 @@ from pychat.client.fetch import Download, Fetched, fetch
 from pychat.client.part import PartFile
 from pychat.datagram import TransferProtocol, listen_udp
 from pychat.errors import ShelfError, TransferError
+from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Done, Failed, Outcome, Terms
 from tests.guards import LoggedFailures, within
 from tests.test_datagram import File, Transport, at_once
@@ -207,6 +208,20 @@ async def test_fault(tmp_path: Path, logged_failures: LoggedFailures) -> None:
         with mock.patch.object(PartFile, "_pwrite", side_effect=ValueError("oops")):
             assert await failure(here.fetch(here.offer(File(b"abc")), tmp_path / "x")) == "cannot-write"
     assert len(logged_failures.flush(ValueError)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(10)
+@pytest.mark.parametrize("where", ["receive", "poll"])
+async def test_fault_in_the_engine(tmp_path: Path, where: str) -> None:
+    """Nobody waits for ever for a file that a fault of ours keeps from coming."""
+    async with daemon() as here:
+        with (
+            mock.patch.object(Receiver, where, side_effect=ValueError("oops")),
+            pytest.raises(ValueError, match="oops"),
+        ):
+            await here.fetch(here.offer(File(b"abc")), tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
