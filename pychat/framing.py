@@ -21,17 +21,22 @@ DONT, DO, WONT, WILL, SB, SE = 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
 TIMING_MARK = 6
 """RFC 860.  A telnet client throws its input away after Ctrl-C until the mark is answered."""
 
+SUB_LIMIT = 512
+"""Bytes of one subnegotiation."""
+
+_LF = 0x0A
 _DATA, _COMMAND, _OPTION, _SUB, _SUB_IAC = range(5)
 
 
 class TelnetFilter:
     """Takes telnet command sequences out of a stream; keeps nothing but where in a sequence it is."""
 
-    __slots__ = ("_state", "_verb")
+    __slots__ = ("_state", "_sub", "_verb")
 
     def __init__(self) -> None:
         self._state = _DATA
         self._verb = 0
+        self._sub = 0  # bytes of the subnegotiation so far
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the data without telnet's sequences, and the bytes to answer with (mostly empty)."""
@@ -46,24 +51,33 @@ class TelnetFilter:
                 else:
                     clean.append(byte)
             elif state == _COMMAND:
+                state = _DATA
                 if byte in (DO, DONT, WILL, WONT):
                     self._verb, state = byte, _OPTION
                 elif byte == SB:
-                    state = _SUB
-                else:
-                    # IAC IAC is a literal 0xFF, which no UTF-8 line may hold: let the parser refuse it.
-                    if byte == IAC:
-                        clean.append(byte)
-                    state = _DATA
+                    self._sub, state = 0, _SUB
+                elif byte == IAC:
+                    clean.append(IAC)
+                elif byte < SE:
+                    # No command of telnet's, but a text that is not UTF-8: the parser refuses its line.
+                    clean += bytes((IAC, byte))
             elif state == _OPTION:
-                if self._verb == DO and byte == TIMING_MARK:
-                    reply += bytes((IAC, WILL, TIMING_MARK))
                 state = _DATA
-            elif state == _SUB:
-                if byte == IAC:
-                    state = _SUB_IAC
+                if byte == _LF:
+                    # No option in use has this number: the same, and the line ends here.
+                    clean += bytes((IAC, byte))
+                elif self._verb == DO and byte == TIMING_MARK:
+                    reply += bytes((IAC, WILL, TIMING_MARK))
             else:
-                state = _DATA if byte == SE else _SUB
+                self._sub += 1
+                if state == _SUB:
+                    state = _SUB_IAC if byte == IAC else _SUB
+                else:
+                    state = _DATA if byte == SE else _SUB
+                if self._sub > SUB_LIMIT and state != _DATA:
+                    # Nobody negotiates that long: the line that it stands in is refused.
+                    clean.append(IAC)
+                    state = _DATA
         self._state = state
         return bytes(clean), bytes(reply)
 

@@ -84,6 +84,15 @@ def _require_clean(raw: bytes, code: str, sentence: str) -> str:
     return text
 
 
+def require_clean(text: bytes) -> None:
+    """Judge text that nobody uses: what stands after a command that takes nothing.
+
+    :raise RemoteProtocolError: ``bad-line``.
+    """
+    if text:
+        _require_clean(text, "bad-line", "Only visible UTF-8 text may stand in a line.")
+
+
 def decode_name(text: bytes) -> str:
     """A name argument: UTF-8, the spaces around it dropped, no control characters.
 

@@ -101,18 +101,18 @@ class Hub:
         peer.unacked = Unacked() if acks else None
 
     def part(self, peer: Peer) -> None:
-        """A member says goodbye: its name is free and it gets nothing more, while its last bytes are on their way."""
-        identity = peer.identity
-        if identity is None or peer.left is not None:
+        """A member says goodbye: it gets nothing more, while its last bytes are on their way.
+
+        Its name is free, and the others are told, once everything that it said has its place before that.
+        """
+        if not self._is_here(peer):
             return
+        del (self._full if peer.full else self._plain)[peer]
+        peer.parting = peer.identity
         peer.left = self._last_id
-        (self._full if peer.full else self._plain).pop(peer, None)
-        self.roster.release(identity)
+        peer.lingers = True
         self._groups.departed(peer)
-        self._users = None
-        notice = b"<left>%s\n" % identity.label
-        for other in self._members():
-            other.tell(notice)
+        self._let_go(peer)
 
     def disperse(self) -> None:
         """Everybody parts at once: nobody is left to be told."""
@@ -120,7 +120,20 @@ class Hub:
         self._plain.clear()
         self._full.clear()
         for peer in members:
-            self.part(peer)
+            peer.parting = peer.identity
+            peer.left = self._last_id
+            self._let_go(peer)
+
+    def _let_go(self, peer: Peer) -> None:
+        identity = peer.parting
+        if identity is None or peer.posted != peer.settled:
+            return
+        peer.parting = None
+        self.roster.release(identity)
+        self._users = None
+        notice = b"<left>%s\n" % identity.label
+        for other in self._members():
+            other.tell(notice)
 
     def leave(self, peer: Peer) -> None:
         """A member's connection is gone: what has not arrived by now never will."""
@@ -131,6 +144,7 @@ class Hub:
             self._verdict(sender, b"<undelivered id=%d reason=gone>%s\n", id, identity)
         peer.awaiting = peer.resting = None
         self.part(peer)
+        peer.lingers = False
         peer.identity = None
 
     def users(self) -> tuple[bytes, int]:
@@ -139,13 +153,11 @@ class Hub:
             self._users = b"".join(b"<user>%s\n" % person.label for person in self.roster.listing())
         return self._users, len(self.roster)
 
-    def everybody(self, data: bytes) -> None:
-        """Tell all members something that answers nothing."""
-        for peer in self._members():
-            peer.tell(data)
-
     def _members(self) -> list[Peer]:
         return [*self._plain, *self._full]
+
+    def _is_here(self, peer: Peer) -> bool:
+        return peer in self._plain or peer in self._full
 
     # -- what is said
 
@@ -220,6 +232,8 @@ class Hub:
         for post in posts:
             line = b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
             post.sender.tell(line + post.sender.settle())
+        for post in posts:
+            self._let_go(post.sender)
 
     def _hand_keys_on(self, refused: set[Post]) -> None:
         """A refused message's ``once=`` key goes to the first that repeats it and still waits, or is free again."""
@@ -248,7 +262,7 @@ class Hub:
         :param now: seconds of a monotonic clock.
         """
         batch = Batch(time_ms, bool(self._full))
-        here = len(self.roster)
+        here = len(self._plain) + len(self._full)
         fresh = iter(ids)
         for post in posts:
             label = post.to.label if post.to else b"all"
@@ -262,11 +276,11 @@ class Hub:
             if post.to is None:
                 batch.own(post.sender, accepted, replaces=True)
                 batch.broadcast(id, post)
-                of = here - (post.sender.identity is not None and post.sender.left is None)
+                of = here - self._is_here(post.sender)
                 self._groups.open(id, post.sender, of, now)
                 continue
             recipient = post.to.peer
-            if recipient is None:
+            if recipient is None or not self._is_here(recipient):
                 gone = b"<undelivered id=%d reason=gone>%s\n" % (id, label)
                 batch.own(post.sender, accepted, after=gone)
                 continue
@@ -278,6 +292,9 @@ class Hub:
         if ids:
             self._last_id = ids[-1]
         batch.deliver(self._plain, self._full, self.dirty)
+        for post in posts:
+            post.text = b""  # a once= key may keep the post for long
+            self._let_go(post.sender)
 
     def _remember(self, id: int, post: Post) -> None:
         self._recent[id] = (post.to, post.person)
@@ -348,5 +365,5 @@ class Hub:
             sender.tell(line + b" of=%d>all\n" % count.of)
 
     def _verdict(self, sender: Person, form: bytes, id: int, recipient: Person) -> None:
-        if sender.peer is not None:
+        if sender.peer is not None and sender.peer.identity is not None:
             sender.peer.tell(form % (id, recipient.label))

@@ -61,6 +61,14 @@ def plain_socket(transport: Any) -> socket.socket | None:
     return None
 
 
+def keep_urgent_inline(handle: socket.socket) -> None:
+    """Have TCP's urgent byte stay where it was sent: telnet marks its Synch with one (RFC 854)."""
+    try:
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    except OSError:
+        pass
+
+
 def find_dead_peers(handle: socket.socket) -> None:
     """Have the kernel end the connection within two minutes after its peer vanished.
 

@@ -71,6 +71,7 @@ class ChatProtocol(LineReceiver):
         handle = kernel.plain_socket(transport)
         if handle is not None:
             kernel.find_dead_peers(handle)
+            kernel.keep_urgent_inline(handle)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)

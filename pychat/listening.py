@@ -69,6 +69,10 @@ def listen(reactor: Any, description: str, factory: ServerFactory) -> IListening
         listening = serverFromString(_Reactor(reactor), description).listen(factory)
     except (ValueError, TypeError, KeyError, IndexError):
         raise StartError("bad-endpoint", f"--listen {description} is not an endpoint. {_HOW}") from None
+    except ImportError as error:
+        raise StartError(
+            "bad-endpoint", f"--listen {description} needs something that is not installed: {error}."
+        ) from None
     results: list[object] = []
     listening.addBoth(results.append)
     if not results:

@@ -26,8 +26,8 @@ class Peer(Cursor):
     """One connection as the hub sees it; a member of the chat while it has an identity."""
 
     __slots__ = (
-        "_behind", "_dirty_list", "awaiting", "dirty", "full", "identity", "mailbox", "owner", "posted",
-        "resting", "settled", "unacked",
+        "_behind", "_dirty_list", "awaiting", "dirty", "full", "identity", "mailbox", "owner", "parting",
+        "posted", "resting", "settled", "unacked",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
@@ -36,6 +36,8 @@ class Peer(Cursor):
         self.owner = owner
         self.mailbox = Mailbox()
         self.identity: Person | None = None
+        self.parting: Person | None = None
+        """Who said goodbye, while messages of hers have no place yet."""
         self.full = False
         """It said ``<hello>``: messages come with all their attributes."""
         self.unacked: Unacked | None = None

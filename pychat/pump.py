@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from .errors import JournalError
 from .hub import Hub
 from .interfaces import IJournal
-from .peer import Peer, Post
+from .peer import Post
 
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
@@ -184,6 +184,3 @@ class Pump:
             self._start_beat()
         if self.hub.dirty:
             self._flush()
-
-
-__all__ = ["Peer", "Pump", "Wire"]

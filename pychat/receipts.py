@@ -27,13 +27,15 @@ OPEN_LIMIT = 100_000
 class Cursor:
     """How far one connection has come.  Ids are the journal's; 0 is before all of them."""
 
-    __slots__ = ("acked", "joined", "left", "plain", "sent")
+    __slots__ = ("acked", "joined", "left", "lingers", "plain", "sent")
 
     def __init__(self) -> None:
         self.joined = 0
         """The last id given out when it joined: it is owed what comes after."""
         self.left: int | None = None
         """The last id given out when it left; ``None`` while it is here."""
+        self.lingers = False
+        """It left, and its last bytes are still on their way."""
         self.sent = 0
         """The highest id whose bytes its peer's kernel has."""
         self.acked = 0
@@ -109,9 +111,10 @@ class GroupReceipts:
         sent = _Above((c.sent, c.joined) for c in everybody if c.plain)
         plain_acked = _Above((c.acked, c.joined) for c in everybody if c.plain)
         acked = _Above((c.acked, c.joined) for c in everybody)
-        gone_joined = sorted(c.joined for c in gone)
-        gone_left = sorted(c.left or 0 for c in gone)
-        gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in gone)
+        lost_ones = [cursor for cursor in gone if not cursor.lingers]
+        gone_joined = sorted(c.joined for c in lost_ones)
+        gone_left = sorted(c.left or 0 for c in lost_ones)
+        gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
         told: list[Count] = []
         kept: deque[tuple[int, Cursor, int, float]] = deque()
         excess = len(self._open) - OPEN_LIMIT
@@ -125,7 +128,7 @@ class GroupReceipts:
                 delivered -= 1
             elif sender.plain and sender.sent >= id:
                 reached -= 1
-            elif sender.left is not None and sender.left >= id:
+            elif sender.left is not None and sender.left >= id and not sender.lingers:
                 lost -= 1
             count = Count(id, sender, reached, delivered, lost, of)
             if count.final or deadline <= now or excess > 0:

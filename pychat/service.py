@@ -9,6 +9,7 @@ with a status of 143 or 130 although all went well.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -171,7 +172,7 @@ class ChatService(MultiService):
             where = _where(listening)
             if where is not None:
                 # A port that the system chose for TCP may be in use for UDP: let it choose again.
-                chosen = description.split(":")[1] == "0"
+                chosen = re.search(r":(port=)?0(:|$)", description) is not None
                 beside[where[0], 0 if chosen else where[1]] = None
         return [*beside] or [("127.0.0.1", DEFAULT_PORT)]
 
@@ -195,14 +196,15 @@ class ChatService(MultiService):
             "Python Chat {version} shares {files}", version=__version__, files=shlex.quote(self._shelf.root)
         )
         beyond = False
-        for listening in self.tcp_ports:
+        for description, listening in zip(self._options["listen"], self.tcp_ports, strict=True):
             where = _where(listening)
             if where is None:
                 self._log.info("Listening on {host}", host=listening.getHost())
                 continue
             host, port = where
             anywhere = host in ("0.0.0.0", "::")  # noqa: S104
-            beyond = beyond or anywhere or not ip_address(host.partition("%")[0]).is_loopback
+            if not description.startswith("ssl:"):
+                beyond = beyond or anywhere or not ip_address(host.partition("%")[0]).is_loopback
             reach = socket.gethostname() if anywhere else host
             self._log.info(
                 "Listening on {where}. To join, type: nc {host} {port}",
@@ -230,8 +232,12 @@ class ChatService(MultiService):
             os.kill(os.getpid(), number)
             return
         self._stopping = True
+        # Nothing else here: the signal may have come in the middle of anything, a write to the log among it.
+        self._reactor.callFromThread(self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
         self._log.info("Stopping. A second signal ends the process at once.")
-        self._reactor.callFromThread(self._reactor.stop)
+        self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Tell everybody goodbye, let the last lines out, and let go of everything; within three seconds."""

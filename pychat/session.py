@@ -29,7 +29,7 @@ from typing import TypeAlias
 
 from . import __version__
 from .errors import PychatError, RemoteProtocolError
-from .grammar import Line, check_text, decode_name, parse
+from .grammar import Line, check_text, decode_name, parse, require_clean
 from .hub import Hub
 from .peer import Peer
 from .vocabulary import LABEL_LIMIT, ListedFile, Offer
@@ -163,6 +163,8 @@ class Session:
                 raise _unknown(line.verb)
             if self.stage < command.stage:
                 raise _too_early(command)
+            if not command.takes:
+                require_clean(line.text)
             if command.needs and not line.text.strip(b" "):
                 raise RemoteProtocolError("missing-argument", command.needs)
             request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
@@ -277,9 +279,8 @@ class Session:
         self.peer.answer(b"".join(lines))
 
     def _do_download(self, line: Line, label: bytes) -> OpenFile:
-        # A file's name is taken as it stands: the shelf alone says what is one.
         try:
-            name = line.text.decode()
+            name = line.text.strip(b" ").decode()
         except UnicodeDecodeError:
             name = ""
         return OpenFile(name, label, offer=self.peer.full)
@@ -309,6 +310,7 @@ class Session:
 
     def _do_pong(self, line: Line, label: bytes) -> None:
         """Nothing waits for it: TCP's own timers find a peer that is gone."""
+        require_clean(line.text)
 
     def _do_help(self, line: Line, label: bytes) -> None:
         verb = line.text.strip(b" <>")

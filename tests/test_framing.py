@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.framing import LineSplitter, TelnetFilter
+from pychat.framing import SUB_LIMIT, LineSplitter, TelnetFilter
 from tests.chatkit import examples
 
 TIMING_MARK = b"\xff\xfd\x06"
@@ -18,13 +18,14 @@ MARK_REPLY = b"\xff\xfb\x06"
 
 # One telnet sequence in a whole stream, by the letter of RFC 854 and 855; the last one may be cut off.
 SEQUENCE = re.compile(
-    rb"\xff(?:[\xfb-\xfe](?:(?s:.)|\Z)|\xfa(?:[^\xff]|\xff[^\xf0])*(?:\xff\xf0|\xff?\Z)|(\xff)|[^\xfa-\xff]|\Z)"
+    rb"\xff(?:[\xfb-\xfe](?:[^\n]|\Z)|\xfa(?:[^\xff]|\xff[^\xf0])*(?:\xff\xf0|\xff?\Z)|(\xff)|[\xf0-\xf9]|\Z)"
+    rb"|(\xff)[\xfb-\xfe](\n)"
 )
 
 
 def strip_telnet(stream: bytes) -> bytes:
     """What is left of a whole stream, by one regular expression."""
-    return SEQUENCE.sub(lambda match: match[1] or b"", stream)
+    return SEQUENCE.sub(lambda match: b"".join(group or b"" for group in match.groups()), stream)
 
 
 def split_lines(stream: bytes, limit: int) -> tuple[list[bytes | None], bytes]:
@@ -72,6 +73,9 @@ class Telnet(SynchronousTestCase):
             (b"a\xff\xfa\x1f\xff\xff\x00\xff\xf0b", b"ab"),  # a doubled IAC does not end it
             (b"a\xff\xfa\n\xff\xf1\n\xff\xf0b", b"ab"),  # nor does another command, nor a line end
             (b"a\xff\xffb", b"a\xffb"),  # a literal 0xFF
+            (b"hi\xff\n<ping>", b"hi\xff\n<ping>"),  # no sequence: a text that is not UTF-8
+            (b"hi\xff<ping>", b"hi\xff<ping>"),
+            (b"hi\xff\xfe\n<ping>", b"hi\xff\n<ping>"),  # no option is a line end
             (b"a\xff", b"a"),
             (b"a\xff\xfd", b"a"),
             (b"a\xff\xfa\x1f", b"a"),
@@ -86,8 +90,16 @@ class Telnet(SynchronousTestCase):
         """WILL, WONT and DONT TIMING-MARK, and DO of any other option, get no answer."""
         for verb in (0xFB, 0xFC, 0xFE):
             self.assertEqual(TelnetFilter().feed(bytes((0xFF, verb, 6))), (b"", b""))
-        for option in set(range(256)) - {6}:
+        for option in set(range(256)) - {6, 10}:
             self.assertEqual(TelnetFilter().feed(bytes((0xFF, 0xFD, option))), (b"", b""))
+
+    def test_endless_subnegotiation(self) -> None:
+        """One that is too long is over, and its line is one that is not UTF-8."""
+        filtered = TelnetFilter()
+        long = b"\xff\xfa" + b"x" * 100_000
+        clean = b"".join(filtered.feed(long[n : n + 1000])[0] for n in range(0, len(long), 1000))
+        self.assertEqual(clean, b"\xff" + b"x" * (100_000 - SUB_LIMIT - 1))
+        self.assertEqual(filtered.feed(b"\n<ping>")[0], b"\n<ping>")
 
     def test_untouched(self) -> None:
         """A chunk without telnet is passed on as the very same object."""

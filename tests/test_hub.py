@@ -45,6 +45,8 @@ class Conn:
     name: bytes
     hello: bytes
     here: bool = True
+    parting: bool = False
+    """It left, and keeps its name until its last message has its place."""
     due: list[bytes] = field(default_factory=list)
     """Lines it is to be shown and has not taken yet."""
     answers: list[Said | bytes] = field(default_factory=list)
@@ -122,6 +124,10 @@ class Conversation(RuleBasedStateMachine):
     def here(self) -> list[Conn]:
         return [conn for conn in self.everybody if conn.here]
 
+    @property
+    def named(self) -> list[Conn]:
+        return [conn for conn in self.everybody if conn.here or conn.parting]
+
     def someone(self, data: st.DataObject) -> Conn:
         return data.draw(st.sampled_from(self.here))
 
@@ -156,7 +162,7 @@ class Conversation(RuleBasedStateMachine):
             talk.say(hello)
         talk.heard()
         talk.say(b"<connect>" + name.encode())
-        if any(conn.name == name.encode() for conn in self.here):
+        if any(conn.name == name.encode() for conn in self.named):
             (line,) = talk.heard()
             assert line.startswith(b"<error code=name-taken>"), line
             return
@@ -181,8 +187,15 @@ class Conversation(RuleBasedStateMachine):
         for broadcast in self.open:
             if broadcast.rows.get(conn) == "none":
                 broadcast.rows[conn] = "gone"
-        for other in self.here:
-            other.show(b"<left>" + conn.name)
+        conn.parting = True
+        self.let_go(conn)
+
+    def let_go(self, conn: Conn) -> None:
+        """The others are told that somebody left once all that she said stands before that."""
+        if conn.parting and not any(isinstance(answer, Said) for answer in conn.answers):
+            conn.parting = False
+            for other in self.here:
+                other.show(b"<left>" + conn.name)
 
     # -- saying
 
@@ -204,8 +217,11 @@ class Conversation(RuleBasedStateMachine):
         else:
             others = [name for name in map(str.encode, NAMES) if name != conn.name]
             name = data.draw(st.sampled_from(others))
-            to = next((other for other in self.here if other.name == name), None)
+            to = next((other for other in self.named if other.name == name), None)
             conn.talk.say(b"<set_msg%s>%s %s" % (attributes, name, text))
+            if to is None and once and conn.keys.get(once, b"").startswith(name + b"\n"):
+                # She has left since, and this may be the same message again.
+                to = next(other for other in reversed(self.everybody) if other.name == name)
             if to is None:
                 conn.answer(b"<error code=no-such-user label=%s>%s" % (label, NO_SUCH_USER))
                 return
@@ -246,7 +262,7 @@ class Conversation(RuleBasedStateMachine):
             conn.answer(b"<pong label=%s>x" % label)
             return
         conn.talk.say(b"<get_users label=%s>" % label)
-        names = sorted((other.name for other in self.here), key=lambda name: name.decode().lower())
+        names = sorted((other.name for other in self.named), key=lambda name: name.decode().lower())
         users = b"".join(b"<user label=%s>%s\n" % (label, name) for name in names)
         conn.answer(users + b"<users label=%s count=%d>" % (label, len(names)))
 
@@ -319,6 +335,8 @@ class Conversation(RuleBasedStateMachine):
                 sender.bytes_due += len(line) + 1
         for conn, messages in got.items():
             conn.ends.update(dict.fromkeys(messages, conn.bytes_due))
+        for said in self.said:
+            self.let_go(said.sender)
 
     def show_message(self, conn: Conn, id: int, said: Said) -> None:
         head = b"<msg id=%d from=%s" % (id, said.sender.name)
@@ -339,6 +357,8 @@ class Conversation(RuleBasedStateMachine):
             said.sender.settle(
                 said, b"<error code=journal-unavailable label=%s>%s" % (said.label, DISK_FULL.encode())
             )
+        for said in self.said:
+            self.let_go(said.sender)
         for said in self.said:
             again = [other for other in self.posted if (other.sender, other.once) == (said.sender, said.once)]
             if said.once and said.once not in said.sender.ids and not again:
@@ -671,12 +691,49 @@ class Bounds(SynchronousTestCase):
         hub.count(0.0)
         self.assertEqual(alice.heard(), [b"<handed id=1>bob", b"<receipt id=2 handed=1 delivered=0 of=1>all"])
 
-    def test_everybody(self) -> None:
-        """A word to everybody goes to all members, and to nobody who has no name."""
-        nobody = self.chat.connect()
-        self.chat.hub.everybody(b"<notice>x\n")
-        self.assertEqual([talk.heard()[-1:] for talk in (self.alice, self.bob)], [[b"<notice>x"]] * 2)
-        self.assertEqual(nobody.heard(), [])
+    def test_last_words(self) -> None:
+        """What somebody says before a goodbye comes before it, and the name is not given away meanwhile."""
+        eve = self.chat.connect()
+        self.alice.say(b"<set_msg_all>signed, the old alice", b"<disconnect>")
+        self.chat.hub.part(self.alice.peer)
+        self.chat.hub.leave(self.alice.peer)
+        self.assertEqual(self.bob.heard(), [])
+        self.assertIn(b"<error code=name-taken>", eve.answer(b"<connect>alice")[0])
+        (id,) = self.chat.commit()
+        self.assertEqual(
+            self.bob.heard(), [b"<msg id=%d from=alice to=all>signed, the old alice" % id, b"<left>alice"]
+        )
+        self.assertEqual(eve.answer(b"<connect>alice"), [b"<connected>alice"])
+
+    def test_last_words_refused(self) -> None:
+        """The same when the journal refuses them."""
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.hub.leave(self.alice.peer)
+        taken = self.chat.hub.take(NOON_MS)
+        assert taken is not None
+        self.chat.hub.refused(taken[0], JournalError("journal-unavailable", DISK_FULL))
+        self.assertEqual(self.bob.heard(), [b"<left>alice"])
+
+    def test_arrived_after_the_goodbye(self) -> None:
+        """The count of a message waits for the bytes of those who said goodbye meanwhile."""
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.chat.hub.part(self.bob.peer)
+        self.alice.heard()
+        self.chat.hub.count(0.0)
+        self.assertEqual(self.alice.heard(), [])
+        self.chat.hub.reached(self.bob.peer, 1 << 30)
+        self.chat.hub.count(0.0)
+        self.assertEqual(self.alice.heard(), [b"<receipt id=1 sent=1 delivered=0 of=1>all"])
+
+    def test_keys_keep_no_texts(self) -> None:
+        """What is remembered for a ``once=`` key is small, whatever the message was."""
+        self.alice.say(b"<set_msg_all once=k>" + b"x" * 4000)
+        self.chat.commit()
+        assert self.alice.peer.identity is not None
+        (post,) = (self.alice.peer.identity.once or {}).values()
+        assert isinstance(post, Post)
+        self.assertEqual(post.text, b"")
 
     def test_reached_after_leaving(self) -> None:
         """Bytes that arrive after the peer left change no verdict."""

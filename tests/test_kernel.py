@@ -44,6 +44,21 @@ class Told(SynchronousTestCase):
         self.near.close()
         self.assertIsNone(kernel.unsent(self.near))
 
+    def test_keep_urgent_inline(self) -> None:
+        """An urgent byte stays where it was sent; on what has none, nothing happens."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as sender:
+            sender.connect(listener.getsockname())
+            with listener.accept()[0] as receiver:
+                kernel.keep_urgent_inline(receiver)
+                sender.sendall(b"a")
+                sender.send(b"\xf2", socket.MSG_OOB)
+                sender.sendall(b"b")
+                heard = b""
+                while len(heard) < 3:
+                    heard += receiver.recv(10)
+        self.assertEqual(heard, b"a\xf2b")
+        kernel.keep_urgent_inline(receiver)
+
     def test_find_dead_peers(self) -> None:
         """A peer that vanished is found within two minutes, idle or with bytes on their way."""
         kernel.find_dead_peers(self.near)

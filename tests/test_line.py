@@ -69,6 +69,16 @@ class Lines(Case):
             self.clock.advance(0)
         self.assertEqual(alice.out, b"\xff\xfb\x06<pong>x\n")
 
+    def test_latin_1(self) -> None:
+        """A byte that telnet uses, in a text that is not UTF-8, does not join a line with the next one."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        alice.protocol.dataReceived(b"<set_msg_all>hi\xff\n<set_msg_all>\xff\xfe\n<set_msg>bob the secret\n")
+        heard = self.hear(alice)
+        self.assertEqual([text.split(">")[0] for text in heard[:2]], ["<error code=bad-text"] * 2)
+        self.assertEqual(heard[2], "<accepted id=1>bob")
+        self.assertEqual(self.hear(bob), ["<msg id=1 from=alice>the secret"])
+
     def test_endless_line(self) -> None:
         """A line without end is refused once, takes no memory, and the next line is as good as ever."""
         alice = self.connect("alice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import socket
 import sys
@@ -93,7 +94,9 @@ class StartErrorTests(SynchronousTestCase):
         self.assertEqual(others, [error])
 
 
-Start = Callable[..., ChatService]
+def no_openssl() -> bool:
+    """True where TLS endpoints cannot be made."""
+    return importlib.util.find_spec("OpenSSL") is None
 
 
 class Running:
@@ -288,6 +291,9 @@ async def test_cannot_start() -> None:
                 ("--udp", f"127.0.0.1:{taken}"),
                 f"Cannot listen on 127.0.0.1:{taken}",
             ),
+            ("ssl:0", (), "needs something that is not installed")
+            if no_openssl()
+            else ("tcp", (), "is not an"),
             ("carrier-pigeon:1", (), "--listen carrier-pigeon:1 is not an endpoint. Write tcp:50000"),
             ("tcp:many", (), "--listen tcp:many is not an endpoint. Write tcp:50000"),
             ("tcp:99999", (), "a port from 1 to 65535"),

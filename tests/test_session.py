@@ -253,8 +253,8 @@ class Files(TalkCase):
         )
 
     def test_download(self) -> None:
-        """A file's name is taken verbatim; what is not UTF-8 names nothing."""
-        for text, name in [(b"a.txt", "a.txt"), (b" a b ", " a b "), ("é".encode(), "é"), (b"a\0\x1b", "a\0\x1b"),
+        """A file's name is taken without the spaces around it; what is not UTF-8 names nothing."""
+        for text, name in [(b"a.txt", "a.txt"), (b" a b ", "a b"), ("é".encode(), "é"), (b"a\0\x1b", "a\0\x1b"),
                            (b"../x", "../x"), (b"\xff", "")]:  # fmt: skip
             self.assertEqual(
                 self.alice.say(b"<download label=1>" + text), [OpenFile(name, b" label=1", offer=False)]
@@ -407,6 +407,14 @@ class BadInput(TalkCase):
                 talk.answer(b"<connect>" + free.encode()), [b"<connected>" + free.encode()], name
             )
             self.chat.hub.leave(talk.peer)
+
+    def test_surplus(self) -> None:
+        """What stands after a command that takes nothing is ignored, unless it is hostile."""
+        for verb in (b"get_users", b"listfiles", b"disconnect", b"hello", b"pong"):
+            for hostile in (b"\0", b"\xff", b"\x1b[2J", "\u2028".encode()):
+                self.refused(self.alice, b"<%s>%s" % (verb, hostile), "bad-line")
+        self.assertEqual(self.alice.answer(b"<get_users>please")[-1][:6], b"<users")
+        self.assertEqual(self.alice.answer(b"<pong>x"), [])
 
     def test_hint(self) -> None:
         """Who types something that is no command is told one that would do here."""

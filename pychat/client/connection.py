@@ -101,7 +101,7 @@ class Client(LineReceiver):
 
         Cancelling stops the waiting; the command is not taken back.
 
-        :param attributes: those that are ``None`` are left out; ``_`` in a key stands for ``_``.
+        :param attributes: those that are ``None`` are left out.
         :return: fails with :class:`Refused` if the daemon answers ``<error>``, :class:`LinkError` if the connection
             ends first, ``LocalProtocolError`` if no line can say this.
         """
