@@ -2,6 +2,10 @@
 
 Everything here blocks and is called in threads, one call at a time by its user; a lock holds back whoever comes
 between.
+
+Whose a ``.part`` is.  While it is written it is locked, where the system has such locks, and the lock ends with the
+process.  So one that can be locked is left over, and is made anew; one that cannot is another download's.  Who holds
+the lock of what is there may remove it, and nobody else.
 """
 
 from __future__ import annotations
@@ -9,10 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hmac
+import importlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from typing import Any
 
 from pychat.errors import TransferError
 from pychat.transfer.ranges import RangeSet
@@ -24,6 +31,14 @@ READ_BACK_BYTES = 256 * 1024
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+_LOOK = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+#: How often to look again at a ``.part`` that others come and go with.
+_ATTEMPTS = 5
+
+_fcntl: Any = None
+with contextlib.suppress(ImportError):  # Windows removes no file that is open, which does as well
+    _fcntl = importlib.import_module("fcntl")
 
 # Two downloads of one process to one name: the second would write where the first does.
 _in_use: set[str] = set()
@@ -46,6 +61,7 @@ class PartFile:
         self._overwrite = overwrite
         self._lock = threading.Lock()
         self._descriptor: int | None = None
+        self._identity: tuple[int, int] | None = None
         self._claimed: str | None = None
         self._hash = sha256()
         self._hashed = 0
@@ -68,13 +84,14 @@ class PartFile:
             claim = os.path.realpath(self._part)
             with _in_use_lock:
                 if claim in _in_use:
-                    raise TransferError("in-use", f"Another download is writing {self._part} already.")
+                    raise self._taken()
                 _in_use.add(claim)
             self._claimed = claim
-            # Made anew, so that nothing is written through a link, or into a file that somebody has open.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._part)
-            self._descriptor = os.open(self._part, _CREATE, 0o666)
+            for _ in range(_ATTEMPTS):
+                self._take_over()
+                if self._create():
+                    return
+            raise self._taken()
 
     def write(self, writes: Sequence[tuple[int, bytes]]) -> int:
         """Put bytes where they belong, and hash as far as the file is whole from its beginning.
@@ -113,23 +130,71 @@ class PartFile:
                 )
             descriptor = self._opened()
             os.fsync(descriptor)
-            ours = os.fstat(descriptor)
-            self._close()
-            there = os.stat(self._part)
-            if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
+            if _fcntl is None:
+                self._close()  # Windows renames no file that is open; where there are locks, ours is kept
+            if not self._is_ours():
                 raise TransferError("cannot-write", f"Somebody replaced {self._part} during the download.")
             self._rename()
+            self._identity = None
+            self._close()
             self._release()
             sync_folder(os.path.dirname(self.path) or ".")
 
     def discard(self) -> None:
         """Close and remove the ``.part``, unless it has got its name.  Never fails, may be called again."""
         with self._lock:
-            self._close()
-            if self._claimed is not None:
-                with contextlib.suppress(OSError):
+            if _fcntl is None:
+                self._close()
+            with contextlib.suppress(OSError):
+                if self._identity is not None and self._is_ours():
                     os.unlink(self._part)
-                self._release()
+            self._identity = None
+            self._close()
+            self._release()
+
+    def _take_over(self) -> None:
+        """Remove what has the name of the ``.part``, unless a download that lives has it.
+
+        Made anew, so that nothing is written through a link, or into a file that somebody has open.
+        """
+        try:
+            kind = os.lstat(self._part).st_mode
+            descriptor = os.open(self._part, _LOOK) if stat.S_ISREG(kind) else None
+        except FileNotFoundError:
+            return
+        try:
+            if descriptor is not None:
+                if not _lock(descriptor):
+                    raise self._taken()
+                if _identity(os.fstat(descriptor)) != _identity(os.lstat(self._part)):
+                    return
+                if _fcntl is None:
+                    os.close(descriptor)
+                    descriptor = None
+            os.unlink(self._part)
+        except FileNotFoundError:
+            pass
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _create(self) -> bool:
+        """Make the ``.part`` and lock it; False when somebody else came between."""
+        try:
+            self._descriptor = os.open(self._part, _CREATE, 0o666)
+        except FileExistsError:
+            return False
+        self._identity = _identity(os.fstat(self._descriptor))
+        with contextlib.suppress(FileNotFoundError):
+            if _lock(self._descriptor) and self._is_ours():
+                return True
+        self._identity = None
+        self._close()
+        return False
+
+    def _is_ours(self) -> bool:
+        """Whether what has the name of the ``.part`` is the file that we made."""
+        return _identity(os.lstat(self._part)) == self._identity
 
     def _rename(self) -> None:
         if self._overwrite:
@@ -190,6 +255,11 @@ class PartFile:
                 _in_use.discard(self._claimed)
             self._claimed = None
 
+    def _taken(self) -> TransferError:
+        return TransferError(
+            "in-use", f"Another download is writing {self._part} already: choose another name with -o."
+        )
+
     def _exists(self) -> TransferError:
         return TransferError("exists", f"{self.path} is there already: move it away, or choose another name.")
 
@@ -205,6 +275,23 @@ class PartFile:
                 raise TransferError("no-permission", f"You may not write {self.path}.") from error
             reason = error.strerror or str(error)
             raise TransferError("cannot-write", f"{self.path} cannot be written: {reason}.") from error
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file until it is closed; False when somebody else has.  Where there are no locks, nobody has."""
+    if _fcntl is None:
+        return True
+    try:
+        _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some file systems have none
+    return True
 
 
 def sync_folder(folder: str) -> None:

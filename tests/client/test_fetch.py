@@ -298,17 +298,14 @@ async def test_dev_full(tmp_path: Path) -> None:
     """A disk that is really full."""
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
-    opened = os.open("/dev/full", os.O_RDWR)
+    part = PartFile(str(tmp_path / "x"), 3)
+    part.open()
+    with open("/dev/full", "r+b", buffering=0) as full:
+        os.dup2(full.fileno(), part._opened())
     async with daemon() as here:
-        with mock.patch.object(os, "open", return_value=opened):
-            part = await deferToThread(_open, PartFile(str(tmp_path / "x"), 3))
         with mock.patch.object(module, "PartFile", return_value=part), mock.patch.object(part, "open"):
             assert await failure(here.fetch(here.offer(File(b"abc")), tmp_path / "x")) == "disk-full"
-
-
-def _open(part: PartFile) -> PartFile:
-    part.open()
-    return part
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -11,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest import mock
+from unittest import mock, skipUnless
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,7 +80,7 @@ class PartFileTests(PartCase):
         pieces = list(pairwise(bounds))
         shuffle.shuffle(pieces)
         with mock.patch.object(module, "os", os if positioned else _without(os, "pwrite", "pread")):
-            part = PartFile(str(self.path), 3000, overwrite=True)
+            part = self.make(3000, overwrite=True)
         with mock.patch.object(module, "READ_BACK_BYTES", 100):
             part.open()
             for start, end in pieces:
@@ -152,8 +154,111 @@ class PartFileTests(PartCase):
         first.discard()
         second.open()
 
+    def other_process(self) -> subprocess.Popen[str]:
+        """Another process that downloads to the same name, until it is killed or its input ends."""
+        program = (
+            "import sys; from pychat.client.part import PartFile; part = PartFile(sys.argv[1], 3); part.open();"
+            "part.write([(0, b'one')]); print('open', flush=True); sys.stdin.read(); part.discard()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", program, str(self.path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        self.addCleanup(other.communicate, timeout=30)
+        assert other.stdout is not None
+        self.assertEqual(other.stdout.readline(), "open\n")
+        return other
+
+    @skipUnless(module._fcntl, "needs locks on files")
+    def test_two_processes(self) -> None:
+        """Nor do those of two processes; and neither removes the other's."""
+        other = self.other_process()
+        late = self.make(3)
+        self.assert_code("in-use", late.open)
+        late.discard()
+        self.assertEqual(self.part.read_bytes(), b"one")
+        other.communicate(timeout=30)
+        self.assertEqual(self.left(), [])
+        late = self.make(3)
+        late.open()
+
+    @skipUnless(module._fcntl, "needs locks on files")
+    def test_killed_process(self) -> None:
+        """What a killed process left is nobody's."""
+        other = self.other_process()
+        other.kill()
+        other.wait(30)
+        self.assertEqual(self.part.read_bytes(), b"one")
+        self.make(3).open()
+        self.assertEqual(self.part.read_bytes(), b"")
+
+    def test_only_ours_is_removed(self) -> None:
+        """What somebody else put there meanwhile stays."""
+        part = self.make(3)
+        part.open()
+        self.part.unlink()
+        self.part.write_bytes(b"somebody else's")
+        part.discard()
+        self.assertEqual(self.part.read_bytes(), b"somebody else's")
+
+    def test_without_locks(self) -> None:
+        """Where there are no locks, or none on this file system, a leftover is made anew all the same."""
+        refuses = mock.Mock(side_effect=OSError(errno.ENOLCK, "no locks"))
+        for fcntl in (None, mock.Mock(flock=refuses, LOCK_EX=2, LOCK_NB=4)):
+            with mock.patch.object(module, "_fcntl", fcntl):
+                self.part.write_bytes(b"left")
+                part = self.make(3)
+                part.open()
+                part.write([(0, b"new")])
+                part.discard()
+                self.assertEqual(self.left(), [])
+                part = self.make(3)
+                part.open()
+                part.write([(0, b"new")])
+                part.finish(sha256(b"new").digest())
+                self.assertEqual(self.left(), ["a file"])
+                self.path.unlink()
+
+    def test_races(self) -> None:
+        """Others come and go between one look and the next: it is ours only when it is ours in the end."""
+        opened, lock = os.open, module._lock
+
+        def leaves(path: str, flags: int, mode: int = 0o777) -> int:
+            descriptor = opened(path, flags, mode)
+            if not flags & os.O_CREAT:
+                self.part.unlink()
+            return descriptor
+
+        def comes(path: str, flags: int, mode: int = 0o777) -> int:
+            if flags & os.O_CREAT and not self.part.exists():
+                self.part.write_bytes(b"theirs")
+            return opened(path, flags, mode)
+
+        def replaces(descriptor: int) -> bool:
+            self.part.unlink()
+            if not self.part.with_name("once").exists():
+                self.part.with_name("once").touch()
+                self.part.write_bytes(b"theirs")
+            return lock(descriptor)
+
+        self.part.write_bytes(b"left")
+        with mock.patch.object(os, "open", leaves):
+            part = self.make(3)
+            part.open()
+        part.discard()
+        for name, owner, meddle in (("open", os, comes), ("_lock", module, replaces)):
+            part = self.make(3)
+            with mock.patch.object(owner, name, meddle):
+                self.assert_code("in-use", part.open)
+            part.discard()
+        self.part.write_bytes(b"left")
+        with mock.patch.object(module, "_lock", side_effect=[True, False, True, True]):
+            part = self.make(3)
+            part.open()
+        self.assertEqual(self.part.read_bytes(), b"")
+
     def test_replaced(self) -> None:
-        """Another process that did the same is noticed: its bytes do not get the name."""
+        """Who replaced the file is noticed: other bytes do not get the name, and are not ours to remove."""
         part = self.make(3)
         part.open()
         part.write([(0, b"new")])
@@ -161,7 +266,7 @@ class PartFileTests(PartCase):
         self.part.write_bytes(b"bad")
         self.assert_code("cannot-write", part.finish, sha256(b"new").digest())
         part.discard()
-        self.assertEqual(self.left(), [])
+        self.assertEqual(self.part.read_bytes(), b"bad")
 
     def test_cut(self) -> None:
         """So is one that cuts the file short before what came out of order was read back."""
