@@ -51,6 +51,11 @@ class Outgoing:
         """Whether every byte has been sent at least once."""
         return self.offset == self._size
 
+    @property
+    def starved(self) -> bool:
+        """Whether there is nothing new to send only because it has not been read yet."""
+        return self.offset == self._supplied and (self.limit > self.offset or self.all_sent)
+
     def wants(self, ahead: int, most: int) -> tuple[int, int] | None:
         """The offset and length of the next read, or None when there is enough, or no more.
 

@@ -48,6 +48,11 @@ CHALLENGE_BYTES = OVERHEAD_BYTES + 1 + NONCE_BYTES
 CLAIM_SECONDS = 30.0
 #: Seconds of silence, with nothing in flight, after which the peer is asked for a sign of life.
 IDLE_SECONDS = 0.5
+#: Seconds in which a peer that answers has to acknowledge something of the file, or to move its limit.
+STALL_SECONDS = 60.0
+#: Seconds in which it has to verify the file once it has all of it: syncing to a slow disk takes its time.
+VERIFY_SECONDS = 600.0
+STALLED = "The other end answers, but takes nothing of the file: ask for it again."
 #: Datagrams that one ``poll`` returns at most.
 MAX_BURST = 64
 #: An acknowledgement is asked for 8 times a window, but not more often than every 2 nor less than every 32 datagrams.
@@ -98,12 +103,14 @@ class Sender(Endpoint):
         self._digest: bytes | None = None
         self._digest_sent = False
         self._digest_due = False
+        self._digest_arrived = False
         self._ack_due = False
         self._probes_due = 0
         self._since_ask = 0
         self._skip_at = 0
         self._plan_skip()
         self._last_heard = now
+        self._moved_at = now
         self._wake: float | None = None
         self._linger_until: float | None = None
 
@@ -191,7 +198,7 @@ class Sender(Endpoint):
                     return
                 if rtt < inf:
                     self._recovery.rtt.update(rtt, 0.0)
-                self._last_heard = now
+                self._last_heard = self._moved_at = now
                 self._ack_due = True
             elif isinstance(frame, Abort):
                 self._end(Failed(frame.code, frame.sentence, remote=True))
@@ -205,7 +212,10 @@ class Sender(Endpoint):
             if self.outcome is not None:
                 self._heard_last_word(frame)
                 return
-            self._outgoing.limit = max(self._outgoing.limit, frame.limit)
+            limit = min(frame.limit, self.terms.size)
+            if limit > self._outgoing.limit:
+                self._outgoing.limit = limit
+                self._moved_at = now
             try:
                 acked, lost = self._recovery.acked(frame.ranges, frame.delay / 1e6, now)
             except NeverSentError as error:
@@ -214,6 +224,7 @@ class Sender(Endpoint):
                 return
             self._requeue(lost)
             self._outgoing.arrived(acked)
+            self._see_progress(acked, now)
         elif isinstance(frame, Abort):
             if self.outcome is None:
                 self._end(Failed(frame.code, frame.sentence, remote=True))
@@ -228,6 +239,21 @@ class Sender(Endpoint):
                 self._linger_until = now + LINGER_GAPS * self._gap()
         elif isinstance(frame, Digest | Data | Challenge):
             self._refuse("unexpected")
+
+    def _see_progress(self, acked: Sequence[SentPacket], now: float) -> None:
+        """Bytes of the file count, and the digest once: who answers pings alone is not to keep this end for ever."""
+        for packet in acked:
+            if packet.start < packet.end:
+                self._moved_at = now
+            elif packet.digest and not self._digest_arrived:
+                self._digest_arrived = True
+                self._moved_at = now
+
+    def _stalled(self, now: float) -> bool:
+        """Whether the peer has let nothing move for too long; it is not to blame for what has not been read yet."""
+        if self._digest is None and self._outgoing.starved:
+            self._moved_at = now
+        return now - self._moved_at >= (VERIFY_SECONDS if self._digest_arrived else STALL_SECONDS)
 
     def _requeue(self, packets: Sequence[SentPacket]) -> None:
         """These packets are lost: what they carried is due again."""
@@ -296,6 +322,9 @@ class Sender(Endpoint):
         if not self.proven:
             if now >= self._claim_by:
                 self.fail("unclaimed", "Nobody came for the file in time: ask for it again.")
+            return
+        if self._stalled(now):
+            self.fail("timed-out", STALLED)
             return
         deadline = self._recovery.deadline()
         if deadline is not None and now >= deadline:

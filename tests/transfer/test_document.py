@@ -71,6 +71,8 @@ class DocumentTests(SynchronousTestCase):
                 sender.IDLE_SECONDS,
                 sender.LINGER_GAPS,
                 sender.MAX_WINDOW,
+                sender.STALL_SECONDS,
+                sender.VERIFY_SECONDS,
             ),
             (
                 1200,
@@ -97,6 +99,8 @@ class DocumentTests(SynchronousTestCase):
                 0.5,
                 3,
                 2**22,
+                60,
+                600,
             ),
             "change docs/transfer.md, and then this test",
         )

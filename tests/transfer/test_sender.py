@@ -412,6 +412,66 @@ class SendingTests(SenderCase):
         self.assertAlmostEqual(self.sender.deadline() or 0, 11.2)
         self.assertEqual(self.hear(10.8), [])
 
+    def answer(self, start: float, seconds: float, limit: int = 0) -> float:
+        """A client that acknowledges each packet, and does nothing else.
+
+        :return: when the sender gave up, or the end of that time.
+        """
+        for step in range(int(seconds * 10)):
+            now = start + step / 10
+            if self.sender.outcome is not None:
+                return now
+            for number, _ in self.hear(now):
+                self.tell(now, Ack(0, limit, ((number, number + 1),)))
+        return start + seconds
+
+    def assert_stalled(self) -> None:
+        assert isinstance(self.sender.outcome, Failed)
+        self.assertEqual((self.sender.outcome.code, self.sender.outcome.remote), ("timed-out", False))
+
+    def test_takes_nothing(self) -> None:
+        """Who answers, and lets nothing move, has a minute."""
+        self.start(300_000)
+        self.claim(window=0)
+        self.supply()
+        self.assertEqual(round(self.answer(10.1, 100)), 70)
+        self.assert_stalled()
+
+    def test_takes_little(self) -> None:
+        """Whoever moves something now and then may go on."""
+        self.start(300_000)
+        self.claim(window=0)
+        self.supply()
+        for step in range(5):
+            self.answer(10.1 + 50 * step, 50, limit=1000 * step)
+        self.assertIsNone(self.sender.outcome)
+        self.assertEqual(self.sender.progress, 4000)
+
+    def test_very_slow_source(self) -> None:
+        """For our own disk nobody else is to blame."""
+        for size in (0, 300_000):
+            self.start(size)
+            self.claim()
+            self.answer(10.1, 100, limit=10**9)
+            self.assertIsNone(self.sender.outcome)
+            for step in range(3):
+                self.supply()
+                self.answer(110.1 + 10 * step, 10, limit=10**9)
+            self.tell(140.1, Verified())
+            self.assertEqual(self.sender.outcome, Done())
+
+    def test_does_not_verify(self) -> None:
+        """Who has all of it may sync for ten minutes; the digest once more, or a higher limit, wins no more."""
+        self.start(3)
+        self.claim()
+        self.supply()
+        end = self.answer(10.1, 550, limit=10**9)
+        self.assertIsNone(self.sender.outcome)
+        self.sender._digest_due = True
+        end = self.answer(end, 200, limit=2 * 10**9)
+        self.assertEqual(round(end), 610)
+        self.assert_stalled()
+
     def test_optimistic_acknowledgement(self) -> None:
         """Who acknowledges what was never sent is not served any longer."""
         self.start(3)
