@@ -40,9 +40,13 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         timeout=10,
     )
     if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A commit is synced before anybody hears of it.
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A commit is synced before anybody hears of it.
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
