@@ -63,6 +63,7 @@ class PartFile:
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
         self._claimed: str | None = None
+        self._discarded = False
         self._hash = sha256()
         self._hashed = 0
         self._ahead = RangeSet()
@@ -74,11 +75,14 @@ class PartFile:
             self._read_at = self._seek_and_read
 
     def open(self) -> None:
-        """Make the ``.part``, empty.
+        """Make the ``.part``, empty; not after `discard`.
 
-        :raises TransferError: ``exists``, ``in-use``, ``no-permission``, ``cannot-write``, ``disk-full``.
+        :raises TransferError: ``cancelled``, ``exists``, ``in-use``, ``no-permission``, ``cannot-write``,
+            ``disk-full``.
         """
         with self._lock, self._errors():
+            if self._discarded:
+                raise self._cancelled()
             if not self._overwrite and os.path.lexists(self.path):
                 raise self._exists()
             claim = os.path.realpath(self._part)
@@ -141,8 +145,12 @@ class PartFile:
             sync_folder(os.path.dirname(self.path) or ".")
 
     def discard(self) -> None:
-        """Close and remove the ``.part``, unless it has got its name.  Never fails, may be called again."""
+        """Close and remove the ``.part``, unless it has got its name.  Never fails, may be called again.
+
+        It may overtake an `open` that waits for a thread: that one will do nothing.
+        """
         with self._lock:
+            self._discarded = True
             if _fcntl is None:
                 self._close()
             with contextlib.suppress(OSError):
@@ -227,7 +235,7 @@ class PartFile:
 
     def _opened(self) -> int:
         if self._descriptor is None:
-            raise TransferError("cancelled", "The download was cancelled.")
+            raise self._cancelled()
         return self._descriptor
 
     def _pwrite(self, data: memoryview, offset: int) -> int:
@@ -254,6 +262,9 @@ class PartFile:
             with _in_use_lock:
                 _in_use.discard(self._claimed)
             self._claimed = None
+
+    def _cancelled(self) -> TransferError:
+        return TransferError("cancelled", "The download was cancelled.")
 
     def _taken(self) -> TransferError:
         return TransferError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -263,16 +263,45 @@ async def test_cancel(tmp_path: Path) -> None:
         assert (outcome.code, outcome.remote) == ("cancelled", True)
 
 
-@pytest_twisted.ensureDeferred
-@within(10)
-async def test_cancel_at_once(tmp_path: Path) -> None:
-    """Cancelled before anything was said: nothing is left either."""
-    fetching = fetch(reactor, make_terms(3), "127.0.0.1", 9, str(tmp_path / "x"))
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_cancel_at_once(tmp_path: Path, overtaken: bool) -> None:
+    """Cancelled while the file is being opened: nothing is left, also when that waits for a thread until the end."""
+    jobs: list[Callable[[], Any]] = []
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """A thread that cancelling does not stop."""
+        done: Deferred[Any] = Deferred()
+        jobs.append(lambda: at_once(function, *arguments).addBoth(done.callback))
+        return done
+
+    fetching = fetch(Clock(), make_terms(3), "127.0.0.1", 9, str(tmp_path / "x"), run_in_thread=run)
+    ended: list[Any] = []
+    fetching.addBoth(ended.append)
     fetching.cancel()
-    with pytest.raises(CancelledError):
-        await fetching
-    # Opening may have been under way in its thread: the `.part` is gone all the same.
+    opening, discarding = jobs
+    for job in (discarding, opening) if overtaken else (opening, discarding):
+        job()
+    assert ended[0].check(CancelledError)
     assert list(tmp_path.iterdir()) == []
+    again = PartFile(str(tmp_path / "x"), 3)
+    again.open()
+    again.discard()
+
+
+def test_cancelled_after_the_end(tmp_path: Path) -> None:
+    """Cancelled when the last word has been said, and nobody has looked yet."""
+    clock = Clock()
+    part = PartFile(str(tmp_path / "x"), 3)
+    download = Download(clock, make_terms(3), ("192.0.2.1", 9), part, None, at_once, clock.seconds)
+    transport: Any = Transport()
+    download.transport = transport
+    running = Deferred.fromCoroutine(download.run())
+    download._receiver.closed = True
+    running.cancel()
+    ended: list[Any] = []
+    running.addBoth(ended.append)
+    assert ended[0].check(CancelledError)
+    assert clock.getDelayedCalls() == []
 
 
 @pytest_twisted.ensureDeferred

@@ -152,7 +152,7 @@ class PartFileTests(PartCase):
         second.discard()
         self.assertEqual(self.left(), ["a file.part"])
         first.discard()
-        second.open()
+        self.make(3).open()
 
     def other_process(self) -> subprocess.Popen[str]:
         """Another process that downloads to the same name, until it is killed or its input ends."""
@@ -311,6 +311,14 @@ class PartFileTests(PartCase):
         part.write([(0, b"abcde")])
         part.finish(sha256(b"abcde").digest())
         self.assertEqual(self.path.read_bytes(), b"abcde")
+
+    def test_discarded_before_it_was_opened(self) -> None:
+        """An opening that was overtaken makes nothing, and claims nothing."""
+        part = self.make(3)
+        part.discard()
+        self.assert_code("cancelled", part.open)
+        self.assertEqual(self.left(), [])
+        self.make(3).open()
 
     def test_after_discarding(self) -> None:
         """A job that comes too late finds nothing to write to."""
