@@ -429,6 +429,17 @@ class TransferProtocol(BurstProtocol):
     def stopProtocol(self) -> None:
         """The port has closed, perhaps without asking `leave` first: nothing may be left in the reactor."""
         super().stopProtocol()
+        self._forget_all()
+        refused = self.refused
+        if refused:
+            self._log.info(
+                "refused {total} datagrams: {reasons}",
+                total=refused.total(),
+                reasons=", ".join(f"{number} {reason}" for reason, number in refused.most_common()),
+                refused=dict(refused),
+            )
+
+    def _forget_all(self) -> None:
         for sending in list(self._sendings.values()):
             sending.sender.fail("going-away", GOING_AWAY)
             if sending.sender.outcome is not None:

@@ -576,6 +576,16 @@ class LeavingTests(DatagramCase):
         self.assertEqual((len(self.protocol), file.closed, self.budget.running), (0, 1, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_refused_are_logged(self) -> None:
+        """How many datagrams were refused, and why; nothing when there were none."""
+        terms = self.offer(File(b"x"))
+        self.deliver([b"x", b"\x11" + terms.transfer + bytes(50), b"y"])
+        with capturedLogs() as events:
+            self.protocol.stopProtocol()
+            self.make_protocol().stopProtocol()
+        said = [formatEvent(event) for event in events if "refused" in event["log_format"].split()]
+        self.assertEqual(said, ["refused 3 datagrams: 2 malformed, 1 forged"])
+
     def test_callback_of_the_last(self) -> None:
         """A turn that comes when everything is over does nothing."""
         terms = self.offer(File(b"x"))
