@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,31 @@ def test_many_downloads_at_once(tmp_path: Path) -> None:
         assert daemon.memory("VmHWM") < MEMORY
     for path in originals:
         assert checksum(tmp_path / path.name) == checksum(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, with room for a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
+    yield disk
+    run("umount", str(disk))
+
+
+def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """Both ends name it, the program fails, and nothing of the file is left; there is room for a smaller one."""
+    make(tmp_path / "files" / "big", 5 * MB)
+    small = make(tmp_path / "files" / "small", MB // 2)
+    with serve(tmp_path) as daemon:
+        with Program(*PYCHAT, "get", daemon.address, "big", "-q", cwd=small_disk) as client:
+            assert client.status() == 1
+            assert client.err == "pychat: There is no room for big: make some.\n"
+            assert client.out == ""
+        daemon.shows(r"did not send 'big': disk-full \(There is no room for big: make some\.\)")
+        assert list(small_disk.iterdir()) == []
+        run(*PYCHAT, "get", daemon.address, "small", cwd=small_disk)
+    assert checksum(small_disk / "small") == checksum(small)
 
 
 SNIFFER = """
