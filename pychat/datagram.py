@@ -336,12 +336,11 @@ class TransferProtocol(BurstProtocol):
             wanted = sender.wants()
             if wanted is not None:
                 self._read(sending, *wanted)
-        if sender.closed:
+        at = sender.deadline()
+        if at is None:
             self._forget(sending)
             return
-        at = sender.deadline()
-        if at is not None:
-            sending.deadline.set(max(at - now, 0.0))
+        sending.deadline.set(max(at - now, 0.0))
 
     def _read(self, sending: _Sending, offset: int, length: int) -> None:
         reading = self._run(sending.read, offset, length)
@@ -423,8 +422,7 @@ class TransferProtocol(BurstProtocol):
         if self._leaving is not None and not self._sendings:
             if self._leave_by is not None and self._leave_by.active():
                 self._leave_by.cancel()
-            if not self._leaving.called:
-                self._leaving.callback(None)
+            self._leaving.callback(None)
 
     def stopProtocol(self) -> None:
         """The port has closed, perhaps without asking `leave` first: nothing may be left in the reactor."""
@@ -442,6 +440,5 @@ class TransferProtocol(BurstProtocol):
     def _forget_all(self) -> None:
         for sending in list(self._sendings.values()):
             sending.sender.fail("going-away", GOING_AWAY)
-            if sending.sender.outcome is not None:
-                self._conclude(sending, sending.sender.outcome)
+            self._conclude(sending, sending.sender.outcome or Failed("going-away", GOING_AWAY))
             self._forget(sending)

@@ -65,6 +65,7 @@ def fetch(
     overwrite: bool = False,
     run_in_thread: RunInThread | None = None,
     seconds: Callable[[], float] = time.monotonic,
+    line_lost: Deferred[Any] | None = None,
 ) -> Deferred[Fetched]:
     """Claim an offer, and have the file.
 
@@ -81,11 +82,23 @@ def fetch(
     :param overwrite: replace what has that name now.
     :param run_in_thread: ``run(f, *args)`` gives a Deferred of ``f(*args)``.
     :param seconds: the monotonic clock.
+    :param line_lost: fires when the chat connection is gone.  The download goes on as long as the daemon answers, and
+        4 s of silence end it.
     :raises TransferError: (in the Deferred) with a code of `docs/transfer.md`.
     """
     run = run_in_thread or thread_runner(reactor)
     return Deferred.fromCoroutine(
-        _fetch(reactor, terms, host, port, PartFile(path, terms.size, overwrite), progress, run, seconds)
+        _fetch(
+            reactor,
+            terms,
+            host,
+            port,
+            PartFile(path, terms.size, overwrite),
+            progress,
+            run,
+            seconds,
+            line_lost or Deferred(),
+        )
     )
 
 
@@ -153,6 +166,13 @@ class Download(BurstProtocol):
             rtt=receiver.rtt,
         )
 
+    def hurry(self) -> None:
+        """The daemon may be gone: see whether it answers."""
+        if self._closed.called or self._receiver.closed:
+            return
+        self._receiver.hurry(self._seconds())
+        self._deadline.set(0)
+
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """To the engine."""
         if self._closed.called:
@@ -194,13 +214,12 @@ class Download(BurstProtocol):
         transport: Any = self.transport
         for datagram in receiver.poll(now):
             transport.write(datagram, self._address)
-        if receiver.closed:
+        at = receiver.deadline()
+        if at is None:
             self._deadline.cancel()
             self._closed.callback(None)
             return
-        at = receiver.deadline()
-        if at is not None:
-            self._deadline.set(max(at - now, 0.0))
+        self._deadline.set(max(at - now, 0.0))
 
     def _work(self) -> None:
         """One job at a time: write what has come meanwhile, or, when all has, finish."""
@@ -256,12 +275,14 @@ async def _fetch(
     progress: Progress | None,
     run: RunInThread,
     seconds: Callable[[], float],
+    line_lost: Deferred[Any],
 ) -> Fetched:
     try:
         address = await _resolve(host, port, run)
         await run(part.open)
         download = Download(reactor, terms, (address, port), part, progress, run, seconds)
         listening = listen_udp(reactor, download, "::" if ":" in address else "", 0, answers=False)
+        line_lost.addBoth(lambda _: download.hurry())
         try:
             return await download.run()
         finally:

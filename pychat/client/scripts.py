@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+
 from ..address import format_host_port
 from ..errors import TransferError
 from .answers import Refused
@@ -94,6 +96,7 @@ async def get(reactor: Any, order: Order, screen: Screen) -> Fetched:
                 f"There is no file {visible(order.name)} there. To see what there is: pychat files {where}",
             ) from None
         transfer = board.start(order.name, offer.terms.size)
+        line_lost = client.ended()
         try:
             fetched.append(
                 await fetch(
@@ -104,10 +107,12 @@ async def get(reactor: Any, order: Order, screen: Screen) -> Fetched:
                     path,
                     progress=transfer.update,
                     overwrite=order.force,
+                    line_lost=line_lost,
                 )
             )
         finally:
             board.end(transfer)
+            line_lost.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
 
     await visit(reactor, order.host, order.port, take)
     return fetched[0]

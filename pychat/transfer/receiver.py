@@ -46,6 +46,9 @@ MAX_HELLOS = 8
 #: Seconds of silence after which the sender is asked for a sign of life, and how often.
 IDLE_SECONDS = 5.0
 MAX_PINGS = 6
+#: The same when there is another sign that the daemon is gone.
+HURRIED_SECONDS = 1.0
+HURRIED_PINGS = 3
 #: Packets after which an acknowledgement is due even though the sender has not asked.
 ACK_EVERY = 64
 #: The sender hears of a window that has opened by this part of it.
@@ -88,6 +91,8 @@ class Receiver(Endpoint):
         self._unacked = 0
         self._ack_at: float | None = None
         self._idle_at = now
+        self._idle_gap = IDLE_SECONDS
+        self._max_pings = MAX_PINGS
         self._pings = 0
 
     # What an adapter asks -------------------------------------------------------------------------------------
@@ -137,6 +142,16 @@ class Receiver(Endpoint):
             self._end(Done())
             self._take_leave(Verified())
 
+    def hurry(self, now: float) -> None:
+        """Something else says that the daemon may be gone: ask at once, and do not wait for long.
+
+        A daemon that still answers goes on as before.
+        """
+        self._idle_gap = HURRIED_SECONDS
+        self._max_pings = HURRIED_PINGS
+        self._idle_at = min(self._idle_at, now + HURRIED_SECONDS)
+        self._pings = 0
+
     # Datagrams in ---------------------------------------------------------------------------------------------
 
     def receive(self, datagram: bytes, now: float) -> None:
@@ -150,7 +165,7 @@ class Receiver(Endpoint):
         if opened is None:
             return
         number, payload = opened
-        self._idle_at = now + IDLE_SECONDS
+        self._idle_at = now + self._idle_gap
         self._pings = 0
         if payload[0] == DATA_KIND and len(payload) > DATA_HEADER_BYTES:
             # The way of nearly all packets, without the detour over a list of frames.
@@ -269,11 +284,11 @@ class Receiver(Endpoint):
         if self._heard:
             if now < self._idle_at:
                 return
-            if self._pings == MAX_PINGS:
+            if self._pings >= self._max_pings:
                 self.fail("timed-out", TIMED_OUT)
                 return
             self._pings += 1
-            self._idle_at = now + IDLE_SECONDS
+            self._idle_at = now + self._idle_gap
             out.append(self._close(encode(Ping()))[1])
             return
         if now < self._try_at:
@@ -288,7 +303,7 @@ class Receiver(Endpoint):
         self._try_at = now + self._try_gap
         self._try_gap = min(2 * self._try_gap, MAX_HELLO_GAP)
         self._asked_at = now
-        self._idle_at = now + IDLE_SECONDS
+        self._idle_at = now + self._idle_gap
         if self._nonce is not None:
             out.append(self._close(encode(Response(self._nonce)))[1])
         else:

@@ -24,6 +24,7 @@ from pychat.client.fetch import Download, Fetched, fetch
 from pychat.client.part import PartFile
 from pychat.datagram import TransferProtocol, listen_udp
 from pychat.errors import ShelfError, TransferError
+from pychat.transfer import receiver
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Done, Failed, Outcome, Terms
 from tests.guards import LoggedFailures, within
@@ -322,6 +323,33 @@ async def test_daemon_stops(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+@within(20)
+@pytest.mark.parametrize("dead", [False, True])
+async def test_line_lost(tmp_path: Path, dead: bool) -> None:
+    """When the chat line is gone, a daemon that is silent is dead, and one that answers is not."""
+    line_lost: Deferred[None] = Deferred()
+
+    def progress(received: int, size: int) -> None:
+        if received and not line_lost.called:
+            line_lost.callback(None)
+            if dead:
+                here.protocol._turn = lambda sending: None  # type: ignore[method-assign]
+
+    async with daemon() as here:
+        content = make_content(3_000_000)
+        with mock.patch.object(receiver, "HURRIED_SECONDS", 0.2):
+            fetching = here.fetch(
+                here.offer(File(content)), tmp_path / "x", progress=progress, line_lost=line_lost
+            )
+            if dead:
+                assert await failure(fetching) == "timed-out"
+                assert list(tmp_path.iterdir()) == []
+            else:
+                await fetching
+                assert (tmp_path / "x").read_bytes() == content
+
+
+@pytest_twisted.ensureDeferred
 @within(10)
 async def test_dev_full(tmp_path: Path) -> None:
     """A disk that is really full."""
@@ -355,6 +383,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
     # What comes after the end changes nothing.
     download.datagramReceived(b"late", ("192.0.2.1", 9))
     download.burstEnded()
+    download.hurry()
     assert clock.getDelayedCalls() == []
 
 

@@ -7,16 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 
 from pychat import __version__
 from pychat.__main__ import main
+from pychat.datagram import TransferProtocol, listen_udp
+from pychat.transfer.endpoint import TIMED_OUT
 from tests.guards import within
+from tests.test_datagram import File
+from tests.transfer.link import make_content
 
 from .daemons import acting, serving
 
@@ -179,6 +186,67 @@ async def test_get_interrupted(shelf: Path, number: int) -> None:
         await stage.gone
     assert (program.returncode, out, err) == (128 + number, b"", b"")
     assert list((shelf / "here").iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_get_from_a_daemon_that_dies(shelf: Path) -> None:
+    """A chat connection that breaks, and silence: that is enough to know."""
+    protocol = TransferProtocol(reactor)
+    listening: Any = listen_udp(reactor, protocol, "127.0.0.1", 0)
+    died: list[float] = []
+
+    class Deadly(File):
+        def read(self, offset: int, length: int) -> bytes:
+            if offset > 1_000_000 and not died:
+                died.append(time.monotonic())
+                reactor.callFromThread(die)  # type: ignore[attr-defined]
+            return super().read(offset, length)
+
+    def die() -> None:
+        listening.stopReading()
+        protocol._turn = lambda sending: None  # type: ignore[method-assign]
+        stage.actor.transport.abortConnection()
+
+    terms = protocol.offer(Deadly(make_content(30_000_000)), "bob")
+    offer = (
+        f"<offer label=~2 size={terms.size} version=v port={listening.getHost().port} "
+        f"transfer={terms.transfer.hex()} token={terms.token.hex()} key={terms.key.hex()}>x\n"
+    ).encode()
+    async with acting(lambda verb, line: offer if verb == b"download" else None) as (port, stage):
+        got = await run("get", f"127.0.0.1:{port}", "x", cwd=shelf / "here")
+        took = time.monotonic() - died[0]
+    await maybeDeferred(listening.stopListening)
+    assert (got.status, got.out, got.err) == (1, "", f"pychat: {TIMED_OUT}\n")
+    assert took < 15
+    assert list((shelf / "here").iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_get_without_the_line(shelf: Path) -> None:
+    """A chat connection that breaks ends no download that goes on."""
+    protocol = TransferProtocol(reactor)
+    listening: Any = listen_udp(reactor, protocol, "127.0.0.1", 0)
+    content = make_content(3_000_000)
+
+    class Slow(File):
+        def read(self, offset: int, length: int) -> bytes:
+            if not offset:
+                reactor.callFromThread(lambda: stage.actor.transport.abortConnection())  # type: ignore[attr-defined]
+                time.sleep(5)
+            return super().read(offset, length)
+
+    terms = protocol.offer(Slow(content), "bob")
+    offer = (
+        f"<offer label=~2 size={terms.size} version=v port={listening.getHost().port} "
+        f"transfer={terms.transfer.hex()} token={terms.token.hex()} key={terms.key.hex()}>x\n"
+    ).encode()
+    async with acting(lambda verb, line: offer if verb == b"download" else None) as (port, stage):
+        got = await run("get", f"127.0.0.1:{port}", "x", cwd=shelf / "here")
+    await maybeDeferred(listening.stopListening)
+    assert (got.status, got.err) == (0, "")
+    assert (shelf / "here" / "x").read_bytes() == content
 
 
 def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -334,6 +334,26 @@ class ReceivingTests(ReceiverCase):
         self.assertEqual(self.receiver.outcome.code, "timed-out")
         self.assertAlmostEqual(deadline, 45.2)
 
+    def test_hurried(self) -> None:
+        """With another sign that the daemon is gone, four seconds of silence are enough; an answer is an answer."""
+        self.start(3)
+        self.greet()
+        self.tell(10.2, Ping())
+        self.hear(10.2)
+        self.receiver.hurry(11.0)
+        self.assertIn(Ping(), self.hear(12.0))
+        self.tell(12.1, Ping())
+        pings = []
+        while self.receiver.outcome is None:
+            deadline = self.receiver.deadline()
+            assert deadline is not None
+            if Ping() in self.hear(deadline):
+                pings.append(round(deadline, 3))
+        self.assertEqual(pings, [13.1, 14.1, 15.1])
+        assert isinstance(self.receiver.outcome, Failed)
+        self.assertEqual(self.receiver.outcome.code, "timed-out")
+        self.assertAlmostEqual(deadline, 16.1)
+
     def test_woken_late(self) -> None:
         """A process that slept for an hour asks before it gives up."""
         self.start(3)
