@@ -329,18 +329,22 @@ async def test_line_lost(tmp_path: Path, dead: bool) -> None:
     """When the chat line is gone, a daemon that is silent is dead, and one that answers is not."""
     line_lost: Deferred[None] = Deferred()
 
-    def progress(received: int, size: int) -> None:
-        if received and not line_lost.called:
+    class Breaking(File):
+        def read(self, offset: int, length: int) -> bytes:
+            if offset > 1_000_000:
+                reactor.callFromThread(breaks)  # type: ignore[attr-defined]
+            return super().read(offset, length)
+
+    def breaks() -> None:
+        if not line_lost.called:
             line_lost.callback(None)
             if dead:
                 here.protocol._turn = lambda sending: None  # type: ignore[method-assign]
 
     async with daemon() as here:
-        content = make_content(3_000_000)
+        content = make_content(10_000_000)
         with mock.patch.object(receiver, "HURRIED_SECONDS", 0.2):
-            fetching = here.fetch(
-                here.offer(File(content)), tmp_path / "x", progress=progress, line_lost=line_lost
-            )
+            fetching = here.fetch(here.offer(Breaking(content)), tmp_path / "x", line_lost=line_lost)
             if dead:
                 assert await failure(fetching) == "timed-out"
                 assert list(tmp_path.iterdir()) == []
