@@ -48,6 +48,9 @@ _GET_EPILOG = """\
 The digest of the file, verified, goes to standard output in the format of sha256sum:
   pychat get 192.168.1.5 report.pdf | sha256sum -c
 
+While it arrives the file is called NAME.part. A NAME.part that is there already and that no other download is writing
+is replaced. A NAME that begins with - comes after --: pychat get 192.168.1.5 -- -x.txt
+
 exit status:
   0    the file is there, and its digest agreed
   1    it is not; standard error says why

@@ -285,6 +285,7 @@ class Chat:
             self._invitation.folder, safe_name(offer.name), lambda path: _key(path) in self._downloads
         )
         transfer = self._board.start(offer.name, offer.terms.size)
+        line_lost = self._client.ended()
         done = fetch(
             self._reactor,
             offer.terms,
@@ -292,12 +293,13 @@ class Chat:
             offer.port,
             path,
             progress=transfer.update,
+            line_lost=line_lost,
         )
         key = _key(path)
         self._downloads[key] = running = done.addCallbacks(
             self._arrived, self._failed, errbackArgs=(offer.name,)
         )
-        running.addErrback(self._bug).addBoth(self._ended, key, transfer)
+        running.addErrback(self._bug).addBoth(self._ended, key, transfer, line_lost)
 
     def _arrived(self, fetched: Fetched) -> None:
         took = human_time(fetched.seconds) if fetched.seconds >= 10 else f"{fetched.seconds:.1f} s"
@@ -314,7 +316,8 @@ class Chat:
         sentence = error.sentence if isinstance(error, TransferError) else "The download was given up."
         self._not_arrived(visible(name), sentence)
 
-    def _ended(self, result: Any, key: str, transfer: Transfer) -> Any:
+    def _ended(self, result: Any, key: str, transfer: Transfer, line_lost: Deferred[LinkError]) -> Any:
+        line_lost.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         self._downloads.pop(key, None)
         self._board.end(transfer)
         if not self._downloads:
