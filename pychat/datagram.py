@@ -2,8 +2,7 @@
 
 `TransferProtocol` keeps a `Sender` for each file on offer at its port, gives it turns, and reads the file for it in a
 thread.  A transfer has a turn after each burst of datagrams in which it heard something, when a read has come back, and
-when its deadline has passed.  `Budget` says how many transfers there may be and how much memory each gets; several
-ports can share one.
+when its deadline has passed.  A `Budget`, which several ports can share, says how many transfers there may be.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -21,15 +19,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pychat.budget import Budget
 from pychat.deadline import Deadline
 from pychat.errors import PychatError, TransferError
 from pychat.transfer.congestion import CONTROLLERS, ControllerFactory, NewReno
 from pychat.transfer.packet import DATAGRAM_BYTES, transfer_of
-from pychat.transfer.sender import MAX_WINDOW, Sender
+from pychat.transfer.sender import Sender
 from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Failed, Outcome, Terms
-from pychat.udp import BurstProtocol, RunInThread, listen_udp, thread_runner
-
-__all__ = ["Budget", "Limits", "Source", "TransferProtocol", "listen_udp"]
+from pychat.udp import BurstProtocol, RunInThread, thread_runner
 
 #: Seconds that a stopping port gives its clients to hear of it.
 LEAVE_SECONDS = 0.5
@@ -58,74 +55,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """It will not be read again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the daemon gives to transfers.
-
-    :ivar transfers: how many there may be at once, offers that nobody has claimed yet among them.
-    :ivar per_owner: how many of them one owner may have.
-    :ivar window_total: bytes of file data in memory, shared by all that run.
-    :ivar window_each: bytes of that which one may have.
-    """
-
-    transfers: int = 256
-    per_owner: int = 32
-    window_total: int = 64 * 1024 * 1024
-    window_each: int = MAX_WINDOW
-
-
-class Budget:
-    """Admits transfers, and shares the memory among those that run."""
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
-        self._owned: Counter[Hashable] = Counter()
-        self._running: set[Sender] = set()
-
-    @property
-    def running(self) -> int:
-        """How many transfers have been claimed and are not over."""
-        return len(self._running)
-
-    def admit(self, owner: Hashable) -> None:
-        """One more for `owner`.
-
-        :raises TransferError: ``busy``: there are enough.
-        """
-        if self._owned.total() >= self.limits.transfers:
-            raise TransferError(
-                "busy", "The daemon is sending as many files as it can: try again in a minute."
-            )
-        if self._owned[owner] >= self.limits.per_owner:
-            raise TransferError(
-                "busy",
-                f"You have {self.limits.per_owner} downloads open: try again when one of them is through.",
-            )
-        self._owned[owner] += 1
-
-    def release(self, owner: Hashable) -> None:
-        """One less for `owner`."""
-        self._owned[owner] -= 1
-        if not self._owned[owner]:
-            del self._owned[owner]
-
-    def started(self, sender: Sender) -> None:
-        """This one was claimed: it needs memory now."""
-        self._running.add(sender)
-        self._share()
-
-    def ended(self, sender: Sender) -> None:
-        """This one is over."""
-        self._running.discard(sender)
-        self._share()
-
-    def _share(self) -> None:
-        if self._running:
-            share = min(self.limits.window_each, self.limits.window_total // len(self._running))
-            for sender in self._running:
-                sender.max_window = share
 
 
 class _Sending:

@@ -294,7 +294,8 @@ class Hub:
         batch.deliver(self._plain, self._full, self.dirty)
         for post in posts:
             post.text = b""  # a once= key may keep the post for long
-            self._let_go(post.sender)
+            if post.sender.parting is not None:
+                self._let_go(post.sender)
 
     def _remember(self, id: int, post: Post) -> None:
         self._recent[id] = (post.to, post.person)

@@ -33,7 +33,8 @@ from twisted.logger import Logger
 
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
-from .datagram import Budget, TransferProtocol
+from .budget import Budget
+from .datagram import TransferProtocol
 from .desk import Desk, UdpPort
 from .errors import PychatError
 from .hub import Hub

@@ -16,11 +16,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.datagram import LEAVE_SECONDS, Budget, Limits, TransferProtocol, listen_udp
+from pychat.budget import Budget, Limits
+from pychat.datagram import LEAVE_SECONDS, TransferProtocol
 from pychat.errors import ShelfError, TransferError
 from pychat.transfer.packet import FROM_CLIENT, Hello, Ping, Seal, encode, pad
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Done, Failed, Outcome, Terms
+from pychat.udp import listen_udp
 from tests.guards import within
 from tests.transfer.link import make_content, make_terms
 

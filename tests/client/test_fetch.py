@@ -22,11 +22,12 @@ from twisted.internet.threads import deferToThread
 from pychat.client import fetch as module
 from pychat.client.fetch import Download, Fetched, fetch
 from pychat.client.part import PartFile
-from pychat.datagram import TransferProtocol, listen_udp
+from pychat.datagram import TransferProtocol
 from pychat.errors import ShelfError, TransferError
 from pychat.transfer import receiver
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.terms import Done, Failed, Outcome, Terms
+from pychat.udp import listen_udp
 from tests.guards import LoggedFailures, within
 from tests.test_datagram import File, Transport, at_once
 from tests.transfer.link import make_content, make_terms

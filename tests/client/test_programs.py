@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from twisted.internet.threads import deferToThread
 
 from pychat import __version__
 from pychat.__main__ import main
-from pychat.datagram import TransferProtocol, listen_udp
+from pychat.datagram import TransferProtocol
 from pychat.transfer.endpoint import TIMED_OUT
+from pychat.udp import listen_udp
 from tests.guards import within
 from tests.test_datagram import File
 from tests.transfer.link import make_content
@@ -230,11 +232,24 @@ async def test_get_without_the_line(shelf: Path) -> None:
     listening: Any = listen_udp(reactor, protocol, "127.0.0.1", 0)
     content = make_content(3_000_000)
 
+    asked: SimpleQueue[None] = SimpleQueue()
+    take = protocol.datagramReceived
+
+    def count(datagram: bytes, addr: Any) -> None:
+        asked.put(None)
+        take(datagram, addr)
+
+    protocol.datagramReceived = count  # type: ignore[method-assign]
+
     class Slow(File):
         def read(self, offset: int, length: int) -> bytes:
             if not offset:
                 reactor.callFromThread(lambda: stage.actor.transport.abortConnection())  # type: ignore[attr-defined]
-                time.sleep(5)
+                while not asked.empty():
+                    asked.get()
+                # Each is a second's silence: more of them than the client would take unanswered.
+                for _ in range(5):
+                    asked.get(timeout=30)
             return super().read(offset, length)
 
     terms = protocol.offer(Slow(content), "bob")
