@@ -59,7 +59,7 @@ def parse(line: bytes) -> Line:
     if not _HEAD.fullmatch(head):
         small = head.partition(b" ")[0].lower()
         if _VERB.fullmatch(small) and not head.startswith(small):
-            raise RemoteProtocolError("bad-line", f"Commands are in small letters: <{small.decode()}>")
+            raise RemoteProtocolError("bad-line", f"Commands are in small letters: <{small.decode()}>.")
         raise RemoteProtocolError(
             "bad-line", "Between < and > stand a command and, perhaps, key=value pairs."
         )
