@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from twisted.internet import error as twisted_error
 
 from ..address import format_host_port
-from ..errors import PychatError, RemoteProtocolError
+from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
 from ..grammar import Line
 from ..transfer.terms import KEY_BYTES, MAX_SIZE, TOKEN_BYTES, TRANSFER_BYTES, Terms
 from ..vocabulary import ListedFile, Offer
@@ -29,16 +29,21 @@ CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
     b"download": (b"offer", b"get"),
     b"ping": (b"pong",),
     b"help": (b"commands",),
+    b"receipts": (b"receipts",),
 }
 """Which verbs close the answer to which command, besides ``<error>``.  For a command that is not in here it is the
 first line with the label that is no item."""
 
-ITEMS = frozenset((b"user", b"file", b"command"))
+ITEMS = frozenset((b"user", b"file", b"command", b"recipient"))
 """Verbs of the lines of a list."""
 
 VERSION_LIMIT = 128
 """Bytes of an offer's ``version``."""
 
+TOKEN_LIMIT = 512
+"""Bytes of a ``resume`` token."""
+
+_TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % TOKEN_LIMIT)
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 _VERSION = re.compile(rb"[\x21-\x7e]{1,%d}" % VERSION_LIMIT)
 
@@ -76,6 +81,42 @@ class Listing:
 
     files: tuple[ListedFile, ...]
     left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """We are in the chat.
+
+    :ivar name: as the daemon shows it.
+    :ivar token: with it the same identity comes back on another connection; ``None`` if the daemon gave none.
+    :ivar durable: what the daemon accepts survives its process.
+    """
+
+    name: str
+    token: str | None = None
+    durable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody in the chat.
+
+    :ivar away: without a connection at the moment.
+    """
+
+    name: str
+    away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who was sent a message of ours.
+
+    :ivar state: ``waiting``, ``sent``, ``delivered``, ``read``, ``undelivered``, or a word that is newer than we are.
+    """
+
+    name: str
+    state: str
 
 
 def decode(raw: bytes) -> str:
@@ -155,8 +196,54 @@ def read_listing(answer: Answer) -> Listing:
     return Listing(tuple(files), left_out)
 
 
+def read_joined(answer: Answer) -> Joined:
+    """What a ``<connected>`` says."""
+    attributes = answer.line.attributes
+    token = attributes.get(b"resume", b"")
+    return Joined(
+        decode(answer.line.text),
+        token.decode("ascii") if _TOKEN.fullmatch(token) else None,
+        attributes.get(b"durable") != b"no",
+    )
+
+
+def read_users(answer: Answer) -> list[User]:
+    """The people of a ``<get_users>``."""
+    return [
+        User(decode(line.text), b"away" in line.attributes) for line in answer.items if line.verb == b"user"
+    ]
+
+
+def read_recipients(answer: Answer) -> list[Recipient]:
+    """The people of a ``<receipts>``."""
+    return [
+        Recipient(decode(line.text), decode(line.attributes.get(b"state", b"")))
+        for line in answer.items
+        if line.verb == b"recipient"
+    ]
+
+
+def read_id(answer: Answer) -> str:
+    """The id in an answer, as it stands there."""
+    return decode(answer.line.attributes.get(b"id", b""))
+
+
+def read_asked_offer(answer: Answer, name: str) -> Offer:
+    """The offer of the file that was asked for.
+
+    :raise RemoteProtocolError: ``bad-answer``.
+    :raise LocalProtocolError: ``no-hello``.
+    """
+    if answer.line.verb != b"offer":
+        raise LocalProtocolError("no-hello", "Say hello before you ask for a file.")
+    offer = read_offer(answer.line)
+    if offer.name != name:
+        raise RemoteProtocolError("bad-answer", "The daemon offers another file than the one asked for.")
+    return offer
+
+
 def message_id(line: Line) -> int | None:
-    """The id of a ``<msg>``, if it is one that can be acknowledged."""
+    """The id in a line, if it is a number."""
     value = line.attributes.get(b"id", b"")
     return int(value) if _NUMBER.fullmatch(value) else None
 

@@ -12,36 +12,28 @@ and no bytes make :meth:`Client.dataReceived` raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import error as twisted_error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from .. import kernel
 from ..deadline import Deadline
 from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
 from ..framing import LineSplitter
 from ..grammar import NO_ATTRIBUTES, Line, parse
-from ..vocabulary import CLIENT_LINE_LIMIT, SERVER_LINE_LIMIT, Offer
-from .answers import (
-    Answer,
-    LinkError,
-    Listing,
-    cannot_connect,
-    decode,
-    message_id,
-    read_listing,
-    read_offer,
-    refusal,
-)
+from ..vocabulary import CLIENT_LINE_LIMIT, SERVER_LINE_LIMIT
+from .answers import Answer, Joined, LinkError, cannot_connect, decode, message_id, refusal
+from .asking import Asking, to_bytes
 from .calls import Calls
+from .flow import Outflow
 
 CONNECT_TIMEOUT = 20.0
 """Seconds for a connection to be made, and again for the greeting to come."""
@@ -57,11 +49,19 @@ Observer = Callable[[Line, bytes], object]
 an empty verb."""
 
 
+PONGS_HELD = 10
+"""Pings that are answered later, of those that come while nothing may be said; daemons ask every few minutes."""
+
+
 def _nobody(line: Line, raw: bytes) -> None:
     """The observer of who does not want to know."""
 
 
-class Client(LineReceiver):
+def _nothing() -> None:
+    """Nothing has to be kept."""
+
+
+class Client(Asking, LineReceiver):
     """A connection to a chat; made by :func:`connect`.
 
     :ivar caps: what the daemon granted to ``<hello>``.
@@ -74,8 +74,20 @@ class Client(LineReceiver):
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, observer: Observer = _nobody, *, answer_timeout: float = ANSWER_TIMEOUT
+        self,
+        clock: IReactorTime,
+        observer: Observer = _nobody,
+        *,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        shown: int = -1,
+        taken: Callable[[], object] = _nothing,
     ) -> None:
+        """
+        :param shown: the highest id of a message that was shown already, on a connection before this one; messages
+            up to it are acknowledged and not shown again.
+        :param taken: called once for each chunk of bytes that was received, when the observer has been given all of
+            it, and before any of it is acknowledged: here a client that comes back keeps how far it has read.
+        """
         self._observer = observer
         self._splitter = LineSplitter(self.MAX_LENGTH)
         self._calls = Calls(clock, answer_timeout, self._timed_out)
@@ -84,10 +96,12 @@ class Client(LineReceiver):
         self._ending: LinkError | None = None
         self._ended: list[Deferred[LinkError]] = []
         self._up = False
-        self._shown = -1  # the highest id of a message that the observer was given
+        self._shown = shown
+        self._taken = taken
         self._ack_due = False
-        self._full = False
-        self._room: list[Deferred[None]] = []
+        self._hushed = False
+        self._pongs: deque[bytes] = deque(maxlen=PONGS_HELD)
+        self._out = Outflow(self._drained)
         self.caps: frozenset[str] = frozenset()
         self.goodbye: Line | None = None
         self.dropped = 0
@@ -107,12 +121,12 @@ class Client(LineReceiver):
         """
         if not self._up:
             return fail(self._ending or LinkError("closed", "There is no connection to the chat."))
-        given = {key.encode(): _bytes(value) for key, value in attributes.items() if value is not None}
+        given = {key.encode(): to_bytes(value) for key, value in attributes.items() if value is not None}
         try:
-            line, answer = self._calls.open(verb.encode(), given, _bytes(text))
+            line, answer = self._calls.open(verb.encode(), given, to_bytes(text))
         except LocalProtocolError:
             return fail()
-        self._write(line)
+        self._out.write(line)
         return answer
 
     def send(self, line: bytes) -> None:
@@ -122,41 +136,20 @@ class Client(LineReceiver):
         """
         if not self._up:
             raise self._ending or LinkError("closed", "There is no connection to the chat.")
-        self._write(line + b"\n")
+        self._out.write(line + b"\n")
 
-    def hello(self, caps: Sequence[str] = ("ack",)) -> Deferred[Answer]:
-        """Opt into more than a person with ``nc`` gets; before :meth:`join`."""
-        return self.command("hello", caps=",".join(caps) or None)
+    def join(
+        self, name: str, resume: str | None = None, after: int | None = None, open: int | None = None
+    ) -> Deferred[Joined]:
+        # Until the new token is kept, nothing more may be said: the old one dies with the first line after the answer.
+        self._hushed = resume is not None
+        joined = super().join(name, resume, after, open)
+        return joined.addBoth(self._speak)
 
-    def join(self, name: str) -> Deferred[str]:
-        """Join the chat; the name comes back as the daemon shows it."""
-        return self.command("connect", name).addCallback(lambda answer: decode(answer.line.text))
-
-    def say(self, to: str, text: str | bytes, once: str | None = None) -> Deferred[str]:
-        """Send a message to one person; fires with its id when it is accepted."""
-        return self.command("set_msg", to.encode() + b" " + _bytes(text), once=once).addCallback(_id)
-
-    def say_all(self, text: str | bytes, once: str | None = None) -> Deferred[str]:
-        """Send a message to everybody; fires with its id when it is accepted."""
-        return self.command("set_msg_all", text, once=once).addCallback(_id)
-
-    def users(self) -> Deferred[list[str]]:
-        """Who is here."""
-        return self.command("get_users").addCallback(
-            lambda answer: [decode(line.text) for line in answer.items if line.verb == b"user"]
-        )
-
-    def files(self) -> Deferred[Listing]:
-        """What is on the shelf."""
-        return self.command("listfiles").addCallback(read_listing)
-
-    def offer(self, name: str) -> Deferred[Offer]:
-        """Ask for a file, after :meth:`hello`; :func:`pychat.client.fetch.fetch` takes it from there."""
-        return self.command("download", name).addCallback(_offer, name)
-
-    def ping(self, text: str = "") -> Deferred[str]:
-        """Fires with the text once the daemon has answered all lines before."""
-        return self.command("ping", text).addCallback(lambda answer: decode(answer.line.text))
+    def _speak(self, result: Any) -> Any:
+        # What was held goes out at the end of the chunk, when whoever waited for this has kept the token.
+        self._hushed = False
+        return result
 
     # -- ending
 
@@ -195,24 +188,10 @@ class Client(LineReceiver):
 
         It fires when the connection is gone, too.
         """
-        if not self._full:
-            return succeed(None)
-        room: Deferred[None] = Deferred(lambda room: self._room.remove(room))
-        self._room.append(room)
-        return room
-
-    def _write(self, data: bytes) -> None:
-        cast("ITCPTransport", self.transport).write(data)
-
-    def _filled(self) -> None:
-        self._full = True
+        return self._out.room()
 
     def _drained(self) -> None:
-        self._full = False
         self._acknowledge()
-        room, self._room = self._room, []
-        for waiting in room:
-            waiting.callback(None)
 
     # -- from the transport
 
@@ -224,7 +203,7 @@ class Client(LineReceiver):
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
-        transport.registerProducer(_Outflow(self), True)
+        self._out.open(transport)
         self._up = True
         self._deadline.set(CONNECT_TIMEOUT)
 
@@ -243,6 +222,13 @@ class Client(LineReceiver):
                 self.dropped += 1
             elif raw and self._ending is None:
                 self._line(raw)
+        if self._ending is None:
+            try:
+                self._taken()
+            except Exception:
+                # What was not kept is not acknowledged either.
+                self._log.failure("what a connection received could not be kept")
+                return
         self._acknowledge()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
@@ -255,7 +241,7 @@ class Client(LineReceiver):
         if greeted is not None:
             greeted.errback(why)
         self._calls.fail(why)
-        self._drained()
+        self._out.close()
         ended, self._ended = self._ended, []
         for deferred in ended:
             deferred.callback(why)
@@ -298,8 +284,12 @@ class Client(LineReceiver):
         if line.verb == b"ping":
             # What does not fit is nothing that a daemon asks; and who does not read gets no pongs.
             pong = b"<pong>%s\n" % line.text
-            if self._up and not self._full and len(pong) <= CLIENT_LINE_LIMIT:
-                self._write(pong)
+            if len(pong) > CLIENT_LINE_LIMIT:
+                return
+            if self._hushed:
+                self._pongs.append(pong)
+            elif self._up and not self._out.full:
+                self._out.write(pong)
             return
         self._notice(line, raw)
         if self._greeted is not None:
@@ -352,27 +342,14 @@ class Client(LineReceiver):
 
     def _acknowledge(self) -> None:
         """One acknowledgement for all that has come: ids rise, so the last one shown stands for those before it."""
-        if self._ack_due and not self._full and self._up:
+        if self._hushed or self._out.full or not self._up:
+            return
+        while self._pongs:
+            self._out.write(self._pongs.popleft())
+        if self._ack_due:
             self._ack_due = False
             if "ack" in self.caps:
-                self._write(b"<ack>%d\n" % self._shown)
-
-
-@implementer(IPushProducer)
-class _Outflow:
-    """Tells a client how its transport's buffer is."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def pauseProducing(self) -> None:
-        self._client._filled()
-
-    def resumeProducing(self) -> None:
-        self._client._drained()
-
-    def stopProducing(self) -> None:
-        """The connection is gone; the client hears of it by itself."""
+                self._out.write(b"<ack>%d\n" % self._shown)
 
 
 def connect(
@@ -383,14 +360,17 @@ def connect(
     *,
     timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
+    shown: int = -1,
+    taken: Callable[[], object] = _nothing,
 ) -> Deferred[Client]:
     """Connect to a chat and wait for its greeting.
 
     :param observer: is given the notices, the greeting among them.
     :param timeout: seconds for each of the host's addresses.
+    :param shown: and ``taken``: see :class:`Client`.
     :return: fails with :class:`LinkError`; its sentence says what to do.  Cancelling ends the attempt.
     """
-    client = Client(reactor, observer, answer_timeout=answer_timeout)
+    client = Client(reactor, observer, answer_timeout=answer_timeout, shown=shown, taken=taken)
     return Deferred.fromCoroutine(_connect(reactor, host, port, client, timeout))
 
 
@@ -404,23 +384,6 @@ async def _connect(reactor: Any, host: str, port: int, client: Client, timeout: 
     except Exception as error:
         raise cannot_connect(host, port, error) from None
     return await client.greeted()
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-
-
-def _id(answer: Answer) -> str:
-    return decode(answer.line.attributes.get(b"id", b""))
-
-
-def _offer(answer: Answer, name: str) -> Offer:
-    if answer.line.verb != b"offer":
-        raise LocalProtocolError("no-hello", "Say hello before you ask for a file.")
-    offer = read_offer(answer.line)
-    if offer.name != name:
-        raise RemoteProtocolError("bad-answer", "The daemon offers another file than the one asked for.")
-    return offer
 
 
 def _ignore(failure: Failure) -> None:

@@ -1,4 +1,4 @@
-"""What a client keeps of a chat between its connections: who it is there, how far it has read, what is still to be said.
+"""What a client keeps of a chat between its connections: who it is there, how far it has read, what it has to say.
 
 Everything is held in memory, bounded, and changed at once; :meth:`MemoryStore.commit` makes what was changed since the
 last one safe, all of it or nothing.  `files` keeps it in a file; what is here ends with the process.
@@ -117,13 +117,15 @@ class MemoryStore:
         self.after = 0
         self.posts: dict[str, Post] = {}
         self._size = 0  # bytes of their texts
-        self._fates: dict[int, Fate] = {}  # by id, rising
+        self._fates: dict[int, Fate] = {}
+        self._open: set[int] = set()
 
     def identify(self, token: str | None, *, anew: bool = False) -> None:
         self.token = token
         if anew:
             self.after = 0
             self._fates.clear()
+            self._open.clear()
 
     def reached(self, id: int) -> None:
         self.after = max(self.after, id)
@@ -147,24 +149,31 @@ class MemoryStore:
 
     @property
     def oldest_open(self) -> int | None:
-        return min((id for id, fate in self._fates.items() if fate.open), default=None)
+        return min(self._open, default=None)
 
     def watch(self, id: int, to: str) -> None:
         if id not in self._fates:
-            self._fates[id] = Fate(to)
-            self._forget()
+            self._note(id, Fate(to))
 
     def tell(self, id: int, word: str) -> bool:
         fate = self._fates.get(id, Fate(""))
         if word in fate.words:
             return False
-        self._fates[id] = Fate(fate.to, fate.words | {word})
-        self._forget()
+        self._note(id, Fate(fate.to, fate.words | {word}))
         return True
 
-    def _forget(self) -> None:
-        while len(self._fates) > FATES_LIMIT:
-            del self._fates[next(iter(self._fates))]
+    def _note(self, id: int, fate: Fate) -> None:
+        self._fates[id] = fate
+        if fate.open:
+            self._open.add(id)
+        else:
+            self._open.discard(id)
+        if len(self._fates) > FATES_LIMIT:
+            self._forget(next(iter(self._fates)))
+
+    def _forget(self, id: int) -> None:
+        del self._fates[id]
+        self._open.discard(id)
 
     def commit(self, *, sync: bool = False) -> None:
         """Nothing to be done."""

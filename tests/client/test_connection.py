@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client import calls
-from pychat.client.answers import Answer, LinkError, Refused, cannot_connect
+from pychat.client.answers import Answer, Joined, LinkError, Refused, cannot_connect
 from pychat.client.connection import ANSWER_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, Client, connect
 from pychat.errors import LocalProtocolError, RemoteProtocolError
 from pychat.grammar import Line
@@ -107,7 +107,7 @@ class Asking(Connected):
         joined = self.client.join("ali")
         self.assertEqual(self.sent(), b"<connect label=~1>ali\n")
         self.receive(b"<connected label=~1 durable=no>Ali\n")
-        self.assertEqual(self.successResultOf(joined), "Ali")
+        self.assertEqual(self.successResultOf(joined), Joined("Ali", None, durable=False))
 
     def test_say(self) -> None:
         """A message is accepted under an id; a key for retries goes with it."""

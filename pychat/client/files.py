@@ -1,0 +1,230 @@
+"""What a client keeps, in a file: one small SQLite database for each chat and name.
+
+Theory of operation.  Memory is what is read, and every change is made there at once; with it goes a statement onto a
+list, and :meth:`FileStore.commit` runs the list in one transaction.  In WAL mode with ``synchronous=NORMAL`` such a
+commit writes to the system's buffers and waits for no disk, so it may run on the reactor's thread, and it survives whatever
+becomes of the process; only a new token is synced, once a connection.  The file is locked as long as it is open.
+
+A disk that fails costs what it would have kept and nothing else: the store says so once and goes on in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .. import names
+from ..errors import PychatError
+from .store import Fate, MemoryStore, Post
+
+SCHEMA = 1
+"""``PRAGMA user_version`` of the files that are written here."""
+
+_CREATE = (
+    "CREATE TABLE me (one INTEGER PRIMARY KEY CHECK (one = 1), host TEXT, port INTEGER, name TEXT, token TEXT,"
+    " after INTEGER NOT NULL)",
+    "CREATE TABLE post (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, recipient TEXT, text BLOB NOT NULL,"
+    " sent INTEGER NOT NULL)",
+    "CREATE TABLE fate (id INTEGER PRIMARY KEY, recipient TEXT NOT NULL, words TEXT NOT NULL)",
+    f"PRAGMA user_version = {SCHEMA}",
+)
+
+
+class StoreError(PychatError):
+    """Nothing can be kept.
+
+    ``in-use``: another client has the file; ``damaged``, ``newer``, ``no-access``.
+    """
+
+
+def state_folder() -> Path:
+    """Where this person's chats are kept."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join("~", "AppData", "Local")
+    else:
+        # The XDG base directory specification: a path that is not absolute is to be ignored.
+        base = os.environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(base):
+            base = os.path.join("~", ".local", "state")
+    return Path(base).expanduser() / "pychat"
+
+
+def state_file(folder: Path, host: str, port: int, name: str) -> Path:
+    """Where one chat is kept under one name: two spellings of a name are the same file.
+
+    :raise RemoteProtocolError: that is no name.
+    """
+    whole = f"{host.lower()}\n{port}\n{names.check(name)}".encode()
+    readable = re.sub(r"[^a-z0-9.-]+", "_", f"{name}-{host}-{port}".lower())[:60].strip("._-")
+    return folder / f"{readable}-{hashlib.sha256(whole).hexdigest()[:16]}.chat"
+
+
+class FileStore(MemoryStore):
+    """A store in a file.
+
+    :ivar path: the file.
+    :ivar failed: called once, with a sentence, when the file can be written no more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        host: str = "",
+        port: int = 0,
+        name: str = "",
+        failed: Callable[[str], object] = print,
+    ) -> None:
+        """Open it, or make it.
+
+        :param host: and ``port`` and ``name``: for people who look into the file.
+        :raise StoreError: it cannot be used; the sentence says why.
+        """
+        super().__init__()
+        self.path = path
+        self.failed = failed
+        self._changes: list[tuple[str, tuple[Any, ...]]] = []
+        self._after_changed = False
+        self._database: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made with its mode, for SQLite would give it that of the umask, and its log gets the same.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+            self._open(host, port, name)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._discard()
+            raise self._explain(error) from None
+
+    def _open(self, host: str, port: int, name: str) -> None:
+        assert self._database is not None
+        run = self._database.execute
+        # Set before the first access, this keeps the lock, and needs no shared memory beside the log.
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("BEGIN EXCLUSIVE")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise StoreError("newer", f"A newer pychat wrote {self.path}. Update this one.")
+        if not version:
+            for statement in _CREATE:
+                run(statement)
+            run("INSERT INTO me VALUES (1, ?, ?, ?, NULL, 0)", (host, port, name))
+        run("COMMIT")
+        if run("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("quick_check")
+        self.token, self.after = run("SELECT token, after FROM me").fetchone()
+        if not isinstance(self.after, int) or not isinstance(self.token, (str, type(None))):
+            raise ValueError("me")
+        for key, to, text, sent in run("SELECT key, recipient, text, sent FROM post ORDER BY number"):
+            super().add(Post(key, to, bytes(text), bool(sent)))
+        for id, to, words in run("SELECT id, recipient, words FROM fate ORDER BY id"):
+            super()._note(id, Fate(to, frozenset(words.split())))
+
+    def _explain(self, error: Exception) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return StoreError("in-use", "Another pychat is in this chat under this name.")
+        if isinstance(error, OSError) or "unable to open" in str(error) or "readonly" in str(error):
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            return StoreError("no-access", f"{self.path} cannot be used: {why}.")
+        return StoreError("damaged", f"{self.path} is damaged. Delete it to keep things again.")
+
+    # -- changes
+
+    def _change(self, statement: str, *values: Any) -> None:
+        if self._database is not None:
+            self._changes.append((statement, values))
+
+    def identify(self, token: str | None, *, anew: bool = False) -> None:
+        super().identify(token, anew=anew)
+        self._change("UPDATE me SET token = ?, after = ?", self.token, self.after)
+        if anew:
+            self._change("DELETE FROM fate")
+
+    def reached(self, id: int) -> None:
+        if id > self.after:
+            super().reached(id)
+            self._after_changed = True
+
+    def add(self, post: Post) -> None:
+        super().add(post)
+        self._change(
+            "INSERT INTO post (key, recipient, text, sent) VALUES (?, ?, ?, ?)",
+            post.key, post.to, post.text, post.sent,
+        )  # fmt: skip
+
+    def mark_sent(self, keys: Iterable[str]) -> None:
+        keys = list(keys)
+        super().mark_sent(keys)
+        for key in keys:
+            self._change("UPDATE post SET sent = 1 WHERE key = ?", key)
+
+    def settle(self, key: str) -> None:
+        if key in self.posts:
+            self._change("DELETE FROM post WHERE key = ?", key)
+        super().settle(key)
+
+    def _note(self, id: int, fate: Fate) -> None:
+        super()._note(id, fate)
+        self._change("REPLACE INTO fate VALUES (?, ?, ?)", id, fate.to, " ".join(sorted(fate.words)))
+
+    def _forget(self, id: int) -> None:
+        super()._forget(id)
+        self._change("DELETE FROM fate WHERE id = ?", id)
+
+    # -- keeping them
+
+    def commit(self, *, sync: bool = False) -> None:
+        if self._database is None:
+            return
+        if self._after_changed:
+            self._change("UPDATE me SET after = ?", self.after)
+            self._after_changed = False
+        if not self._changes:
+            return
+        changes, self._changes = self._changes, []
+        run = self._database.execute
+        try:
+            if sync:
+                run("PRAGMA synchronous = FULL")
+            run("BEGIN")
+            for statement, values in changes:
+                run(statement, values)
+            run("COMMIT")
+            if sync:
+                run("PRAGMA synchronous = NORMAL")
+        except (sqlite3.Error, OSError) as error:
+            self._discard()
+            self.failed(
+                f"{self.path} cannot be written any more ({error}): what is not sent when this program ends is lost."
+            )
+
+    def close(self) -> None:
+        """Close the file; one that holds nothing of worth is removed."""
+        self.commit()
+        if self._database is None:
+            return
+        empty = self.token is None and not self.posts
+        self._discard()
+        if empty:
+            try:
+                self.path.unlink()
+            except OSError:
+                pass  # then it stays, and is as good as none
+
+    def _discard(self) -> None:
+        database, self._database = self._database, None
+        self._changes = []
+        if database is not None:
+            try:
+                database.close()
+            except sqlite3.Error:
+                pass
