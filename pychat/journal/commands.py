@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import JournalError
-from .prune import Retention, prune_step
+from .prune import Retention, forget_step, prune_step
+from .rows import LIVING
 from .store import FILE_NAME, backup, backup_name, check, connect
 
 PAUSE = 0.02
@@ -39,8 +40,9 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
         count, first, last = connection.execute(
             "SELECT count(*), min(time_ms), max(time_ms) FROM message"
         ).fetchone()
+        (living,) = connection.execute(f"SELECT count(*) FROM identity WHERE {LIVING}").fetchone()  # noqa: S608
     span = f" from {_day(first)} to {_day(last)}" if count else ""
-    return True, [f"{path} is sound: {count} messages{span}"]
+    return True, [f"{path} is sound: {count} messages{span}", f"Identities that can come back: {living}"]
 
 
 def run_backup(state: Path, copy: Path | None) -> Path:
@@ -65,7 +67,11 @@ def run_prune(state: Path, retention: Retention) -> int:
     total = 0
     try:
         with closing(connect(path)) as connection:
-            while count := prune_step(connection, retention, int(time.time() * 1000)):
+            while True:
+                now_ms = int(time.time() * 1000)
+                count = prune_step(connection, retention, now_ms)
+                if not count + forget_step(connection, now_ms):
+                    break
                 total += count
                 time.sleep(PAUSE)
     except sqlite3.Error as error:

@@ -1,17 +1,25 @@
 """Keeping a journal within its bounds of age and size, in small steps that nobody notices.
 
 A step deletes at most :data:`STEP` of the oldest messages, in a transaction of its own between two batches of
-the writer. It never takes the newest message, for its id is where the next ids go on.
+the writer. It never takes the newest message, for its id is where the next ids go on, and it stops before mail
+that waits for somebody who can come back for it: first there has to be a verdict.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .rows import LIVING
+
 STEP = 1000
-"""Messages that one step looks at."""
+"""Messages that one step looks at, and identities that one forgets."""
+
+FORGET_AFTER = 86_400
+"""Seconds that an identity is remembered after its end, for those who still ask what became of their messages."""
 
 _AGE = re.compile(r"([0-9]+)([smhdwy])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
@@ -51,10 +59,18 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2].lower()]
 
 
+# The messages of a step are few, so the one that stops it is found by going through them in order.
+_WAITING = (
+    "SELECT message.id FROM message CROSS JOIN identity ON identity.id = message.recipient WHERE message.id <= ? "  # noqa: S608
+    f"AND {LIVING} AND NOT bot AND acked < message.id ORDER BY message.id LIMIT 1"
+)
+
+
 def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int) -> int:
     """Delete up to :data:`STEP` of the oldest messages that are past the bounds.
 
-    :return: how many were deleted; 0 when there is nothing more to delete.
+    :return: how many were deleted; 0 when there is nothing more to delete, or mail is in the way that waits for a
+        living identity.
     """
     rows = connection.execute(
         "SELECT id, time_ms FROM message WHERE id < (SELECT max(id) FROM message) ORDER BY id LIMIT ?",
@@ -72,14 +88,39 @@ def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int
         upto = max(upto, rows[-1][0])
     if not upto:
         return 0
+    with _writing(connection):
+        waiting = connection.execute(_WAITING, (upto,)).fetchone()
+        if waiting is not None:
+            upto = waiting[0] - 1
+        return connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+
+
+def forget_step(connection: sqlite3.Connection, now_ms: int) -> int:
+    """Delete up to :data:`STEP` identities that ended longer than :data:`FORGET_AFTER` ago; return how many."""
+    old = "left_id IS NOT NULL AND time_ms < ?"
+    horizon = now_ms - FORGET_AFTER * 1000
+    rows = connection.execute(
+        f"SELECT id FROM identity WHERE {old} ORDER BY id LIMIT ?",  # noqa: S608
+        (horizon, STEP),
+    ).fetchall()
+    if not rows:
+        return 0
+    with _writing(connection):
+        return connection.execute(
+            f"DELETE FROM identity WHERE id <= ? AND {old}",  # noqa: S608
+            (rows[-1][0], horizon),
+        ).rowcount
+
+
+@contextmanager
+def _writing(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        count = connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+        yield
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    return count
 
 
 def _used(connection: sqlite3.Connection) -> int:

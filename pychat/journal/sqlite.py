@@ -1,4 +1,4 @@
-"""The durable journal: one SQLite file, one writer thread, one commit at a time.
+"""The durable journal: one SQLite file, one thread that writes, one that reads, one commit at a time.
 
 Theory of operation. The reactor's thread hands a batch to the writer's thread, which commits and syncs it and
 calls back (``callFromThread``). While a commit runs the next batch gathers: that is the caller's doing
@@ -7,28 +7,29 @@ calls back (``callFromThread``). While a commit runs the next batch gathers: tha
 An error leaves nothing of the batch behind: the transaction is rolled back, the file is opened afresh before
 the next try, and the caller hears ``journal-unavailable``. When the disk has room again the next append
 succeeds.
+
+How identities stand is kept in the same commit as the messages: after a crash no cursor is ahead of what was
+accepted. What is read (:class:`pychat.journal.reader.Reader`) is read in another thread, and waits for no commit.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..errors import JournalError
 from ..interfaces import IJournal
-from ..vocabulary import Entry
-from .prune import Retention, prune_step
+from ..vocabulary import Entry, OnceKey, Page, Standing
+from .prune import Retention, forget_step, prune_step
+from .reader import Reader
+from .rows import INSERT_MESSAGE, LIVING, REPLACE_STANDING, STANDING, message_rows, standing_row, to_standing
 from .store import FILE_NAME, connect, lock_folder, open_journal
-
-T = TypeVar("T")
+from .worker import Worker
 
 _UNAVAILABLE = (
     "The message could not be kept and was not accepted: the chat's disk does not take it. Try again later."
@@ -36,37 +37,6 @@ _UNAVAILABLE = (
 
 IDENTITY_BITS = 32
 """Identities are numbered by the run of the daemon, and by so many bits within it."""
-
-_INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-class _Worker:
-    """One thread that does one job after the other, and answers on the reactor's thread."""
-
-    def __init__(self, reactor: Any, name: str) -> None:
-        self._reactor = reactor
-        self._jobs: SimpleQueue[tuple[Callable[[], object], Deferred[Any]] | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def do(self, job: Callable[[], T]) -> Deferred[T]:
-        answer: Deferred[T] = Deferred()
-        self._jobs.put((job, answer))
-        return answer
-
-    def stop(self) -> None:
-        """Finish what was asked for, and end; does not wait."""
-        self._jobs.put(None)
-
-    def _run(self) -> None:
-        while (item := self._jobs.get()) is not None:
-            job, answer = item
-            try:
-                result: object = job()
-            except BaseException:
-                result = Failure()
-            self._reactor.callFromThread(answer.callback, result)
-            del item, job, answer, result
 
 
 @implementer(IJournal)
@@ -81,6 +51,7 @@ class SqliteJournal:
         :raise JournalError: see :func:`open_journal`; ``journal-in-use`` if another daemon has it.
         """
         self.path = folder / FILE_NAME
+        self.living: Sequence[Standing] = ()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         try:
@@ -90,38 +61,47 @@ class SqliteJournal:
         except BaseException:
             self._lock.close()
             raise
-        self._writer = _Worker(reactor, "journal-writer")
+        self._writer = Worker(reactor, "journal-writer")
+        self._looks = Reader(self.path)
+        self._reader = Worker(reactor, "journal-reader")
 
     def _start(self, connection: sqlite3.Connection, now_ms: int) -> int:
         """Reserve numbers for the identities of this run, far more than a run can have.
 
-        This first commit also warms the file and its caches for those that people wait for.
+        Those of earlier runs that cannot come back ended with their run at the latest, also if it had no time to
+        say so.  This first commit also warms the file and its caches for those that people wait for.
         """
         try:
-            row = connection.execute("INSERT INTO start (time_ms) VALUES (?)", (now_ms,))
+            connection.execute("BEGIN IMMEDIATE")
+            start = connection.execute("INSERT INTO start (time_ms) VALUES (?)", (now_ms,))
+            connection.execute(
+                "UPDATE identity SET left_id = ?, time_ms = ? WHERE left_id IS NULL AND NOT resumes",
+                (self.last_id, now_ms),
+            )
+            connection.execute("COMMIT")
+            living = connection.execute(f"SELECT {STANDING} FROM identity WHERE {LIVING}").fetchall()  # noqa: S608
         except sqlite3.Error as error:
             connection.close()
             raise JournalError(
                 "journal-unavailable",
                 f"Cannot write the journal {self.path}: {error}. Make room, or let this user write it.",
             ) from error
-        return (row.lastrowid or 0) << IDENTITY_BITS
+        self.living = [to_standing(row) for row in living]
+        return (start.lastrowid or 0) << IDENTITY_BITS
 
-    def append(self, entries: Sequence[Entry]) -> Deferred[Sequence[int]]:
+    def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`."""
-        return self._writer.do(lambda: self._append(entries))
+        return self._writer.do(lambda: self._append(entries, standings))
 
-    def _append(self, entries: Sequence[Entry]) -> Sequence[int]:
+    def _append(self, entries: Sequence[Entry], standings: Sequence[Standing]) -> Sequence[int]:
         first = self.last_id + 1
         ids = range(first, first + len(entries))
-        rows = [
-            (id, e.time_ms, e.sender, e.sender_name, e.to, e.to_name, e.once or None, e.text)
-            for id, e in zip(ids, entries, strict=True)
-        ]
+        rows = message_rows(ids, entries)
         try:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, rows)
+            connection.executemany(INSERT_MESSAGE, rows)
+            connection.executemany(REPLACE_STANDING, map(standing_row, standings))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._drop()
@@ -129,8 +109,26 @@ class SqliteJournal:
         self.last_id += len(rows)
         return ids
 
+    def read(self, identity: int, after: int, limit: int) -> Deferred[Page]:
+        """See :meth:`IJournal.read`."""
+        return self._reader.do(lambda: self._looks.read(identity, after, limit))
+
+    def standings(self, ids: Sequence[int]) -> Deferred[Sequence[Standing]]:
+        """See :meth:`IJournal.standings`."""
+        return self._reader.do(lambda: self._looks.standings(ids))
+
+    def owed(self, id: int) -> Deferred[Sequence[Standing]]:
+        """See :meth:`IJournal.owed`."""
+        return self._reader.do(lambda: self._looks.owed(id))
+
+    def keys(self, since_ms: int, identities: Sequence[int]) -> Deferred[Sequence[OnceKey]]:
+        """See :meth:`IJournal.keys`; what else is read comes in between."""
+        return self._reader.do_in_parts(self._looks.keys(since_ms, identities))
+
     def prune(self, retention: Retention, now_ms: int) -> Deferred[int]:
-        """Take one small step towards the bounds; fires with how many messages it deleted.
+        """Take one small step towards the bounds; fires with how much it deleted, 0 when there is nothing more.
+
+        Identities that ended long ago are forgotten by it too, whatever the bounds of messages are.
 
         An error is the next append's to tell: pruning then waits for better times, and 0 is the answer.
         """
@@ -138,7 +136,8 @@ class SqliteJournal:
 
     def _prune(self, retention: Retention, now_ms: int) -> int:
         try:
-            return prune_step(self._connected(), retention, now_ms)
+            connection = self._connected()
+            return prune_step(connection, retention, now_ms) + forget_step(connection, now_ms)
         except sqlite3.Error:
             self._drop()
             return 0
@@ -164,6 +163,8 @@ class SqliteJournal:
             self._drop()
             self._lock.close()
 
-        done = self._writer.do(finish)
-        self._writer.stop()
+        self._looks.closing = True
+        # The writer's connection goes last: it can clear the write-ahead log away, and the reader's cannot.
+        done = self._reader.stop(self._looks.drop)
+        done.addBoth(lambda _: self._writer.stop(finish))
         return done

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import JournalError
+from .rows import LIVING
 
 FILE_NAME = "journal.sqlite3"
 LOCK_NAME = "journal.lock"
@@ -110,10 +111,11 @@ def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _look_over(connection: sqlite3.Connection) -> None:
-    """A look that costs the same however large the file is: its schema, its oldest and newest rows."""
+    """A look that costs the same however many messages there are: the schema, the oldest and newest, the identities."""
     connection.execute("SELECT name FROM sqlite_schema").fetchall()
     for column in ("min(id)", "max(id)"):
         connection.execute(f"SELECT * FROM message WHERE id = (SELECT {column} FROM message)").fetchall()  # noqa: S608
+    connection.execute("SELECT sum(length(token)) FROM identity").fetchall()
 
 
 def check(path: Path) -> list[str]:
@@ -126,9 +128,27 @@ def check(path: Path) -> list[str]:
                 wrong.append(
                     f"its version is {version}, and this Python Chat writes version {len(scripts())}"
                 )
-            return wrong
+            return wrong or _nonsense(connection)
     except _DAMAGED as error:
         return [str(error)]
+
+
+def _nonsense(connection: sqlite3.Connection) -> list[str]:
+    """What a sound file can still not mean."""
+    ahead = connection.execute(
+        "SELECT id, name FROM identity WHERE max(joined, sent, acked, read, coalesce(left_id, 0)) > "
+        "(SELECT coalesce(max(id), 0) FROM message) ORDER BY id LIMIT 20"
+    )
+    wrong = [f"identity {id} ({name!a}) is ahead of the newest message" for id, name in ahead]
+    (shared,) = connection.execute(
+        "SELECT count(*) FROM (SELECT hash FROM ("  # noqa: S608
+        f"SELECT id, token AS hash FROM identity WHERE {LIVING} "
+        f"UNION ALL SELECT id, spare FROM identity WHERE {LIVING}) "
+        "WHERE length(hash) GROUP BY hash HAVING count(DISTINCT id) > 1)"
+    ).fetchone()
+    if shared:
+        wrong.append(f"{shared} tokens stand for more than one identity each")
+    return wrong
 
 
 def backup(path: Path, copy: Path) -> None:

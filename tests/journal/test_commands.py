@@ -41,7 +41,10 @@ class CommandTests(SynchronousTestCase):
         """A sound journal is told with what it holds."""
         status, out, err = self.run_it("check", "--state", str(self.folder))
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual(out, f"{self.path} is sound: 100 messages from 1970-01-02 to 1970-04-11\n")
+        self.assertEqual(
+            out,
+            f"{self.path} is sound: 100 messages from 1970-01-02 to 1970-04-11\nIdentities that can come back: 0\n",
+        )
 
     def test_check_damaged(self) -> None:
         """A damaged one is told with what is wrong, and status 1."""

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
-
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import JournalError
 from pychat.journal import sqlite
@@ -22,28 +15,8 @@ from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, check, connect
 from pychat.vocabulary import Entry
 
-NOON_MS = 1_800_000_000_000
-
-
-class Reactor:
-    """Calls from other threads wait here until the test takes them."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
-
-    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        self._calls.put((function, args))
-
-    def wait(self, deferred: Deferred[Any]) -> Any:
-        """Take calls until this one has fired; its result, or its exception raised."""
-        results: list[Any] = []
-        deferred.addBoth(results.append)
-        while not results:
-            function, args = self._calls.get(timeout=20)
-            function(*args)
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return results[0]
+from . import journalkit
+from .journalkit import NOON_MS
 
 
 def entry(number: int, text: bytes = b"hi", time_ms: int = NOON_MS) -> Entry:
@@ -52,20 +25,8 @@ def entry(number: int, text: bytes = b"hi", time_ms: int = NOON_MS) -> Entry:
     )
 
 
-class Case(SynchronousTestCase):
-    """A folder for a journal."""
-
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name) / "state"
-        self.reactor = Reactor()
-
-    def open(self) -> SqliteJournal:
-        return SqliteJournal(self.reactor, self.folder, NOON_MS)
-
-    def close(self, journal: SqliteJournal) -> None:
-        self.reactor.wait(journal.close())
+class Case(journalkit.Case):
+    """A durable journal, and what is in its file."""
 
     def append(self, journal: SqliteJournal, *numbers: int, **keys: Any) -> list[int]:
         return list(self.reactor.wait(journal.append([entry(number, **keys) for number in numbers])))

@@ -1,0 +1,143 @@
+"""Reading in the durable journal while somebody else writes it.  Blocking; for a thread of its own.
+
+A reader has a connection of its own that cannot write.  In WAL mode neither waits for the other: each look sees all
+that was committed before it, and nothing of what is under way.  No look is long: one goes over a window of ids, and
+what needs more takes many, with others in between.
+
+The connection is opened when it is first needed, dropped after any error, and opened afresh for the next look.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import JournalError
+from ..vocabulary import OnceKey, Page, Standing
+from .rows import MESSAGE, STANDING, to_message, to_standing
+from .store import connect
+
+WINDOW = 20_000
+"""Ids that one look goes over at most."""
+
+KEYS_LIMIT = 4096
+"""``once=`` keys that are remembered for an identity; the oldest are left out."""
+
+_UNREADABLE = "The journal could not be read: the chat's disk does not give it. Try again later."
+
+# min and max in one SELECT of their own would read the whole table.
+_SPAN = "SELECT coalesce((SELECT min(id) FROM message), 1), coalesce((SELECT max(id) FROM message), 0)"
+_PAGE = (
+    f"SELECT {MESSAGE} FROM message WHERE id > ? AND id <= ? "  # noqa: S608
+    "AND (recipient IS NULL OR recipient = ? OR sender = ?) ORDER BY id LIMIT ?"
+)
+_KEYS = (
+    "SELECT sender, once, id, recipient, recipient_name, text FROM message "
+    "WHERE id > ? AND id <= ? AND once IS NOT NULL AND time_ms >= ? "
+    "AND sender IN (SELECT value FROM json_each(?)) ORDER BY id DESC"
+)
+_NEWEST_TIME = "SELECT time_ms FROM message WHERE id <= ? ORDER BY id DESC LIMIT 1"
+_ANY_SINCE = "SELECT 1 FROM message WHERE id > ? AND id <= ? AND time_ms >= ? LIMIT 1"
+_STANDINGS = f"SELECT {STANDING} FROM identity WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
+_OWED = f"SELECT {STANDING} FROM identity WHERE joined < ? AND (left_id IS NULL OR left_id >= ?) ORDER BY id"  # noqa: S608
+
+
+class Reader:
+    """Answers the questions of :class:`~pychat.interfaces.IJournal`; one thread at a time may ask.
+
+    Each raises :class:`~pychat.errors.JournalError` ``journal-unavailable`` if the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.closing = False
+        """Set from any thread: what takes many looks gives up before the next one."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def drop(self) -> None:
+        """Close the connection; the next look opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass
+
+    @contextmanager
+    def _looking(self) -> Iterator[sqlite3.Connection]:
+        """One look: whatever is read inside is of one moment."""
+        try:
+            if self._connection is None:
+                self._connection = connect(self._path, read_only=True)
+            self._connection.execute("BEGIN")
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self.drop()
+            raise JournalError("journal-unavailable", _UNREADABLE) from error
+        except BaseException:
+            self.drop()
+            raise
+
+    def read(self, identity: int, after: int, limit: int) -> Page:
+        """See :meth:`IJournal.read`; looks at no more than :data:`WINDOW` ids."""
+        with self._looking() as connection:
+            oldest, newest = connection.execute(_SPAN).fetchone()
+            start = min(max(after, oldest - 1), newest)
+            upto = min(start + WINDOW, newest)
+            rows = connection.execute(_PAGE, (start, upto, identity, identity, limit)).fetchall()
+        if len(rows) >= limit:
+            upto = rows[-1][0]
+        return Page([to_message(row) for row in rows], upto, oldest)
+
+    def standings(self, ids: Sequence[int]) -> list[Standing]:
+        """See :meth:`IJournal.standings`; in the order of their numbers."""
+        with self._looking() as connection:
+            return [to_standing(row) for row in connection.execute(_STANDINGS, (json.dumps([*ids]),))]
+
+    def owed(self, id: int) -> list[Standing]:
+        """See :meth:`IJournal.owed`; in the order of their numbers."""
+        with self._looking() as connection:
+            return [to_standing(row) for row in connection.execute(_OWED, (id, id))]
+
+    def keys(self, since_ms: int, identities: Sequence[int]) -> Generator[None, None, list[OnceKey]]:
+        """See :meth:`IJournal.keys`; yields after each window, from the newest messages backwards.
+
+        It ends at the first window with nothing but older messages: a clock that was set back in between is no reason
+        to stop.  At most the newest :data:`KEYS_LIMIT` are found for each identity.
+        """
+        room = dict.fromkeys(identities, KEYS_LIMIT)
+        found: list[OnceKey] = []
+        with self._looking() as connection:
+            oldest, end = connection.execute(_SPAN).fetchone()
+        while room and end >= oldest:
+            if self.closing:
+                raise JournalError("journal-unavailable", _UNREADABLE)
+            start = end - WINDOW
+            with self._looking() as connection:
+                newest = connection.execute(_NEWEST_TIME, (end,)).fetchone()
+                if newest is None:
+                    break
+                if (
+                    newest[0] < since_ms
+                    and not connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone()
+                ):
+                    break
+                # Of the many rows only those that count come up into Python; below it others may run.
+                rows = connection.execute(_KEYS, (start, end, since_ms, json.dumps([*room]))).fetchall()
+            for row in rows:
+                left = room.get(row[0])
+                if left is None:
+                    continue
+                found.append(OnceKey(*row))
+                if left == 1:
+                    del room[row[0]]
+                else:
+                    room[row[0]] = left - 1
+            end = start
+            yield
+        found.reverse()
+        return found

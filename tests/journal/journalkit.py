@@ -1,0 +1,70 @@
+"""What the tests of journals share: a reactor that is turned by hand, and facts to keep."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.journal.sqlite import SqliteJournal
+from pychat.vocabulary import Entry, Standing
+
+NOON_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+
+
+class Reactor:
+    """Calls from other threads wait here until the test takes them."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        self._calls.put((function, args))
+
+    def wait(self, deferred: Deferred[Any]) -> Any:
+        """Take calls until this one has fired; its result, or its exception raised."""
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        while not results:
+            function, args = self._calls.get(timeout=20)
+            function(*args)
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+
+class Case(SynchronousTestCase):
+    """A folder for a durable journal."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name) / "state"
+        self.reactor = Reactor()
+
+    def open(self, now_ms: int = NOON_MS) -> SqliteJournal:
+        return SqliteJournal(self.reactor, self.folder, now_ms)
+
+    def close(self, journal: SqliteJournal) -> None:
+        self.reactor.wait(journal.close())
+
+
+def message(
+    sender: int = 1, to: int | None = None, text: bytes = b"hi", once: bytes = b"", time_ms: int = NOON_MS
+) -> Entry:
+    return Entry(time_ms, sender, f"n{sender}", to, None if to is None else f"n{to}", text, once)
+
+
+def standing(id: int, **fields: Any) -> Standing:
+    """An identity that can come back, unless told otherwise."""
+    return Standing(**{
+        "id": id, "name": f"n{id}", "joined": 0, "plain": False, "resumes": True, "token": b"%032d" % id,
+        "time_ms": NOON_MS, **fields,
+    })  # fmt: skip
