@@ -230,7 +230,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         daemon.signal(signal.SIGTERM)
         assert daemon.status() == 0
     files = {path.name: path.read_bytes() for path in state.iterdir() if not path.name.endswith("-shm")}
-    return Run(read_log(log), accepted, files)
+    records = read_log(log)
+    log.unlink()  # large, and pytest keeps its folders for a while
+    return Run(records, accepted, files)
 
 
 def talk(port: int, number: int, together: Barrier) -> dict[int, str]:
@@ -364,13 +366,14 @@ def test_what_was_synced_holds_what_was_accepted(run: Run, tmp_path: Path) -> No
     when = moments(run.records)
     assert len(acceptances(run.records)) >= MOMENTS
     assert len([span for span in checkpoints(run.records) if span.start > when[0]]) >= 3
-    assert list(wrong(run.records, run.accepted, when, tmp_path)) == []
+    assert next(wrong(run.records, run.accepted, when, tmp_path), None) is None
 
 
 @pytest.mark.parametrize("seed", [20261122, 20261123])
 def test_also_if_a_part_of_the_rest_is_left(run: Run, tmp_path: Path, seed: int) -> None:
     """Writes that were not synced survive here and there, whole or in sectors, and so do changes of names."""
-    assert list(wrong(run.records, run.accepted, moments(run.records), tmp_path, random.Random(seed))) == []
+    when = moments(run.records)
+    assert next(wrong(run.records, run.accepted, when, tmp_path, random.Random(seed)), None) is None
 
 
 @pytest.mark.parametrize(
