@@ -5,8 +5,8 @@ most ``CEILING``.  Everybody who lost the same daemon comes back at a time of he
 asked ever less.
 
 The row ends with a connection that was worth its wait: one that lasted ``WORTH`` times the ceiling of the wait before
-it, or ``LASTED`` seconds.  So a network that breaks every few seconds costs a fraction of a second each time, while a daemon
-that lets everybody in and closes at once is not hammered: its connections are never worth the wait.
+it, or ``LASTED`` seconds.  So a network that breaks every few seconds costs a fraction of a second each time, while a
+daemon that lets everybody in and closes at once is not hammered: its connections are never worth the wait.
 """
 
 from __future__ import annotations

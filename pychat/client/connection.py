@@ -67,6 +67,7 @@ class Client(Asking, LineReceiver):
     :ivar caps: what the daemon granted to ``<hello>``.
     :ivar goodbye: the daemon's ``<goodbye>``, once it came.
     :ivar dropped: lines that were too long to be looked at.
+    :ivar shown: the highest id of a message that was shown; -1 begins anew.
     """
 
     delimiter = b"\n"
@@ -96,7 +97,7 @@ class Client(Asking, LineReceiver):
         self._ending: LinkError | None = None
         self._ended: list[Deferred[LinkError]] = []
         self._up = False
-        self._shown = shown
+        self.shown = shown
         self._taken = taken
         self._ack_due = False
         self._hushed = False
@@ -163,7 +164,16 @@ class Client(Asking, LineReceiver):
 
     def abort(self) -> None:
         """End the connection at once."""
-        self._end(LinkError("closed", "The connection to the chat was closed."))
+        self._end(_closed())
+
+    def close(self) -> Deferred[LinkError]:
+        """End the connection without a word, once all that was said has gone out; never fails."""
+        ended = self.ended()
+        if self._up and self._ending is None:
+            self._ending = _closed()
+            self._deadline.set(CLOSE_TIMEOUT)
+            cast("Any", self.transport).loseConnection()
+        return ended
 
     def ended(self) -> Deferred[LinkError]:
         """Fires with the reason once the connection is gone; it may be already."""
@@ -259,11 +269,14 @@ class Client(Asking, LineReceiver):
 
     def _end(self, why: LinkError) -> None:
         """Give the connection up."""
-        if self._up and self._ending is None:
-            self._ending = why
+        if self._up:
+            self._ending = self._ending or why
             cast("Any", self.transport).abortConnection()
 
     def _timed_out(self) -> None:
+        if self._ending is not None:
+            cast("Any", self.transport).abortConnection()
+            return
         if self.goodbye is not None:
             self._end(self._why_lost())
             return
@@ -335,9 +348,9 @@ class Client(Asking, LineReceiver):
         if number is None:
             return False
         self._ack_due = True
-        if number <= self._shown:
+        if number <= self.shown:
             return True
-        self._shown = number
+        self.shown = number
         return False
 
     def _acknowledge(self) -> None:
@@ -349,7 +362,7 @@ class Client(Asking, LineReceiver):
         if self._ack_due:
             self._ack_due = False
             if "ack" in self.caps:
-                self._out.write(b"<ack>%d\n" % self._shown)
+                self._out.write(b"<ack>%d\n" % self.shown)
 
 
 def connect(
@@ -384,6 +397,10 @@ async def _connect(reactor: Any, host: str, port: int, client: Client, timeout: 
     except Exception as error:
         raise cannot_connect(host, port, error) from None
     return await client.greeted()
+
+
+def _closed() -> LinkError:
+    return LinkError("closed", "The connection to the chat was closed.")
 
 
 def _ignore(failure: Failure) -> None:

@@ -2,8 +2,8 @@
 
 Theory of operation.  Memory is what is read, and every change is made there at once; with it goes a statement onto a
 list, and :meth:`FileStore.commit` runs the list in one transaction.  In WAL mode with ``synchronous=NORMAL`` such a
-commit writes to the system's buffers and waits for no disk, so it may run on the reactor's thread, and it survives whatever
-becomes of the process; only a new token is synced, once a connection.  The file is locked as long as it is open.
+commit writes to the system's buffers and waits for no disk, so it may run on the reactor's thread, and it survives
+whatever becomes of the process; only a new token is synced, once a connection.  The file is locked while it is open.
 
 A disk that fails costs what it would have kept and nothing else: the store says so once and goes on in memory.
 """
@@ -78,7 +78,7 @@ class FileStore(MemoryStore):
         host: str = "",
         port: int = 0,
         name: str = "",
-        failed: Callable[[str], object] = print,
+        failed: Callable[[str], object] = lambda sentence: None,
     ) -> None:
         """Open it, or make it.
 
@@ -96,12 +96,12 @@ class FileStore(MemoryStore):
             # Made with its mode, for SQLite would give it that of the umask, and its log gets the same.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
-            self._open(host, port, name)
+            self._load(host, port, name)
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             self._discard()
             raise self._explain(error) from None
 
-    def _open(self, host: str, port: int, name: str) -> None:
+    def _load(self, host: str, port: int, name: str) -> None:
         assert self._database is not None
         run = self._database.execute
         # Set before the first access, this keeps the lock, and needs no shared memory beside the log.
@@ -123,7 +123,9 @@ class FileStore(MemoryStore):
         if not isinstance(self.after, int) or not isinstance(self.token, (str, type(None))):
             raise ValueError("me")
         for key, to, text, sent in run("SELECT key, recipient, text, sent FROM post ORDER BY number"):
-            super().add(Post(key, to, bytes(text), bool(sent)))
+            if not isinstance(key, str) or not isinstance(text, bytes):
+                raise ValueError("post")
+            super().add(Post(key, to, text, bool(sent)))
         for id, to, words in run("SELECT id, recipient, words FROM fate ORDER BY id"):
             super()._note(id, Fate(to, frozenset(words.split())))
 
@@ -161,11 +163,10 @@ class FileStore(MemoryStore):
             post.key, post.to, post.text, post.sent,
         )  # fmt: skip
 
-    def mark_sent(self, keys: Iterable[str]) -> None:
-        keys = list(keys)
-        super().mark_sent(keys)
+    def mark(self, keys: Iterable[str], *, sent: bool) -> None:
         for key in keys:
-            self._change("UPDATE post SET sent = 1 WHERE key = ?", key)
+            super().mark((key,), sent=sent)
+            self._change("UPDATE post SET sent = ? WHERE key = ?", sent, key)
 
     def settle(self, key: str) -> None:
         if key in self.posts:
@@ -203,6 +204,8 @@ class FileStore(MemoryStore):
                 run("PRAGMA synchronous = NORMAL")
         except (sqlite3.Error, OSError) as error:
             self._discard()
+            # What is in it is no longer true: a message that it holds would be sent a second time.
+            self._remove()
             self.failed(
                 f"{self.path} cannot be written any more ({error}): what is not sent when this program ends is lost."
             )
@@ -215,10 +218,14 @@ class FileStore(MemoryStore):
         empty = self.token is None and not self.posts
         self._discard()
         if empty:
+            self._remove()
+
+    def _remove(self) -> None:
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
             try:
-                self.path.unlink()
+                path.unlink(missing_ok=True)
             except OSError:
-                pass  # then it stays, and is as good as none
+                pass  # then it stays
 
     def _discard(self) -> None:
         database, self._database = self._database, None

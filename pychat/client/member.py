@@ -1,72 +1,69 @@
-"""Somebody who stays in a chat over many connections."""
+"""Somebody who stays in a chat over many connections.
+
+Theory of operation.  A member has one connection at a time, and between two of them a wait (`backoff`).  On a new one
+it says who it was, with the newest token of its `store`; what comes back is, in this order, a token, what was missed,
+and ``<replayed>``; only then the `outbox` goes on.  These are the rules that keep everything exactly once:
+
+- A new token is stored before anything more is said: the old one dies with the first line after it.
+- A message is shown, then its id is stored as ``after``, then it is acknowledged; all messages of a chunk together.
+- A post is stored as sent before it is written, and only unanswered posts are written again, with the same key.
+- When the identity has ended (``bad-token``, or a daemon that grants no ``resume``) the member joins anew under its
+  name.  What had been written without an answer is in doubt then, and is told to be.
+
+======================  ===========================================================================
+the connection ends     and the member
+======================  ===========================================================================
+``replaced``            ends: the same identity came back elsewhere
+``bye``                 ends: somebody said ``<disconnect>``
+otherwise               comes back
+======================  ===========================================================================
+
+A name that is taken ends it as well, unless it is our own that the daemon still keeps: that of a connection which it
+does not know to be lost, or of a ``<connect>`` whose answer, with the token, was lost on its way.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from ..deadline import Deadline
 from ..errors import PychatError
 from ..grammar import Line
-from .answers import LinkError
-from .connection import connect
+from .answers import Joined, LinkError, Refused, message_id
+from .backoff import Backoff
+from .connection import Client, connect
+from .observer import Linked, Observer
+from .outbox import TEMPORARY, Outbox, of_ours
 from .store import Post, Store
 
+CAPS = ("ack", "resume")
 
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """The member is in the chat.
+REPLAY_TIMEOUT = 60.0
+"""Seconds without a byte, while what was missed is told, after which the connection is given up."""
 
-    :ivar name: as the daemon shows it.
-    :ivar resumed: as the same identity as before; otherwise as a new one.
-    :ivar durable: what the daemon accepts survives its process.
-    :ivar count: which connection of this `Member` it is: 1 for the first.
-    """
+GHOST_SECONDS = 150.0
+"""Seconds for which our own name may be taken by a connection of ours that the daemon does not know to be lost."""
 
-    name: str
-    resumed: bool
-    durable: bool
-    count: int
-    hello: Line | None
-    connected: Line
+HOLD_SECONDS = 660.0
+"""The same for an identity whose token never arrived: the daemon keeps its name for ten minutes."""
 
-
-class Observer(Protocol):
-    """Who wants to know what happens.  What one of these raises is logged and costs nobody anything."""
-
-    def linked(self, link: Linked) -> None:
-        """The member is in the chat, for the first time or again; what was missed follows."""
-
-    def broken(self, why: PychatError, delay: float) -> None:
-        """The connection is lost, or an attempt at one failed; the next attempt is made in so many seconds."""
-
-    def ended(self, why: PychatError) -> None:
-        """The member has ended and does not come back: it left, was replaced, or cannot be who it was."""
-
-    def message(self, line: Line, raw: bytes) -> None:
-        """A ``<msg>``, each one once; ``replay`` is among its attributes if it was said while the member was away."""
-
-    def accepted(self, post: Post, id: str, line: Line) -> None:
-        """A post has its id; told once."""
-
-    def refused(self, post: Post, error: PychatError) -> None:
-        """A post cannot be said; told once."""
-
-    def doubtful(self, post: Post) -> None:
-        """Whether this was said cannot be known any more, and it is not said again; told once."""
-
-    def verdict(self, line: Line, raw: bytes) -> None:
-        """``<sent>``, ``<delivered>`` and the like: each word once for each message."""
-
-    def notice(self, line: Line, raw: bytes) -> None:
-        """Everything else."""
+VERDICTS = frozenset((b"sent", b"handed", b"delivered", b"undelivered", b"read", b"receipt"))
 
 
 class Member:
-    """One person in a chat, over as many connections as it takes."""
+    """One person in a chat, over as many connections as it takes.
+
+    :ivar name: as the daemon shows it, once it has.
+    :ivar client: the connection, while the member is in the chat.
+    """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -79,21 +76,55 @@ class Member:
         *,
         patient: bool = False,
         random: Callable[[], float] = random.random,
-        connect: Callable[..., Deferred[Any]] = connect,
+        connect: Callable[..., Deferred[Client]] = connect,
     ) -> None:
         """
         :param patient: also the first connection is tried again when there is none.
         :param random: gives numbers from 0 to 1, for the back-off.
         """
-        raise NotImplementedError
+        self._reactor = reactor
+        self._where = (host, port)
+        self._typed_name = name
+        self._store = store
+        self._observer = observer
+        self._patient = patient
+        self._connect = connect
+        self._backoff = Backoff(random)
+        self._again = Deadline(reactor, self._attempt)
+        self._replay = Deadline(reactor, self._silent)
+        self._outbox = Outbox(
+            reactor,
+            store,
+            random,
+            lambda *told: self._tell("accepted", *told),
+            lambda *told: self._tell("refused", *told),
+            lambda *told: self._tell("doubtful", *told),
+        )
+        self._attempting: Deferred[None] | None = None
+        self._opening: Client | None = None  # a connection on which we are not yet in the chat
+        self._replaying = False
+        self._linked_at = 0.0
+        self._count = 0
+        self._ghost_until = 0.0  # until then our name may be taken by ourselves
+        self._started: Deferred[None] | None = None
+        self._stopping = False  # we have been asked to end
+        self._over: PychatError | None = None
+        self._ended: list[Deferred[PychatError]] = []
+        self.name = name
+        self.client: Client | None = None
+
+    # -- what a program asks for
 
     def start(self) -> Deferred[None]:
-        """Come; fires at the first ``<connected>``.
+        """Come; fires at the first ``<connected>``.  To be called once.
 
-        :return: fails with :class:`Refused` if the daemon does not want this name, ``LinkError`` if there is no
+        :return: fails with :class:`Refused` if the daemon does not want this name, :class:`LinkError` if there is no
             connection (unless the member is patient).
         """
-        raise NotImplementedError
+        started: Deferred[None] = Deferred()
+        self._started = started
+        self._attempt()
+        return started
 
     def post(self, to: str | None, text: str | bytes) -> str:
         """Say something to one person, or to everybody (``None``): now, or when there is a connection again.
@@ -101,19 +132,252 @@ class Member:
         :return: its ``once=`` key; it is kept in the outbox.
         :raise LocalProtocolError: no line can say this, or the outbox is full.
         """
-        raise NotImplementedError
+        return self._outbox.post(to, text)
 
-    def leave(self) -> Deferred[LinkError]:
-        """Say ``<disconnect>``: the identity ends, and the store forgets it once the goodbye came.
+    @property
+    def pending(self) -> tuple[Post, ...]:
+        """What has no answer yet, oldest first."""
+        return tuple(self._store.posts.values())
+
+    def settled(self) -> Deferred[bool]:
+        """Fires with True once all posts have their answers, with False when one has none and gets none soon."""
+        return self._outbox.settled()
+
+    def ended(self) -> Deferred[PychatError]:
+        """Fires with the reason once the member has ended; it may have already."""
+        if self._over is not None:
+            return succeed(self._over)
+        ended: Deferred[PychatError] = Deferred(lambda ended: self._ended.remove(ended))
+        self._ended.append(ended)
+        return ended
+
+    def leave(self) -> Deferred[PychatError]:
+        """Say ``<disconnect>``: the identity ends, and the store forgets it once the goodbye came; never fails.
 
         What is still pending stays in the outbox.  Without a connection it is like :meth:`suspend`.
         """
-        raise NotImplementedError
+        if self.client is None or self._stopping:
+            return self.suspend()
+        self._stopping = True
+        self.client.leave()  # the rest is done when it is lost
+        return self.ended()
 
-    def suspend(self) -> Deferred[LinkError]:
+    def suspend(self) -> Deferred[PychatError]:
         """Close the connection and keep everything: the identity is away until somebody starts with this store."""
-        raise NotImplementedError
+        if self._over is not None:
+            return succeed(self._over)
+        self._stopping = True
+        ended = self.ended()
+        client = self.client or self._opening
+        self._again.cancel()
+        if self._attempting is not None:
+            self._attempting.cancel()
+        if client is None:
+            self._end(_closed())
+        else:
+            client.close().addCallback(lambda _: self._end(_closed()))
+        return ended
 
     def drop(self) -> None:
         """Break the connection as a bad network does; the member comes back by itself."""
-        raise NotImplementedError
+        client = self.client or self._opening
+        if client is not None:
+            client.abort()
+
+    # -- coming
+
+    def _attempt(self) -> None:
+        self._attempting = attempting = Deferred.fromCoroutine(self._come())
+        attempting.addErrback(self._failed)
+
+    async def _come(self) -> None:
+        host, port = self._where
+        shown = self._store.after if self._store.token is not None else -1
+        client = await self._connect(self._reactor, host, port, self._noticed, shown=shown, taken=self._taken)
+        self._opening = client
+        hello: Line | None = None
+        try:
+            hello = (await client.hello(CAPS)).line
+        except Refused:
+            pass  # a daemon that is older than <hello>
+        joined, resumed = await self._join(client)
+        self._attempting = self._opening = None
+        # From here to the commit nothing may wait.
+        if not resumed:
+            self._outbox.doubt()
+            self._store.identify(joined.token, anew=True)
+        elif joined.token is not None:
+            self._store.identify(joined.token)
+        self._store.commit(sync=True)
+        self._linked(client, joined, resumed, hello)
+
+    async def _join(self, client: Client) -> tuple[Joined, bool]:
+        """Say who we are; whether we are still who we were."""
+        token, after = self._store.token, self._store.after
+        if token is not None and "resume" in client.caps:
+            try:
+                return await client.join(self._typed_name, token, after, self._store.oldest_open), True
+            except Refused as error:
+                if error.code not in ("bad-token", "not-sent"):
+                    raise
+                client.shown = -1
+                if error.code == "not-sent":
+                    # Its journal has lost what we have read: go on from what it knows.
+                    joined = await client.join(self._typed_name, token)
+                    self._store.identify(token, anew=True)
+                    return joined, True
+        client.shown = -1
+        try:
+            return await client.join(self._typed_name), False
+        except LinkError:
+            if client.goodbye is None:
+                self._ghost_until = self._reactor.seconds() + HOLD_SECONDS
+            raise
+
+    def _linked(self, client: Client, joined: Joined, resumed: bool, hello: Line | None) -> None:
+        self.client = client
+        self.name = joined.name
+        self._count += 1
+        self._ghost_until = 0.0
+        self._linked_at = self._reactor.seconds()
+        self._replaying = resumed
+        client.ended().addCallback(self._lost, client)
+        if resumed:
+            self._replay.set(REPLAY_TIMEOUT)
+        self._tell("linked", Linked(joined.name, resumed, joined.durable, self._count, hello))
+        started, self._started = self._started, None
+        if started is not None:
+            started.callback(None)
+        if not resumed:
+            self._live(client)
+
+    def _live(self, client: Client) -> None:
+        """All that was missed has been told."""
+        self._replaying = False
+        self._replay.cancel()
+        if self.client is client and not self._stopping:
+            self._outbox.open(client)
+
+    def _silent(self) -> None:
+        """The daemon has stopped in the middle of what was missed."""
+        self.drop()
+
+    # -- going
+
+    def _failed(self, failure: Failure) -> None:
+        """An attempt came to nothing."""
+        self._attempting = None
+        client, self._opening = self._opening, None
+        if self._stopping:
+            return
+        error = failure.value
+        if not isinstance(error, PychatError):
+            self._log.failure("an attempt to connect failed", failure)
+            error = LinkError("lost", "Something went wrong here; the log has more.")
+        if client is not None:
+            client.abort()
+        first = self._started is not None and not self._patient
+        if first or not self._may_pass(error):
+            self._end(error)
+        else:
+            self._wait(error)
+
+    def _may_pass(self, error: PychatError) -> bool:
+        """Whether an attempt is worth another one."""
+        if not isinstance(error, Refused):
+            return True
+        if error.code == "name-taken":
+            return bool(self._reactor.seconds() < self._ghost_until)
+        return error.code in TEMPORARY
+
+    def _lost(self, why: LinkError, client: Client) -> None:
+        """A connection on which we were in the chat has ended."""
+        self.client = None
+        self._replaying = False
+        self._replay.cancel()
+        self._outbox.close()
+        self._store.commit()
+        if why.code == "bye":
+            self._outbox.doubt()  # all was answered before the goodbye, unless the daemon is at fault
+            self._store.identify(None, anew=True)
+            self._end(why)
+        elif self._stopping:
+            self._end(why)
+        elif why.code == "replaced":
+            self._end(
+                LinkError("replaced", f"{self.name} came back on another connection, so this one has ended.")
+            )
+        else:
+            if self._store.token is None:
+                self._ghost_until = self._reactor.seconds() + GHOST_SECONDS
+            self._backoff.lasted(self._reactor.seconds() - self._linked_at)
+            self._wait(why)
+
+    def _wait(self, why: PychatError) -> None:
+        delay = self._backoff.delay()
+        self._again.set(delay)
+        self._tell("broken", why, delay)
+
+    def _end(self, why: PychatError) -> None:
+        if self._over is not None:
+            return
+        self._over = why
+        self._again.cancel()
+        self._replay.cancel()
+        self._store.commit()
+        started, self._started = self._started, None
+        self._tell("ended", why)
+        if started is not None:
+            started.errback(why)
+        ended, self._ended = self._ended, []
+        for deferred in ended:
+            deferred.callback(why)
+
+    # -- lines in
+
+    def _noticed(self, line: Line, raw: bytes) -> None:
+        if line.verb == b"msg":
+            self._tell("message", line, raw)
+            self._reach(line)
+        elif line.verb in VERDICTS:
+            id = message_id(line)
+            if id is None or self._store.tell(id, line.verb.decode()):
+                self._tell("verdict", line, raw)
+        elif line.verb == b"accepted":
+            self._accepted(line, raw)
+        else:
+            self._tell("notice", line, raw)
+            if line.verb == b"replayed" and self._replaying and self.client is not None:
+                self._live(self.client)
+
+    def _accepted(self, line: Line, raw: bytes) -> None:
+        """A message of ours that did not come out of the outbox on this connection."""
+        id = self._reach(line)
+        if self._outbox.settle(line.attributes.get(b"once", b"").decode("latin-1"), line):
+            return
+        if id is not None and line.text != b"all":
+            self._store.watch(id, line.text.decode(errors="replace"))
+        if not of_ours(line):
+            self._tell("notice", line, raw)
+
+    def _reach(self, line: Line) -> int | None:
+        id = message_id(line)
+        if id is not None:
+            self._store.reached(id)
+        return id
+
+    def _taken(self) -> None:
+        """A chunk was shown: what it brought is kept, and what may go out now goes out, before it is acknowledged."""
+        if self._replaying:
+            self._replay.set(REPLAY_TIMEOUT)
+        self._outbox.flush()
+
+    def _tell(self, what: str, *told: Any) -> None:
+        try:
+            getattr(self._observer, what)(*told)
+        except Exception:
+            self._log.failure("the observer of a member failed")
+
+
+def _closed() -> LinkError:
+    return LinkError("closed", "The connection to the chat was closed.")

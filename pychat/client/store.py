@@ -19,9 +19,9 @@ POSTS_BYTES = 8 * 1024 * 1024
 """Bytes of their texts together."""
 
 FATES_LIMIT = 10_000
-"""Private messages whose fate is remembered; the oldest are forgotten first."""
+"""Messages whose fate is remembered; the oldest are forgotten first."""
 
-FINAL_WORDS = frozenset(("sent", "handed", "delivered", "undelivered"))
+FINAL_WORDS = frozenset(("sent", "handed", "delivered", "read", "undelivered"))
 """After one of these nothing has to be asked for any more: `sent` and `handed` are only said of plain clients."""
 
 
@@ -42,8 +42,9 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What is known of a private message of ours.
+    """What is known of a message of ours.
 
+    :ivar to: whom it is for; empty where nobody waits for a last word, as with a message to everybody.
     :ivar words: those that were told of it: ``delivered`` and the like.
     """
 
@@ -53,7 +54,7 @@ class Fate:
     @property
     def open(self) -> bool:
         """More will come."""
-        return not self.words & FINAL_WORDS
+        return bool(self.to) and not self.words & FINAL_WORDS
 
 
 class Store(Protocol):
@@ -90,8 +91,8 @@ class Store(Protocol):
         :raise LocalProtocolError: ``outbox-full``.
         """
 
-    def mark_sent(self, keys: Iterable[str]) -> None:
-        """These are about to be written to a connection."""
+    def mark(self, keys: Iterable[str], *, sent: bool) -> None:
+        """These are about to be written to a connection; or the daemon said that it has not taken them."""
 
     def settle(self, key: str) -> None:
         """This one has its answer: it leaves the outbox."""
@@ -138,9 +139,9 @@ class MemoryStore:
         self.posts[post.key] = post
         self._size += len(post.text)
 
-    def mark_sent(self, keys: Iterable[str]) -> None:
+    def mark(self, keys: Iterable[str], *, sent: bool) -> None:
         for key in keys:
-            self.posts[key] = replace(self.posts[key], sent=True)
+            self.posts[key] = replace(self.posts[key], sent=sent)
 
     def settle(self, key: str) -> None:
         post = self.posts.pop(key, None)
@@ -152,8 +153,9 @@ class MemoryStore:
         return min(self._open, default=None)
 
     def watch(self, id: int, to: str) -> None:
-        if id not in self._fates:
-            self._note(id, Fate(to))
+        fate = self._fates.get(id, Fate(""))
+        if not fate.to:
+            self._note(id, Fate(to, fate.words))
 
     def tell(self, id: int, word: str) -> bool:
         fate = self._fates.get(id, Fate(""))
