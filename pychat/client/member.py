@@ -159,6 +159,7 @@ class Member:
         if self.client is None or self._stopping:
             return self.suspend()
         self._stopping = True
+        self._outbox.stop()
         self.client.leave()  # the rest is done when it is lost
         return self.ended()
 
@@ -167,6 +168,7 @@ class Member:
         if self._over is not None:
             return succeed(self._over)
         self._stopping = True
+        self._outbox.stop()
         ended = self.ended()
         client = self.client or self._opening
         self._again.cancel()

@@ -95,6 +95,12 @@ class Outbox:
         self._client = client
         self._refill()
 
+    def stop(self) -> None:
+        """Nothing more is sent; answers may still come."""
+        self._client = None
+        self._again.cancel()
+        self._check()
+
     def close(self) -> None:
         """The connection is gone."""
         self._client = None
