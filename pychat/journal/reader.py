@@ -34,12 +34,12 @@ _PAGE = (
     f"SELECT {MESSAGE} FROM message WHERE id > ? AND id <= ? "  # noqa: S608
     "AND (recipient IS NULL OR recipient = ? OR sender = ?) ORDER BY id LIMIT ?"
 )
+# Forwards within a window: a disk that has to be asked reads ahead, and never backwards.
 _KEYS = (
     "SELECT sender, once, id, recipient, recipient_name, text FROM message "
     "WHERE id > ? AND id <= ? AND once IS NOT NULL AND time_ms >= ? "
-    "AND sender IN (SELECT value FROM json_each(?)) ORDER BY id DESC"
+    "AND sender IN (SELECT value FROM json_each(?)) ORDER BY id"
 )
-_NEWEST_TIME = "SELECT time_ms FROM message WHERE id <= ? ORDER BY id DESC LIMIT 1"
 _ANY_SINCE = "SELECT 1 FROM message WHERE id > ? AND id <= ? AND time_ms >= ? LIMIT 1"
 _STANDINGS = f"SELECT {STANDING} FROM identity WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _OWED = f"SELECT {STANDING} FROM identity WHERE joined < ? AND (left_id IS NULL OR left_id >= ?) ORDER BY id"  # noqa: S608
@@ -75,11 +75,10 @@ class Reader:
             self._connection.execute("BEGIN")
             yield self._connection
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             self.drop()
-            raise JournalError("journal-unavailable", _UNREADABLE) from error
-        except BaseException:
-            self.drop()
+            if isinstance(error, sqlite3.Error):
+                raise JournalError("journal-unavailable", _UNREADABLE) from error
             raise
 
     def read(self, identity: int, after: int, limit: int) -> Page:
@@ -118,17 +117,11 @@ class Reader:
                 raise JournalError("journal-unavailable", _UNREADABLE)
             start = end - WINDOW
             with self._looking() as connection:
-                newest = connection.execute(_NEWEST_TIME, (end,)).fetchone()
-                if newest is None:
-                    break
-                if (
-                    newest[0] < since_ms
-                    and not connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone()
-                ):
+                if connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone() is None:
                     break
                 # Of the many rows only those that count come up into Python; below it others may run.
                 rows = connection.execute(_KEYS, (start, end, since_ms, json.dumps([*room]))).fetchall()
-            for row in rows:
+            for row in reversed(rows):
                 left = room.get(row[0])
                 if left is None:
                     continue

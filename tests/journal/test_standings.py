@@ -198,6 +198,12 @@ class Reading(Case):
         self.patch(reader, "connect", connect)
         self.assertEqual(self.reactor.wait(self.journal.read(1, 0, 9)).upto, 2)
 
+    def test_a_question_that_makes_no_sense(self) -> None:
+        """An error of the caller's is his alone: the next one is answered."""
+        self.keep(message())
+        self.assertRaises(TypeError, self.reactor.wait, self.journal.standings([b"x"]))
+        self.assertEqual(self.reactor.wait(self.journal.read(1, 0, 9)).upto, 1)
+
     def test_reads_nothing_but(self) -> None:
         """The reader's connection cannot write."""
         self.keep(message())
