@@ -194,17 +194,27 @@ class Promises:
 
 
 class OnDisk(Promises, SynchronousTestCase):
-    """:class:`SqliteJournal`."""
+    """:class:`SqliteJournal`; one is open at a time."""
 
     def setUp(self) -> None:
         self.reactor = Reactor()
-
-    def make(self) -> SqliteJournal:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        journal = SqliteJournal(self.reactor, Path(folder.name), NOON_MS)
-        self.addCleanup(lambda: self.wait(journal.close()))
-        return journal
+        self.addCleanup(self.close)
+        self.folder = Path(folder.name)
+        self.made = 0
+        self.journal: SqliteJournal | None = None
+
+    def make(self) -> SqliteJournal:
+        self.close()
+        self.made += 1
+        self.journal = SqliteJournal(self.reactor, self.folder / str(self.made), NOON_MS)
+        return self.journal
+
+    def close(self) -> None:
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            self.wait(journal.close())
 
     def wait(self, deferred: Deferred[Any]) -> Any:
         return self.reactor.wait(deferred)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from pychat.errors import JournalError
@@ -139,6 +140,13 @@ def broken_at(word: str) -> Any:
     return connect
 
 
+def hold(journal: SqliteJournal) -> Event:
+    """Let nothing be read until this event is set."""
+    gate = Event()
+    journal._reader.do(lambda: gate.wait(20))
+    return gate
+
+
 class Reading(Case):
     """What is read, while others write and when the disk does not give it."""
 
@@ -258,12 +266,15 @@ class Reading(Case):
         self.assertEqual([key.id for key in found], [10, 13, 14, 15])
 
     def test_others_come_between(self) -> None:
-        """A search for keys lets others read after each window, and closing ends it."""
+        """A search for keys lets others read after each window."""
         self.patch(reader, "WINDOW", 1)
         self.keep(*(message(1, once=b"k%d" % number) for number in range(200)))
         order: list[str] = []
+        gate = hold(self.journal)
         keys = self.journal.keys(NOON_MS, [1]).addCallback(lambda found: order.append("keys"))
-        self.reactor.wait(self.journal.read(1, 0, 1).addCallback(lambda page: order.append("read")))
+        read = self.journal.read(1, 0, 1).addCallback(lambda page: order.append("read"))
+        gate.set()
+        self.reactor.wait(read)
         self.reactor.wait(keys)
         self.assertEqual(order, ["read", "keys"])
 
@@ -272,8 +283,10 @@ class Reading(Case):
         journal, self.journal = self.journal, SqliteJournal(self.reactor, self.folder / "other", NOON_MS)
         self.reactor.wait(journal.append([message(1, once=b"k%d" % number) for number in range(200)]))
         self.patch(reader, "WINDOW", 1)
+        gate = hold(journal)
         keys = journal.keys(NOON_MS, [1])
         closed = journal.close()
+        gate.set()
         self.assertRaises(JournalError, self.reactor.wait, keys)
         self.reactor.wait(closed)
         self.assertFalse((self.folder / f"{FILE_NAME}-wal").exists())
