@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import JournalError
 from .prune import Retention, forget_step, prune_step
 from .rows import LIVING
-from .store import FILE_NAME, backup, backup_name, check, connect
+from .store import FILE_NAME, backup, backup_name, check, connect, scripts
 
 PAUSE = 0.02
 """Seconds between two steps of pruning, in which a daemon can write."""
@@ -67,6 +67,13 @@ def run_prune(state: Path, retention: Retention) -> int:
     total = 0
     try:
         with closing(connect(path)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != len(scripts()):
+                raise JournalError(
+                    "journal-unavailable",
+                    f"{path} is of version {version}, and this Python Chat prunes version {len(scripts())}. "
+                    "Start its daemon once: that upgrades the file.",
+                )
             while True:
                 now_ms = int(time.time() * 1000)
                 count = prune_step(connection, retention, now_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+from pychat.errors import JournalError
 from pychat.journal import commands
 from pychat.journal.prune import FORGET_AFTER, Retention
 from pychat.journal.store import connect
@@ -95,6 +96,15 @@ class Pruning(Case):
         self.patch(commands.time, "time", lambda: LATER_MS / 1000)
         self.assertEqual(commands.run_prune(self.folder, Retention(seconds=60)), 1)
         self.assertEqual(self.left(), ([2, 3], [2]))
+
+    def test_of_another_version(self) -> None:
+        """A file that was not upgraded yet is left as it is, and the sentence says how to."""
+        self.reactor.wait(self.journal.append([message(), message()]))
+        with closing(connect(self.journal.path)) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        error = self.assertRaises(JournalError, commands.run_prune, self.folder, Retention(bytes=0))
+        self.assertIn("version 1", error.sentence)
+        self.assertEqual(self.left()[0], [1, 2])
 
 
 class Checking(Case):
