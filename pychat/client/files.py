@@ -123,10 +123,12 @@ class FileStore(MemoryStore):
         if not isinstance(self.after, int) or not isinstance(self.token, (str, type(None))):
             raise ValueError("me")
         for key, to, text, sent in run("SELECT key, recipient, text, sent FROM post ORDER BY number"):
-            if not isinstance(key, str) or not isinstance(text, bytes):
+            if not (isinstance(key, str) and isinstance(to, (str, type(None))) and isinstance(text, bytes)):
                 raise ValueError("post")
             super().add(Post(key, to, text, bool(sent)))
         for id, to, words in run("SELECT id, recipient, words FROM fate ORDER BY id"):
+            if not (isinstance(to, str) and isinstance(words, str)):
+                raise ValueError("fate")
             super()._note(id, Fate(to, frozenset(words.split())))
 
     def _explain(self, error: Exception) -> StoreError:

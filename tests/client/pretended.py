@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from pychat.client.answers import LinkError
 from pychat.client.connection import Client
+from pychat.client.files import FileStore
 from pychat.client.member import Member
 from pychat.client.observer import Linked
 from pychat.client.store import Post, Store
@@ -103,10 +104,14 @@ class Wire:
     def cut(self) -> None:
         """The connection breaks: what is on its way is lost."""
         if self.up:
-            self.up = False
-            if self.person is not None and self.person.wire is self:
-                self.person.wire = None
+            self.vanish()
             self.client.connectionLost(Failure(ConnectionLost()))
+
+    def vanish(self) -> None:
+        """The client's process is no more: it does not hear of it."""
+        self.up = False
+        if self.person is not None and self.person.wire is self:
+            self.person.wire = None
 
     def close(self) -> None:
         """Our side ends it; it hears of that a turn later."""
@@ -160,6 +165,16 @@ class Daemon:
         """Let everything that is on its way arrive, until nothing is."""
         while any([wire.up and (wire.in_() | wire.out()) for wire in self.wires]):  # noqa: C419 every one has a turn
             pass
+
+    def kill(self, store: FileStore) -> FileStore:
+        """The only client is killed: nothing is left but its file, which a new one opens, at a time of its own."""
+        for wire in self.wires:
+            wire.vanish()
+        assert store._database is not None
+        store._database.close()
+        store._database = None
+        self.clock = Clock()
+        return FileStore(store.path)
 
     def stop(self) -> None:
         """It is killed."""

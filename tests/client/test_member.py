@@ -769,19 +769,14 @@ class Restarting(Chatting):
         super().setUp()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.path = Path(folder.name) / "x.chat"
-        self.restart()
+        self.store = FileStore(Path(folder.name) / "x.chat")
+        self.addCleanup(self.store.close)
+        self.member, self.witness = member(self.daemon, self.store)
 
     def restart(self) -> None:
         """A new process; the one before was killed: what it had not committed is gone."""
-        if isinstance(self.store, FileStore):
-            assert self.store._database is not None
-            self.store._database.close()
-            self.store._database = None
-            self.wire.cut()
-            for call in self.clock.getDelayedCalls():
-                call.cancel()
-        self.store = FileStore(self.path)
+        self.store = self.daemon.kill(self.store)
+        self.clock = self.daemon.clock
         self.addCleanup(self.store.close)
         self.member, self.witness = member(self.daemon, self.store)
 
