@@ -33,7 +33,7 @@ class LocalProtocolError(ProtocolError):
 
 
 class JournalError(PychatError):
-    """The journal could not keep what it was given; nothing of it was accepted."""
+    """The journal could not keep what it was given, and nothing of it was accepted; or it could not be read."""
 
 
 class ShelfError(PychatError):

@@ -5,27 +5,31 @@ Theory of operation.  The hub does no I/O.  A session posts; the hub says what t
 mailboxes of those it is for, and ``<accepted>`` into its sender's stream at the place where the message
 stands in that conversation.  Nobody is shown anything before.
 
-What happened to a message comes back as positions: :meth:`Hub.reached` (the peer's kernel has these bytes) and
-:meth:`Hub.ack`.  Private messages wait in their recipient's ``awaiting`` for one of the two; messages to everybody
-are counted by cursors (:mod:`pychat.receipts`).
+What happened to a message comes back as positions: :meth:`Hub.reached` (the peer's kernel has these bytes),
+:meth:`Hub.ack` and :meth:`Hub.read`.  Private messages wait in their recipient's ``awaiting`` for one of the first two;
+messages to everybody are counted by cursors (:mod:`pychat.receipts`).  The cursors go into the journal with the next
+batch (:meth:`Hub.changes`), and the verdicts are told when it has them (:meth:`Hub.kept`).
+
+Who has a token is *away* when her connection ends without a goodbye: her name and her mail are kept for
+:data:`~pychat.members.HOLD` seconds.  When she comes back she is told what she missed (:mod:`pychat.catchup`).
 
 Peers that got something are in :attr:`Hub.dirty`, senders first: whoever drives the hub flushes them once a turn.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
+from . import names
 from .batch import Batch
-from .errors import JournalError, RemoteProtocolError
-from .mailbox import Unacked
-from .peer import Peer, Post
-from .receipts import GroupReceipts
-from .roster import Roster
-from .vocabulary import Entry
+from .errors import PychatError, RemoteProtocolError
+from .ledger import Changes
+from .members import Members
+from .peer import Known, Peer, Post
+from .roster import Identity
+from .vocabulary import Entry, OnceKey
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -45,119 +49,35 @@ BATCH_LIMIT = 256 * 1024
 LINE_OVERHEAD = 64
 """Bytes that a line has besides a name and a text, about."""
 
+COUNTS_LIMIT = 100
+"""Counts that wait for a sender who is away; the oldest goes first."""
+
 RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
 
+_NOT_TAKEN_UP = RemoteProtocolError(
+    "not-connected", "The connection ended before this was taken up. Say it again on the next one."
+)
 
-class Hub:
+
+class Hub(Members):
     """Everybody who is here and everything that is on its way."""
 
-    def __init__(self, *, durable: bool, told: bytes = b"sent") -> None:
+    def __init__(
+        self, *, durable: bool, told: bytes = b"sent", make_token: Callable[[], bytes] | None = None
+    ) -> None:
         """
         :param durable: what ``<connected durable=…>`` says.
         :param told: ``sent`` if positions given to :meth:`reached` are what the peer's kernel has, ``handed``
             if they are what ours took.
+        :param make_token: makes a token that nobody can guess; without it nobody can come back.
         """
-        self.durable = durable
-        self.dirty: list[Peer] = []
-        self.roster: Roster[Peer] = Roster()
-        self._told = told
-        self._plain: dict[Peer, None] = {}
-        self._full: dict[Peer, None] = {}
+        super().__init__(durable=durable, make_token=make_token)
+        self.reads: list[tuple[Person, int, int]] = []
+        """Who read what (above which id, up to which), and is so in the journal: senders are to be told."""
+        self.told = told
         self._pending: list[Post] = []
-        self._last_id = 0
         self._recent: dict[int, tuple[Person | None, Person]] = {}
-        self._groups = GroupReceipts()
-        self._users: bytes | None = None
-
-    def begin(self, last_id: int, last_identity: int) -> None:
-        """Go on where the journal stands: with its newest message and its highest number of an identity."""
-        self._last_id = last_id
-        self.roster.begin(last_identity)
-
-    # -- coming and going
-
-    def peer(self, owner: object = None) -> Peer:
-        """A new connection, not yet a member."""
-        return Peer(self.dirty, owner)
-
-    def join(self, peer: Peer, name: str) -> None:
-        """Make a peer a member and tell the others.
-
-        :raise RemoteProtocolError: as :meth:`Roster.claim`.
-        """
-        identity = self.roster.claim(name, peer)
-        notice = b"<joined>%s\n" % identity.label
-        for other in self._members():
-            other.tell(notice)
-        peer.identity = identity
-        peer.joined = self._last_id
-        (self._full if peer.full else self._plain)[peer] = None
-        self._users = None
-
-    def promise(self, peer: Peer, acks: bool) -> None:
-        """A client said what it can do, before it became a member."""
-        peer.plain = not acks
-        peer.unacked = Unacked() if acks else None
-
-    def part(self, peer: Peer) -> None:
-        """A member says goodbye: it gets nothing more, while its last bytes are on their way.
-
-        Its name is free, and the others are told, once everything that it said has its place before that.
-        """
-        if not self._is_here(peer):
-            return
-        del (self._full if peer.full else self._plain)[peer]
-        peer.parting = peer.identity
-        peer.left = self._last_id
-        peer.lingers = True
-        self._groups.departed(peer)
-        self._let_go(peer)
-
-    def disperse(self) -> None:
-        """Everybody parts at once: nobody is left to be told."""
-        members = self._members()
-        self._plain.clear()
-        self._full.clear()
-        for peer in members:
-            peer.parting = peer.identity
-            peer.left = self._last_id
-            self._let_go(peer)
-
-    def _let_go(self, peer: Peer) -> None:
-        identity = peer.parting
-        if identity is None or peer.posted != peer.settled:
-            return
-        peer.parting = None
-        self.roster.release(identity)
-        self._users = None
-        notice = b"<left>%s\n" % identity.label
-        for other in self._members():
-            other.tell(notice)
-
-    def leave(self, peer: Peer) -> None:
-        """A member's connection is gone: what has not arrived by now never will."""
-        identity = peer.identity
-        if identity is None:
-            return
-        for id, sender in peer.awaiting or ():
-            self._verdict(sender, b"<undelivered id=%d reason=gone>%s\n", id, identity)
-        peer.awaiting = peer.resting = None
-        self.part(peer)
-        peer.lingers = False
-        peer.identity = None
-
-    def users(self) -> tuple[bytes, int]:
-        """One ``<user>`` line for everybody here, by name, and their number."""
-        if self._users is None:
-            self._users = b"".join(b"<user>%s\n" % person.label for person in self.roster.listing())
-        return self._users, len(self.roster)
-
-    def _members(self) -> list[Peer]:
-        return [*self._plain, *self._full]
-
-    def _is_here(self, peer: Peer) -> bool:
-        return peer in self._plain or peer in self._full
 
     # -- what is said
 
@@ -175,24 +95,35 @@ class Hub:
         if once:
             self._recall(person, once, post)
         sender.posted += 1
-        self._pending.append(post)
+        (self._pending if sender.early is None else sender.early).append(post)
+
+    def _take_up(self, peer: Peer) -> None:
+        early, peer.early = peer.early, None
+        self._pending += early or ()
+
+    def _give_up(self, peer: Peer) -> None:
+        early, peer.early = peer.early, None
+        self.refused(early or (), _NOT_TAKEN_UP)
+
+    def _supersede(self, person: Person) -> None:
+        dropped = [post for post in self._pending if post.person is person]
+        if dropped:
+            self._pending = [post for post in self._pending if post.person is not person]
+            self.refused(dropped, _NOT_TAKEN_UP)
 
     def addressee(self, sender: Peer, once: bytes, name: str) -> Person | None:
-        """To whom a message went that is repeated under its ``once=`` key after she left."""
+        """To whom a message went that is repeated under its ``once=`` key, be she here or not."""
         assert sender.identity is not None
         original = (sender.identity.once or {}).get(once)
-        if isinstance(original, Post) and original.to is not None and original.to.is_called(name):
+        if isinstance(original, Known) and original.to is not None and original.to.is_called(name):
             return original.to
         return None
 
     def _recall(self, person: Person, once: bytes, post: Post) -> None:
-        if person.once is None:
-            person.once = {}
-        to = post.to.key.encode() if post.to else b""
-        post.digest = hashlib.blake2b(to + b"\n" + post.text, digest_size=16).digest()
         post.once = once
-        original = person.once.get(once)
-        if isinstance(original, Post):
+        post.seal(post.text)
+        original = (person.once or {}).get(once)
+        if isinstance(original, Known):
             if original.digest != post.digest:
                 raise RemoteProtocolError(
                     "key-reused",
@@ -200,14 +131,67 @@ class Hub:
                 )
             post.original = original
             return
-        person.once[once] = post
+        self._once(person, once, post)
+
+    def _once(self, person: Person, once: bytes, known: Known) -> None:
+        if person.once is None:
+            person.once = {}
+        person.once[once] = known
         if len(person.once) > ONCE_LIMIT:
             del person.once[next(iter(person.once))]
 
+    def remember(self, keys: Sequence[OnceKey]) -> None:
+        """Here is what people who can come back posted under ``once=`` keys in earlier runs."""
+        for kept in keys:
+            person = self.roster.numbered(kept.sender)
+            if person is None:
+                continue
+            to: Person | None = None
+            if kept.to is not None:
+                name = kept.to_name or ""
+                to = self.roster.numbered(kept.to) or Identity(name, names.check(name), None, kept.to)
+            known = Known(to, kept.id)
+            known.seal(kept.text)
+            self._once(person, kept.key, known)
+
     @property
     def posting(self) -> bool:
-        """True while there are posts to take."""
-        return bool(self._pending)
+        """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
+        return bool(self._pending) or self._ledger.arrivals
+
+    @property
+    def moved(self) -> bool:
+        """True while there are changes to take."""
+        return self._ledger.moved
+
+    def changes(self, time_ms: int) -> Changes:
+        """What the journal has to keep now besides posts.
+
+        The caller lets the journal keep :attr:`Changes.standings` and then calls :meth:`kept` or :meth:`not_kept`
+        before it takes again.
+        """
+        return self._ledger.take(time_ms)
+
+    def kept(self, changes: Changes) -> None:
+        """The journal knows how these stand: tell the verdicts that rest on it, and let in who waited."""
+        for change in changes.all:
+            person, standing = change.person, change.standing
+            person.acked = max(person.acked, standing.acked)
+            for sender, verdict in change.due:
+                self.tell(sender, verdict)
+            if standing.left is not None and (standing.token or standing.spare):
+                self.expired.append(person)
+            if standing.read > person.read_told:
+                self.reads.append((person, person.read_told, standing.read))
+                person.read_told = standing.read
+        for arrival in changes.arrivals:
+            self._arrived(arrival, True)
+
+    def not_kept(self, changes: Changes) -> None:
+        """The journal could not keep these: the changes wait for the next time, and those who come do not."""
+        self._ledger.refused(changes)
+        for arrival in changes.arrivals:
+            self._arrived(arrival, False)
 
     def take(self, time_ms: int) -> tuple[list[Post], list[Entry]] | None:
         """What to append now: posts, and their entries for the journal (one less for each repeated post).
@@ -226,7 +210,7 @@ class Hub:
         entries = [post.entry(time_ms) for post in posts if post.original is None]
         return posts, entries
 
-    def refused(self, posts: Sequence[Post], error: JournalError) -> None:
+    def refused(self, posts: Sequence[Post], error: PychatError) -> None:
         """The journal kept none of these: tell their senders."""
         self._hand_keys_on({post for post in posts if post.once and post.original is None})
         for post in posts:
@@ -261,8 +245,9 @@ class Hub:
         :param ids: one for each entry that :meth:`take` gave with the posts.
         :param now: seconds of a monotonic clock.
         """
-        batch = Batch(time_ms, bool(self._full))
-        here = len(self._plain) + len(self._full)
+        batch = Batch(time_ms, bool(self._full or self._catching))
+        of = len(self._plain) + len(self._full) + len(self._catching)
+        of += sum(not person.bot for person in self.roster.away)
         fresh = iter(ids)
         for post in posts:
             label = post.to.label if post.to else b"all"
@@ -276,15 +261,18 @@ class Hub:
             if post.to is None:
                 batch.own(post.sender, accepted, replaces=True)
                 batch.broadcast(id, post)
-                of = here - self._is_here(post.sender)
-                self._groups.open(id, post.sender, of, now)
-                continue
-            recipient = post.to.peer
-            if recipient is None or not self._is_here(recipient):
-                gone = b"<undelivered id=%d reason=gone>%s\n" % (id, label)
-                batch.own(post.sender, accepted, after=gone)
+                self._groups.open(id, post.person, of - self._takes_part(post.person), now)
                 continue
             batch.own(post.sender, accepted)
+            recipient = post.to.peer
+            if not self._takes_mail(post.to):
+                self._ledger.owe(post.to, post.person, b"<undelivered id=%d reason=gone>%s\n" % (id, label))
+                continue
+            if recipient is None:
+                continue  # she will read it in the journal when she comes back
+            if recipient in self._catching:
+                batch.late(recipient, id, post)
+                continue
             batch.private(recipient, id, post)
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
@@ -292,6 +280,8 @@ class Hub:
         if ids:
             self._last_id = ids[-1]
         batch.deliver(self._plain, self._full, self.dirty)
+        for catchup in self._catching.values():
+            catchup.overhear(batch)
         for post in posts:
             post.text = b""  # a once= key may keep the post for long
             if post.sender.parting is not None:
@@ -307,15 +297,16 @@ class Hub:
     def reached(self, peer: Peer, position: int) -> None:
         """All bytes of a peer's stream up to ``position`` are where ``told`` says."""
         upto = peer.mailbox.reached(position)
-        if not upto:
+        person = peer.identity
+        if not upto or person is None:
             return
-        peer.sent = max(peer.sent, upto)
-        if not peer.plain or peer.identity is None:
+        person.sent = max(person.sent, upto)
+        if not person.plain:
             return
         awaiting = peer.awaiting
         while awaiting and awaiting[0][0] <= upto:
             id, sender = awaiting.popleft()
-            self._verdict(sender, b"<" + self._told + b" id=%d>%s\n", id, peer.identity)
+            self._ledger.owe(person, sender, b"<%s id=%d>%s\n" % (self.told, id, person.label))
             if peer.resting is None:
                 peer.resting = deque(maxlen=RESTING_LIMIT)
             peer.resting.append((id, sender))
@@ -325,7 +316,8 @@ class Hub:
 
         :raise RemoteProtocolError: ``not-sent``.
         """
-        assert peer.identity is not None
+        person = peer.identity
+        assert person is not None
         if upto <= peer.acked:
             # A client acknowledges again what it was sent again while its first ack was under way.
             return
@@ -333,16 +325,34 @@ class Hub:
             known = peer.unacked.ack(upto) is not None
         else:
             to, sender = self._recent.get(upto, (None, None))
-            known = sender is not None and sender is not peer.identity and to in (None, peer.identity)
-            known = known and upto > peer.joined
+            known = sender is not None and sender is not person and to in (None, person)
+            known = known and upto > person.joined
         if not known:
             raise RemoteProtocolError("not-sent", f"This connection was not sent a message {upto}.")
         peer.acked = upto
-        peer.sent = max(peer.sent, upto)
+        person.claimed = max(person.claimed, upto)
         for queue in (peer.resting, peer.awaiting):
             while queue and queue[0][0] <= upto:
                 id, sender = queue.popleft()
-                self._verdict(sender, b"<delivered id=%d>%s\n", id, peer.identity)
+                self._ledger.owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
+        if person.resumes:
+            self._ledger.move(person)
+        elif not person.due:
+            # There is nothing that the journal would have to know for it.
+            person.acked = person.claimed
+        person.sent = max(person.sent, upto)
+
+    def read(self, peer: Peer, upto: int) -> None:
+        """A person has read all that she was sent up to and including a message; that acknowledges it, too.
+
+        :raise RemoteProtocolError: ``not-sent``.
+        """
+        self.ack(peer, upto)
+        person = peer.identity
+        assert person is not None
+        if upto > person.read:
+            person.read = upto
+            self._ledger.move(person)
 
     def resend(self, peer: Peer) -> None:
         """Send a peer again what it has not acknowledged, oldest first."""
@@ -356,15 +366,13 @@ class Hub:
 
     def count(self, now: float) -> None:
         """Tell senders the counts that are final or due."""
-        for count in self._groups.settle(self._members(), now):
-            sender = count.sender
-            if not isinstance(sender, Peer) or sender.identity is None:
-                continue
-            line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self._told, count.sent, count.delivered)
+        for count in self._groups.settle(self._owed(), now):
+            line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self.told, count.sent, count.delivered)
             if count.gone:
                 line += b" undelivered=%d" % count.gone
-            sender.tell(line + b" of=%d>all\n" % count.of)
-
-    def _verdict(self, sender: Person, form: bytes, id: int, recipient: Person) -> None:
-        if sender.peer is not None and sender.peer.identity is not None:
-            sender.peer.tell(form % (id, recipient.label))
+            line += b" of=%d>all\n" % count.of
+            sender = cast("Person", count.sender)
+            if not self.tell(sender, line) and sender.resumes and sender.left is None:
+                if sender.counts is None:
+                    sender.counts = deque(maxlen=COUNTS_LIMIT)
+                sender.counts.append(line)

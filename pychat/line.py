@@ -26,7 +26,7 @@ from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .session import Close, Session, Stage
+from .session import Close, ListReceipts, Session, Stage
 from .vocabulary import CLIENT_LINE_LIMIT
 
 SOFT_MARK = 256 * 1024
@@ -86,6 +86,9 @@ class ChatProtocol(LineReceiver):
         self._pump.wake()
 
     def dataReceived(self, data: bytes) -> None:
+        confirmed_at = self.peer.confirmed_at
+        if confirmed_at is not None and self._outlet.position() >= confirmed_at:
+            self._pump.hub.confirm(self.peer)
         data, reply = self._telnet.feed(data)
         if reply:
             self.peer.tell(reply)
@@ -110,7 +113,7 @@ class ChatProtocol(LineReceiver):
         if self._redelivery is not None:
             self._redelivery.stop()
         self._desk.left(self)
-        self._pump.hub.leave(self.peer)
+        self._pump.hub.leave(self.peer, self._pump.reactor.seconds())
         self._pump.wake()
         self.gone.callback(None)
 
@@ -138,7 +141,11 @@ class ChatProtocol(LineReceiver):
             if request is not None:
                 if isinstance(request, Close):
                     break
-                self._request = done = self._desk.carry_out(request, self.session, self, self._local)
+                if isinstance(request, ListReceipts):
+                    done = self._pump.reading.receipts(request, self.session)
+                else:
+                    done = self._desk.carry_out(request, self.session, self, self._local)
+                self._request = done
                 done.addErrback(self._broken)
                 done.addBoth(self._carried_out)
         self._handling = False
@@ -221,7 +228,7 @@ class ChatProtocol(LineReceiver):
             self.session.goodbye(code, sentence)
             self._pump.wake()
         self.session.closing = True
-        self._pump.hub.part(self.peer)
+        self._pump.hub.part(self.peer, self._pump.reactor.seconds())
         self._held.clear()
         self._pause(False)  # what still comes in is read and thrown away, so that our close is no reset
         self._outlet.close()

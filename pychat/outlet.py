@@ -123,20 +123,21 @@ class Outlet:
 
     # -- how far the bytes have come
 
-    def _position(self) -> int:
+    def position(self) -> int:
+        """How many bytes are where the peer can read them; where that cannot be told, how many our kernel took."""
         if self._socket is None:
             return self._written
         return self._written - (kernel.unsent(self._socket) or 0)
 
     def has_all(self) -> bool:
         """Whether all that was ever put into the mailbox is where the peer can read it."""
-        return self._position() >= self._peer.mailbox.total
+        return self.position() >= self._peer.mailbox.total
 
     def look(self, now: float) -> bool:
         """Tell the hub how far the bytes have come; return whether there is more to learn."""
         if self._lost:
             return False
-        position = self._position()
+        position = self.position()
         self._pump.hub.reached(self._peer, position)
         everything = position >= self._peer.mailbox.total
         if everything:

@@ -1,18 +1,19 @@
 """One connection as the hub sees it, and a message on its way.
 
 A :class:`Peer` carries what the hub has to know of a connection and nothing of its transport: a mailbox,
-cursors, and the messages that still wait for a verdict. Answers keep the order of the lines that they answer:
+and the messages that still wait for a verdict. Answers keep the order of the lines that they answer:
 while messages of a peer are on their way into the journal, the answers to its later lines wait behind theirs
 (:meth:`Peer.answer`, :meth:`Peer.settle`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .mailbox import Mailbox, Unacked
-from .receipts import Cursor
 from .roster import Identity
 from .vocabulary import Entry
 
@@ -22,17 +23,16 @@ if TYPE_CHECKING:
     Person: TypeAlias = "Identity[Peer]"
 
 
-class Peer(Cursor):
+class Peer:
     """One connection as the hub sees it; a member of the chat while it has an identity."""
 
     __slots__ = (
-        "_behind", "_dirty_list", "awaiting", "dirty", "full", "identity", "mailbox", "owner", "parting",
-        "posted", "resting", "settled", "unacked",
+        "_behind", "_dirty_list", "acked", "awaiting", "bot", "confirmed_at", "dirty", "early", "farewell", "full",
+        "identity", "mailbox", "owner", "parting", "posted", "resting", "resumes", "settled", "unacked",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
         """:param owner: whose connection it is, for whoever flushes it."""
-        super().__init__()
         self.owner = owner
         self.mailbox = Mailbox()
         self.identity: Person | None = None
@@ -40,6 +40,16 @@ class Peer(Cursor):
         """Who said goodbye, while messages of hers have no place yet."""
         self.full = False
         """It said ``<hello>``: messages come with all their attributes."""
+        self.resumes = self.bot = False
+        """It said ``caps=resume``, ``caps=bot``."""
+        self.farewell = False
+        """It said ``<disconnect>``: its identity ends with it."""
+        self.acked = 0
+        """The highest id that it acknowledged."""
+        self.early: list[Post] | None = None
+        """What it posted before it had all that it missed; ``None`` if there is nothing to catch up with."""
+        self.confirmed_at: int | None = None
+        """The position in its stream behind which it has its new token; ``None`` if there is none to confirm."""
         self.unacked: Unacked | None = None
         """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
         self.awaiting: deque[tuple[int, Person]] | None = None
@@ -47,7 +57,7 @@ class Peer(Cursor):
         self.resting: deque[tuple[int, Person]] | None = None
         """Private messages (id, sender) that a plain peer's kernel has."""
         self.posted = self.settled = 0
-        """How many messages it posted, and how many of them have their answer."""
+        """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
         self._behind: deque[tuple[int, bytes]] | None = None
         self._dirty_list = dirty_list
         self.dirty = False
@@ -55,6 +65,20 @@ class Peer(Cursor):
     def tell(self, data: bytes) -> None:
         """Queue whole lines that answer nothing."""
         self.mailbox.put(data)
+        self.soil()
+
+    def send(self, data: bytes, ids: Sequence[int], lines: Sequence[bytes]) -> None:
+        """Queue whole lines, with messages of these ids among them.
+
+        :param lines: those of the messages; they are sent again if nobody acknowledges them.
+        """
+        self.mailbox.put_messages(data, ids[-1])
+        if self.unacked is not None:
+            self.unacked.sent(ids, lines, sum(map(len, lines)))
+        self.soil()
+
+    def soil(self) -> None:
+        """There is something to write."""
         if not self.dirty:
             self.dirty = True
             self._dirty_list.append(self)
@@ -80,24 +104,38 @@ class Peer(Cursor):
         return b"".join(ready)
 
 
-class Post:
+class Known:
+    """What a ``once=`` key stands for."""
+
+    __slots__ = ("digest", "id", "to")
+
+    def __init__(self, to: Person | None, id: int = 0) -> None:
+        self.to = to
+        self.id = id
+        """Its id; 0 until the journal has it."""
+        self.digest = b""
+
+    def seal(self, text: bytes) -> None:
+        """Note what it says and to whom, in short."""
+        to = self.to.key.encode() if self.to else b""
+        self.digest = hashlib.blake2b(to + b"\n" + text, digest_size=16).digest()
+
+
+class Post(Known):
     """A message on its way into the journal."""
 
-    __slots__ = ("digest", "id", "label", "once", "original", "person", "sender", "text", "to")
+    __slots__ = ("label", "once", "original", "person", "sender", "text")
 
     def __init__(self, sender: Peer, person: Person, to: Person | None, text: bytes, label: bytes) -> None:
+        super().__init__(to)
         self.sender = sender
         self.person = person
-        self.to = to
         self.text = text
         self.label = label
-        self.id = 0
-        """Its id; 0 until the journal has it."""
         self.once = b""
         """Its ``once=`` key."""
-        self.original: Post | None = None
-        """The post whose ``once=`` key came back with this one."""
-        self.digest = b""
+        self.original: Known | None = None
+        """The message whose ``once=`` key came back with this one."""
 
     def entry(self, time_ms: int) -> Entry:
         """What the journal keeps of it."""

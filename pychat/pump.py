@@ -3,6 +3,9 @@
 All that came in during one turn of the reactor makes one batch for the journal and one write for each
 connection.  While a batch is being committed the next one gathers.  A second, slow beat asks the kernel how far
 the peers' bytes have come: only while somebody waits for the answer, and never once a write.
+
+Cursors that moved go into the journal with the next batch; if there is none they make one of their own after
+:data:`MOVED_DELAY`, so that a hundred acknowledgements cost one commit.
 """
 
 from __future__ import annotations
@@ -18,13 +21,22 @@ from twisted.python.failure import Failure
 from .errors import JournalError
 from .hub import Hub
 from .interfaces import IJournal
+from .ledger import Changes
 from .peer import Post
+from .reading import Connection, Reading
 
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
 
 BEAT_SHARE = 50e-6
 """Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time."""
+
+
+MOVED_DELAY = 0.01
+"""Seconds for which cursors that moved wait for a batch to go with."""
+
+REFUSED_DELAY = 1.0
+"""The same, after the journal could not keep them."""
 
 
 class Wire(Protocol):
@@ -55,21 +67,28 @@ class Pump:
         """
         self.hub = hub
         self.reactor = reactor
-        self._journal: IJournal | None = None
-        if journal is not None:
-            self.start(journal)
         self._wall_clock = wall_clock
+        self._journal: IJournal | None = None
         self._turn: IDelayedCall | None = None
+        self._moved: IDelayedCall | None = None
+        self._moved_delay = MOVED_DELAY
         self._beat: IDelayedCall | None = None
         self._watched: dict[Wire, None] = {}
         self._appending: Deferred[None] | None = None
         self._idle: list[Deferred[None]] = []
         self._stopped = False
+        if journal is not None:
+            self.start(journal)
 
     def start(self, journal: IJournal) -> None:
         """Go on where this journal stands."""
         self._journal = journal
-        self.hub.begin(journal.last_id, journal.last_identity)
+        self.hub.begin(journal.last_id, journal.last_identity, journal.living, self.reactor.seconds())
+        self.reading = Reading(self.reactor, self.hub, journal, self.wake)
+        self.reading.begin(self._now_ms())
+
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)
 
     def wake(self) -> None:
         """Something was posted or is due: there is a turn to come."""
@@ -86,9 +105,10 @@ class Pump:
         self._watched.pop(wire, None)
 
     def settled(self) -> Deferred[None]:
-        """Fires when everything posted so far has its answer in a mailbox."""
-        if self._appending is None and not self.hub.posting:
+        """Fires when everything posted so far has its answer, and the journal knows all that has changed."""
+        if self._appending is None and not self.hub.posting and not self.hub.moved:
             return succeed(None)
+        self._moved_delay = 0.0
         waiting: Deferred[None] = Deferred()
         self._idle.append(waiting)
         return waiting
@@ -96,39 +116,67 @@ class Pump:
     def stop(self) -> None:
         """No more turns and beats."""
         self._stopped = True
-        for call in (self._turn, self._beat):
+        for call in (self._turn, self._beat, self._moved):
             if call is not None and call.active():
                 call.cancel()
-        self._turn = self._beat = None
+        self._turn = self._beat = self._moved = None
+
+    def sweep(self) -> None:
+        """From time to time: end those who have been away for too long."""
+        self.hub.expire(self.reactor.seconds())
+        self.reading.retry()
+        self.wake()
 
     def _take_turn(self) -> None:
         self._turn = None
+        if self._appending is None:
+            if self.hub.posting:
+                self._append()
+            elif self.hub.moved:
+                if self._moved is None:
+                    self._moved = self.reactor.callLater(self._moved_delay, self._take_moved)
+            else:
+                idle, self._idle = self._idle, []
+                for waiting in idle:
+                    waiting.callback(None)
+        self.reading.look()
+        self._flush()
+
+    def _take_moved(self) -> None:
+        self._moved = None
         if self._appending is None:
             self._append()
         self._flush()
 
     def _append(self) -> None:
-        taken = self.hub.take(int(self._wall_clock() * 1000))
-        if taken is None:
-            idle, self._idle = self._idle, []
-            for waiting in idle:
-                waiting.callback(None)
-            return
-        posts, entries = taken
-        time_ms = entries[0].time_ms if entries else 0
+        if self._moved is not None:
+            self._moved.cancel()
+            self._moved = None
+        time_ms = self._now_ms()
+        changes = self.hub.changes(time_ms)
+        posts, entries = self.hub.take(time_ms) or ([], [])
         assert self._journal is not None
-        done = self._journal.append(entries)
+        done = self._journal.append(entries, changes.standings)
         self._appending = cast("Deferred[None]", done)
-        done.addCallbacks(self._appended, self._refused, callbackArgs=(posts, time_ms), errbackArgs=(posts,))
+        done.addCallbacks(
+            self._appended,
+            self._refused,
+            callbackArgs=(changes, posts, time_ms),
+            errbackArgs=(changes, posts),
+        )
         done.addErrback(self._broken)
         done.addBoth(self._next)
 
-    def _appended(self, ids: list[int], posts: list[Post], time_ms: int) -> None:
-        self.hub.appended(posts, ids, time_ms, self.reactor.seconds())
+    def _appended(self, ids: list[int], changes: Changes, posts: list[Post], time_ms: int) -> None:
+        self._moved_delay = MOVED_DELAY
+        self.hub.kept(changes)
+        if posts:
+            self.hub.appended(posts, ids, time_ms, self.reactor.seconds())
+        self._end_replaced()
         if self.hub.counting:
             self._start_beat()
 
-    def _refused(self, failure: Failure, posts: list[Post]) -> None:
+    def _refused(self, failure: Failure, changes: Changes, posts: list[Post]) -> None:
         if failure.check(JournalError):
             self._log.error(
                 "journal refused {count} messages: {error}", count=len(posts), error=failure.value
@@ -137,15 +185,24 @@ class Pump:
         else:
             self._log.failure("the journal failed", failure)
             error = JournalError("journal-unavailable", "The message could not be kept. Try again later.")
+        self._moved_delay = REFUSED_DELAY
+        self.hub.not_kept(changes)
         self.hub.refused(posts, error)
+        self._end_replaced()
+
+    def _end_replaced(self) -> None:
+        replaced = self.hub.replaced
+        while replaced:
+            cast("Connection", replaced.pop().owner).end("replaced", "You came back on another connection.")
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("delivering a batch failed", failure)
 
     def _next(self, result: object) -> None:
         self._appending = None
+        self.reading.look()
         # What gathered meanwhile, the answers that just fell due, and whoever waits for the end of it.
-        if self.hub.posting or self.hub.dirty or self._idle:
+        if self.hub.posting or self.hub.moved or self.hub.dirty or self._idle:
             self.wake()
 
     def _flush(self) -> None:
@@ -182,5 +239,8 @@ class Pump:
             self.hub.count(now)
         if self._watched or self.hub.counting:
             self._start_beat()
+        self.reading.look()
+        if self.hub.moved:
+            self.wake()
         if self.hub.dirty:
             self._flush()

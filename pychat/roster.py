@@ -1,24 +1,33 @@
-"""Who is here: identities, and the names that lead to them.
+"""Who is here or away: identities, and the names, numbers and tokens that lead to them.
 
-An identity is what a message is addressed to and what a receipt goes back to.  A name only finds it.
+An identity is what a message is addressed to and what a receipt goes back to.  A name only finds it, and a token
+proves that somebody is the same one as before.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from typing import Generic, TypeVar
 
 from . import names
 from .errors import RemoteProtocolError
+from .receipts import Cursor
+from .vocabulary import Standing
 
 P = TypeVar("P")
 
 
-class Identity(Generic[P]):
+class Identity(Cursor, Generic[P]):
     """One person as the chat knows her, for as long as it can tell that it is the same one."""
 
-    __slots__ = ("id", "key", "label", "name", "once", "peer")
+    __slots__ = (
+        "arriving", "bot", "claimed", "counts", "due", "id", "key", "label", "name", "once", "peer", "read",
+        "read_told", "resumes", "spare", "token",
+    )  # fmt: skip
 
-    def __init__(self, name: str, key: str, peer: P, id: int = 0) -> None:
+    def __init__(self, name: str, key: str, peer: P | None, id: int = 0) -> None:
+        super().__init__()
         self.id = id
         """Its number in the journal: no other identity has or had it."""
         self.name = name
@@ -31,6 +40,22 @@ class Identity(Generic[P]):
         """Her session, while she has one."""
         self.once: dict[bytes, object] | None = None
         """What her ``once=`` keys stand for."""
+        self.arriving = False
+        """The journal has yet to know her: her name is taken, but she is not here."""
+        self.claimed = 0
+        """The highest id she acknowledged; ``acked`` follows when the journal has it."""
+        self.read = self.read_told = 0
+        """The highest id she read, and the one up to which senders were told."""
+        self.due: list[tuple[Identity[P], bytes]] = []
+        """Verdicts that wait for the journal to have her cursors: whom to tell, and the line."""
+        self.counts: deque[bytes] | None = None
+        """Lines on messages to everybody that wait for her to come back."""
+        self.resumes = False
+        """She can come back with a token."""
+        self.bot = False
+        """She wants no old mail."""
+        self.token = self.spare = b""
+        """See :class:`~pychat.vocabulary.Standing`."""
 
     def is_called(self, name: str) -> bool:
         """True if ``name`` is another way to type its name, or the same."""
@@ -39,19 +64,32 @@ class Identity(Generic[P]):
         except RemoteProtocolError:
             return False
 
+    def standing(self, time_ms: int) -> Standing:
+        """What the journal keeps of her."""
+        return Standing(
+            self.id, self.name, self.joined, self.sent, self.claimed, self.read, self.left, self.plain, self.resumes,
+            self.bot, self.token, self.spare, time_ms,
+        )  # fmt: skip
+
 
 class Roster(Generic[P]):
     """Names in use, compared by their keys."""
 
-    __slots__ = ("_by_key", "_last_identity")
+    __slots__ = ("_bearers", "_by_id", "_by_key", "_last_identity", "away", "first_identity")
 
     def __init__(self) -> None:
         self._by_key: dict[str, Identity[P]] = {}
+        self._by_id: dict[int, Identity[P]] = {}
+        self._bearers: dict[bytes, Identity[P]] = {}
         self._last_identity = 0
+        self.first_identity = 0
+        """Identities above this one are of this run of the daemon."""
+        self.away: dict[Identity[P], float] = {}
+        """Who may come back, and since when she is away: seconds of a monotonic clock, longest first."""
 
     def begin(self, last_identity: int) -> None:
         """Number identities from here on."""
-        self._last_identity = last_identity
+        self._last_identity = self.first_identity = last_identity
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -70,8 +108,26 @@ class Roster(Generic[P]):
             raise self.refusal(error, name) from None
         self._last_identity += 1
         identity = Identity(name, key, peer, self._last_identity)
-        self._by_key[key] = identity
+        self._by_key[key] = self._by_id[identity.id] = identity
         return identity
+
+    def restore(self, standing: Standing, now: float) -> None:
+        """Somebody of an earlier run is away from now on."""
+        key = names.check(standing.name)
+        if key in self._by_key:
+            return
+        identity: Identity[P] = Identity(standing.name, key, None, standing.id)
+        identity.joined = standing.joined
+        identity.acked = identity.claimed = standing.acked
+        identity.read = identity.read_told = standing.read
+        identity.plain = standing.plain
+        identity.resumes = True
+        identity.bot = standing.bot
+        identity.token, identity.spare = standing.token, standing.spare
+        self._by_key[key] = self._by_id[identity.id] = identity
+        for digest in {standing.token, standing.spare} - {b""}:
+            self._bearers[digest] = identity
+        self.away[identity] = now
 
     def refusal(self, error: RemoteProtocolError, wish: str) -> RemoteProtocolError:
         """The same error with a free name near to the one that was wanted, whatever that was."""
@@ -79,17 +135,60 @@ class Roster(Generic[P]):
         return RemoteProtocolError(error.code, f"{error.sentence} Free now: <connect>{free}")
 
     def release(self, identity: Identity[P]) -> None:
-        """Free the name."""
+        """Free the name, and let nobody come back under it."""
         del self._by_key[identity.key]
+        del self._by_id[identity.id]
+        self.away.pop(identity, None)
+        self._bearers.pop(identity.token, None)
+        self._bearers.pop(identity.spare, None)
         identity.peer = None
 
     def find(self, name: str) -> Identity[P] | None:
-        """The identity that has this name now, however it is typed."""
+        """The identity that has this name now, however it is typed; she is here or away."""
         try:
-            return self._by_key.get(names.check(name))
+            identity = self._by_key.get(names.check(name))
         except RemoteProtocolError:
             return None
+        return None if identity is None or identity.arriving else identity
+
+    def numbered(self, id: int) -> Identity[P] | None:
+        """The identity with this number, while she lives."""
+        return self._by_id.get(id)
 
     def listing(self) -> list[Identity[P]]:
         """Everybody, by name."""
-        return [self._by_key[key] for key in sorted(self._by_key)]
+        everybody = (self._by_key[key] for key in sorted(self._by_key))
+        return [identity for identity in everybody if not identity.arriving]
+
+    # -- tokens
+
+    def issue(self, identity: Identity[P], fresh: bytes, shown: bytes = b"") -> None:
+        """A new token, good besides the one that she just showed; all others of hers are good no more."""
+        for digest in (identity.token, identity.spare):
+            self._bearers.pop(digest, None)
+        identity.token = digest_of(shown) if shown else b""
+        identity.spare = digest_of(fresh)
+        for digest in (identity.token, identity.spare):
+            if digest:
+                self._bearers[digest] = identity
+
+    def confirm(self, identity: Identity[P]) -> None:
+        """She has the newest token: the one before is good no more."""
+        if identity.spare:
+            self._bearers.pop(identity.token, None)
+            identity.token, identity.spare = identity.spare, b""
+
+    def revoke(self, identity: Identity[P]) -> None:
+        """She said goodbye: no token of hers is good any more."""
+        for digest in (identity.token, identity.spare):
+            self._bearers.pop(digest, None)
+        identity.token = identity.spare = b""
+
+    def bearer(self, token: bytes) -> Identity[P] | None:
+        """Whose token this is."""
+        return self._bearers.get(digest_of(token))
+
+
+def digest_of(token: bytes) -> bytes:
+    """What is kept of a token: who reads the journal cannot come back as somebody else."""
+    return hashlib.sha256(token).digest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import signal
 import socket
@@ -57,6 +58,9 @@ PRUNE_INTERVAL = 60.0
 PRUNE_PAUSE = 0.05
 """Seconds between two steps of pruning, in which the journal's thread is free for the chat."""
 
+TOKEN_BYTES = 18
+"""Random bytes in a token."""
+
 FLUSH_LIMIT = 2.0
 """Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
 
@@ -76,7 +80,7 @@ class ChatService(MultiService):
         self._state = Path(options["state"]).absolute()  # a daemon leaves the current directory
         self._journal: SqliteJournal | MemoryJournal | None = None
         told = b"sent" if kernel.can_tell_unsent() else b"handed"
-        hub = Hub(durable=options["journal"] == "sqlite", told=told)
+        hub = Hub(durable=options["journal"] == "sqlite", told=told, make_token=_make_token)
         self.pump = Pump(cast("IReactorTime", reactor), hub, None, time.time)
         self._budget = Budget()
         self._udp: list[UdpPort] = []
@@ -91,6 +95,7 @@ class ChatService(MultiService):
         self._stopping = False
         self._retention = Retention(options["keep"], options["keep-bytes"])
         self._every(SWEEP_INTERVAL, self.factory.sweep)
+        self._every(SWEEP_INTERVAL, self.pump.sweep)
         self._every(PRUNE_INTERVAL, lambda: Deferred.fromCoroutine(self._prune()))
 
     def _every(self, seconds: float, function: Callable[[], object]) -> None:
@@ -144,7 +149,7 @@ class ChatService(MultiService):
 
     async def _prune(self) -> None:
         journal = self._journal
-        if isinstance(journal, SqliteJournal) and self._retention != Retention():
+        if isinstance(journal, SqliteJournal):
             while self.running and await journal.prune(self._retention, int(time.time() * 1000)):
                 await deferLater(self._reactor, PRUNE_PAUSE)
 
@@ -259,6 +264,11 @@ class ChatService(MultiService):
         if self._journal is not None:
             await self._journal.close()
         await _as_deferred(super().stopService())
+
+
+def _make_token() -> bytes:
+    """What lets somebody come back as the same person: nobody can guess it."""
+    return secrets.token_urlsafe(TOKEN_BYTES).encode()
 
 
 async def _within(reactor: Any, waiting: Deferred[Any], seconds: float) -> bool:

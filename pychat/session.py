@@ -34,9 +34,10 @@ from .hub import Hub
 from .peer import Peer
 from .vocabulary import LABEL_LIMIT, ListedFile, Offer
 
-CAPABILITIES = ("ack",)
+CAPABILITIES = ("ack", "resume", "bot")
 """What ``<hello caps=…>`` can ask for."""
 
+_POSITION = re.compile(rb"[0-9]{1,18}")
 _ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
 
 
@@ -69,7 +70,7 @@ class Command:
 COMMANDS = {
     command.verb.encode(): command
     for command in (
-        Command("connect", "name", Stage.NEW, "join the chat under this name", (),
+        Command("connect", "name", Stage.NEW, "join the chat under this name", ("resume", "after", "open"),
                 hint="<connect>alice"),
         Command("disconnect", "", Stage.NEW, "leave the chat and close the connection", hint="<disconnect>"),
         Command("get_users", "", Stage.JOINED, "list who is here", hint="<get_users>"),
@@ -82,6 +83,10 @@ COMMANDS = {
                 "Which file? Type <listfiles> to see them, then <download>file", hint="<download>report.pdf"),
         Command("ack", "id", Stage.JOINED, "acknowledge all messages up to this one", (),
                 "Which message? Type <ack>id with the id= of the last <msg>", hint="<ack>1042"),
+        Command("read", "id", Stage.JOINED, "say that you have read all messages up to this one", (),
+                "Which message? Type <read>id with the id= of the last <msg>", hint="<read>1042"),
+        Command("receipts", "id", Stage.JOINED, "list who has a message of yours", (),
+                "Which message? Type <receipts>id with the id= that <accepted> gave", hint="<receipts>1042"),
         Command("ping", "text", Stage.NEW, "ask for a <pong> with the same text", hint="<ping>x"),
         Command("pong", "text", Stage.NEW, "answer a <ping>", hint="<pong>x"),
         Command("hello", "", Stage.NEW, "before <connect>: say what this client can do", ("caps",),
@@ -116,7 +121,15 @@ class Close:
     """Request: close the connection once everything queued is out."""
 
 
-Request: TypeAlias = "ListFiles | OpenFile | Close"
+@dataclass(frozen=True, slots=True)
+class ListReceipts:
+    """Request: who has a message of mine?  Answer with :meth:`Session.receipts` or :meth:`Session.failed`."""
+
+    id: int
+    label: bytes
+
+
+Request: TypeAlias = "ListFiles | OpenFile | ListReceipts | Close"
 
 
 class Session:
@@ -206,9 +219,13 @@ class Session:
             raise RemoteProtocolError("already-connected", "<hello> comes before <connect>.")
         peer = self.peer
         asked = line.attributes.get(b"caps", b"").split(b",")
-        granted = [cap for cap in CAPABILITIES if cap.encode() in asked]
+        acks = b"ack" in asked
+        # Who does not acknowledge cannot go on where she stopped; and what is no bot is a person.
+        resumes = acks and b"resume" in asked and self._hub.can_resume
+        bot = resumes and b"bot" in asked
+        granted = [cap for cap, given in zip(CAPABILITIES, (acks, resumes, bot), strict=True) if given]
         peer.full = True
-        self._hub.promise(peer, acks="ack" in granted)
+        self._hub.promise(peer, acks, resumes, bot)
         caps = b" caps=" + ",".join(granted).encode() if granted else b""
         peer.answer(b"<hello%s%s server=pychat/%s>\n" % (label, caps, __version__.encode()))
 
@@ -222,12 +239,18 @@ class Session:
             name = decode_name(line.text)
         except RemoteProtocolError as error:
             raise self._hub.roster.refusal(error, line.text.decode(errors="replace")) from None
-        self._hub.join(self.peer, name)
-        assert self.peer.identity is not None
-        durable = b"" if self._hub.durable else b" durable=no"
-        self.peer.answer(b"<connected%s%s>%s\n" % (label, durable, self.peer.identity.label))
+        token = line.attributes.get(b"resume")
+        if token is None:
+            self._hub.join(self.peer, name, label)
+            return
+        if not self.peer.resumes:
+            raise RemoteProtocolError(
+                "bad-attribute", "resume= is for clients that said <hello caps=ack,resume> before it."
+            )
+        self._hub.resume(self.peer, token, name, _position(line, b"after"), _position(line, b"open"), label)
 
     def _do_disconnect(self, line: Line, label: bytes) -> Close:
+        self._hub.farewell(self.peer)
         self.goodbye("bye", "Goodbye.", label)
         return Close()
 
@@ -242,28 +265,38 @@ class Session:
         if not text.strip(b" "):
             raise RemoteProtocolError("missing-argument", COMMANDS[b"set_msg"].needs)
         called, once = decode_name(name), _once(line)
-        to = self._hub.roster.find(called)
-        if to is None and once:
-            to = self._hub.addressee(self.peer, once, called)
+        again = self._hub.addressee(self.peer, once, called) if once else None
+        to = again or self._hub.roster.find(called)
         if to is None:
             raise RemoteProtocolError(
                 "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
             )
+        if to.bot and to in self._hub.roster.away and again is None:
+            raise RemoteProtocolError("away", f"{to.name} is a bot and away. Try again when it is back.")
         if to is self.peer.identity:
             raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
         check_text(text)
         self._hub.post(self.peer, to, text, label, once)
 
     def _do_ack(self, line: Line, label: bytes) -> None:
-        number = _ID.fullmatch(line.text)
-        if number is None:
-            raise RemoteProtocolError("bad-argument", "An id is the number that a <msg> has as id=.")
-        self._hub.ack(self.peer, int(number[1]))
+        self._hub.ack(self.peer, _id(line))
+
+    def _do_read(self, line: Line, label: bytes) -> None:
+        self._hub.read(self.peer, _id(line))
+
+    def _do_receipts(self, line: Line, label: bytes) -> ListReceipts:
+        return ListReceipts(_id(line), label)
+
+    def receipts(self, id: int, states: Iterable[tuple[bytes, bytes]], label: bytes) -> None:
+        """Answer :class:`ListReceipts`: names and how far the message is with each."""
+        lines = [b"<recipient%s state=%s>%s\n" % (label, state, name) for name, state in states]
+        lines.append(b"<receipts%s id=%d count=%d>\n" % (label, id, len(lines)))
+        self.peer.answer(b"".join(lines))
 
     def _do_get_users(self, line: Line, label: bytes) -> None:
         lines, count = self._hub.users()
         if label:
-            lines = lines.replace(b"<user>", b"<user%s>" % label)
+            lines = lines.replace(b"<user", b"<user%s" % label)
         self.peer.answer(b"%s<users%s count=%d>\n" % (lines, label, count))
 
     # -- files
@@ -348,6 +381,23 @@ def _once(line: Line) -> bytes:
     if not 0 < len(value) <= LABEL_LIMIT:
         raise RemoteProtocolError("bad-attribute", f"once= is 1 to {LABEL_LIMIT} bytes long.")
     return value
+
+
+def _id(line: Line) -> int:
+    number = _ID.fullmatch(line.text)
+    if number is None:
+        raise RemoteProtocolError("bad-argument", "An id is the number that a <msg> has as id=.")
+    return int(number[1])
+
+
+def _position(line: Line, key: bytes) -> int | None:
+    """The value of ``after=`` or ``open=``."""
+    value = line.attributes.get(key)
+    if value is None:
+        return None
+    if not _POSITION.fullmatch(value):
+        raise RemoteProtocolError("bad-attribute", f"{key.decode()}= is the id of a message, or 0.")
+    return int(value)
 
 
 def _unknown(verb: bytes) -> RemoteProtocolError:

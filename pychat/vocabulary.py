@@ -5,6 +5,7 @@ Everything here is data.  Sizes are bytes, durations seconds, unless the name sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .transfer.terms import Terms
@@ -33,6 +34,9 @@ ERROR_CODES = {
     "already-connected": "this connection has a name already",
     "no-such-user": "nobody here has this name",
     "to-yourself": "the message is addressed to its sender",
+    "no-such-message": "no message of yours has this id",
+    "away": "the bot is away, and gets no mail meanwhile",
+    "bad-token": "the `resume=` token is not, or no longer, good for this name",
     "no-such-file": "the shelf has no file of this name",
     "read-failed": "the shelf or a file on it could not be read",
     "busy": "too many transfers run at once",
@@ -48,6 +52,8 @@ GOODBYE_CODES = {
     "shutdown": "the daemon is stopping",
     "too-slow": "this connection reads more slowly than it is sent to",
     "no-acks": "the client said it acknowledges messages and did not",
+    "replaced": "you came back on another connection",
+    "cannot-read": "the journal could not be read for what you missed",
     "idle": "the connection did not say who it is in time",
 }
 """The closed set of codes in ``<goodbye code=…>``, each with what it means."""
@@ -71,6 +77,65 @@ class Entry:
     """The text, UTF-8, verbatim."""
     once: bytes = b""
     """The ``once=`` key it came with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of the journal as one identity may see it: what was to everybody, to it, or from it."""
+
+    messages: Sequence[tuple[int, Entry]]
+    """Ids and messages, oldest first."""
+    upto: int
+    """The stretch goes up to and including this id."""
+    oldest: int
+    """The oldest id that the journal still has, or would give next if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an identity stands, as the journal keeps it: cursors, and what lets her come back."""
+
+    id: int
+    """The identity."""
+    name: str
+    """As shown."""
+    joined: int
+    """She is owed what has a higher id."""
+    sent: int = 0
+    """The kernel of her machine has what she was sent up to this id; for plain clients."""
+    acked: int = 0
+    """She acknowledged what she was sent up to this id."""
+    read: int = 0
+    """She read what she was sent up to this id."""
+    left: int | None = None
+    """The newest id when she ended; ``None`` while she lives."""
+    plain: bool = True
+    """Her client does not acknowledge."""
+    resumes: bool = False
+    """She can come back with a token."""
+    bot: bool = False
+    """She wants no old mail."""
+    token: bytes = b""
+    """SHA-256 of the token that she has for certain; empty if she has none."""
+    spare: bytes = b""
+    """SHA-256 of a newer token that she may have not received."""
+    time_ms: int = 0
+    """When this was written: milliseconds of the wall clock since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnceKey:
+    """A ``once=`` key that the journal remembers, and what it stood for."""
+
+    sender: int
+    """Identity."""
+    key: bytes
+    id: int
+    """The message."""
+    to: int | None
+    """Identity of the recipient; ``None`` is everybody."""
+    to_name: str | None
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from typing import Any
 
@@ -34,6 +35,7 @@ class Talk:
     """One connection: a session, what it was asked to do, and what it was shown."""
 
     def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self.peer = hub.peer(self)
         self.session = Session(hub, self.peer, "127.0.0.1:50000")
 
@@ -46,7 +48,8 @@ class Talk:
         return [request for request in requests if request is not None]
 
     def heard(self) -> list[bytes]:
-        """Every line that came since the last call, without its line end."""
+        """Every line that came since the last call, without its line end; the journal knows all cursors first."""
+        self._hub.kept(self._hub.changes(NOON_MS))
         data = self.peer.mailbox.take(1 << 30)
         assert data == b"" or data.endswith(b"\n")
         return data.split(b"\n")[:-1]
@@ -59,10 +62,11 @@ class Talk:
 
 
 class Chat:
-    """A hub, and a journal that has what was posted once :meth:`commit` is called."""
+    """A hub, and a journal that has what was posted once :meth:`commit` is called, and cursors at once."""
 
     def __init__(self, *, durable: bool = True) -> None:
-        self.hub = Hub(durable=durable)
+        tokens = itertools.count(1)
+        self.hub = Hub(durable=durable, make_token=lambda: b"token%d" % next(tokens))
         self.last_id = 0
 
     def connect(self, name: bytes = b"", hello: bytes = b"") -> Talk:

@@ -119,6 +119,7 @@ class Conversation(RuleBasedStateMachine):
         self.label = 0
         self.now = 0.0
         self.open: list[Broadcast] = []
+        self.verdicts: list[tuple[Conn, Conn, bytes]] = []
 
     @property
     def here(self) -> list[Conn]:
@@ -142,6 +143,16 @@ class Conversation(RuleBasedStateMachine):
         seldom = [self.flush, self.retry, self.count, self.ask, self.leave, self.join]
         action = data.draw(st.sampled_from([*often, *seldom]))
         action(data)
+        self.keep()
+
+    def keep(self) -> None:
+        """The journal has how everybody stands: the verdicts that wait for it are told, recipient by recipient."""
+        self.hub.kept(self.hub.changes(NOON_MS))
+        for recipient in dict.fromkeys(recipient for recipient, _, _ in self.verdicts):
+            for other, sender, line in self.verdicts:
+                if other is recipient:
+                    sender.notice(line)
+        self.verdicts.clear()
 
     # -- coming and going
 
@@ -182,7 +193,7 @@ class Conversation(RuleBasedStateMachine):
         self.hub.leave(conn.talk.peer)
         conn.here = False
         for id, sender in conn.waiting.items():
-            sender.notice(b"<undelivered id=%d reason=gone>%s" % (id, conn.name))
+            self.verdicts.append((conn, sender, b"<undelivered id=%d reason=gone>%s" % (id, conn.name)))
         conn.waiting.clear()
         for broadcast in self.open:
             if broadcast.rows.get(conn) == "none":
@@ -328,11 +339,7 @@ class Conversation(RuleBasedStateMachine):
             elif said.to.here:
                 said.to.waiting[id] = sender
             else:
-                # It stands right behind <accepted>, before the answers that waited for that.
-                line = b"<undelivered id=%d reason=gone>%s" % (id, name)
-                place = max(n for n, shown in enumerate(sender.due) if shown.startswith(b"<accepted"))
-                sender.due.insert(place + 1, line)
-                sender.bytes_due += len(line) + 1
+                self.verdicts.append((said.to, sender, b"<undelivered id=%d reason=gone>%s" % (id, name)))
         for conn, messages in got.items():
             conn.ends.update(dict.fromkeys(messages, conn.bytes_due))
         for said in self.said:
@@ -392,7 +399,7 @@ class Conversation(RuleBasedStateMachine):
         if conn.plain:
             for id in [id for id in conn.waiting if id <= conn.reached]:
                 sender = conn.resting[id] = conn.waiting.pop(id)
-                sender.notice(b"<sent id=%d>%s" % (id, conn.name))
+                self.verdicts.append((conn, sender, b"<sent id=%d>%s" % (id, conn.name)))
             self.mark(conn, conn.reached, ("none",), "sent")
 
     def ack(self, data: st.DataObject) -> None:
@@ -412,7 +419,7 @@ class Conversation(RuleBasedStateMachine):
         conn.acked = id
         for queue in (conn.resting, conn.waiting):
             for known in [known for known in queue if known <= id]:
-                queue.pop(known).notice(b"<delivered id=%d>%s" % (known, conn.name))
+                self.verdicts.append((conn, queue.pop(known), b"<delivered id=%d>%s" % (known, conn.name)))
         self.mark(conn, id, ("none", "sent"), "delivered")
         owed = [known for known in conn.messages if known > id]
         assert conn.plain or conn.talk.peer.unacked.messages == len(owed)  # type: ignore[union-attr]
@@ -674,7 +681,7 @@ class Bounds(SynchronousTestCase):
         self.chat.hub.leave(self.bob.peer)
         self.assertEqual(
             self.alice.heard(),
-            [b"<undelivered id=1 reason=gone>bob", b"<undelivered id=2 reason=gone>bob", b"<left>bob"],
+            [b"<left>bob", b"<undelivered id=1 reason=gone>bob", b"<undelivered id=2 reason=gone>bob"],
         )
 
     def test_handed(self) -> None:
@@ -689,7 +696,7 @@ class Bounds(SynchronousTestCase):
         alice.heard()
         hub.reached(bob.peer, bob.peer.mailbox.total)
         hub.count(0.0)
-        self.assertEqual(alice.heard(), [b"<handed id=1>bob", b"<receipt id=2 handed=1 delivered=0 of=1>all"])
+        self.assertEqual(alice.heard(), [b"<receipt id=2 handed=1 delivered=0 of=1>all", b"<handed id=1>bob"])
 
     def test_last_words(self) -> None:
         """What somebody says before a goodbye comes before it, and the name is not given away meanwhile."""

@@ -261,7 +261,7 @@ class Bounds(Case):
         self.assertEqual(len({lines[0] for lines in heard if lines}), 1)
         self.assertTrue(self.hear(bob, 41)[-1].startswith("<goodbye code=no-acks>"))
         self.assertTrue(bob.closed)
-        self.assertEqual(self.hear(alice)[-2:], ["<left>bob", "<undelivered id=1 reason=gone>bob"])
+        self.assertEqual(self.hear(alice, 0.1)[-2:], ["<left>bob", "<undelivered id=1 reason=gone>bob"])
 
     def test_acks_in_time(self) -> None:
         """A client that acknowledges is sent nothing again."""

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from pychat import kernel, outlet
 from pychat.outlet import Outlet
+from pychat.pump import MOVED_DELAY
 from tests.chatkit import Chat, FakeTransport, ScriptedSocket, make_pump
 
 
@@ -50,8 +51,8 @@ class OutletCase(SynchronousTestCase):
         self.log.append("arrived")
 
     def beat(self) -> None:
-        """The pump looks at all that asked for it."""
-        self.clock.advance(0.05)
+        """The pump looks at all that asked for it, and the journal hears how far they are."""
+        self.clock.pump([0.05, MOVED_DELAY])
 
     def message(self) -> None:
         """A private message from Alice lies in Bob's mailbox."""

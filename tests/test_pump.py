@@ -13,8 +13,8 @@ from pychat import pump as pump_module
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
-from pychat.pump import Pump
-from pychat.vocabulary import Entry
+from pychat.pump import MOVED_DELAY, Pump
+from pychat.vocabulary import Entry, Standing
 from tests.chatkit import Talk
 
 
@@ -24,15 +24,18 @@ class SlowJournal:
 
     durable = True
     last_id = last_identity = 0
+    living = ()
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Entry]] = []
+        self.standings: list[Standing] = []
         self.waiting: list[Deferred[Sequence[int]]] = []
         self.last = 0
         self.at_once = True
 
-    def append(self, entries: Sequence[Entry]) -> Deferred[Sequence[int]]:
+    def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
         assert not self.waiting, "one append at a time"
+        self.standings += standings
         self.batches.append(entries)
         done: Deferred[Sequence[int]] = Deferred()
         self.waiting.append(done)
@@ -267,12 +270,19 @@ class Beats(PumpCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
     def test_verdicts(self) -> None:
-        """What a beat brings to light is written at once."""
+        """What a beat brings to light is written when the journal knows it, and that does not wait for a message."""
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.forget()
         self.pump.watch(self.bob)
-        self.clock.advance(0.05)
+        self.journal.at_once = False
+        self.clock.pump([0.05, MOVED_DELAY])
+        self.assertEqual(self.alice.flushed, [])
+        self.assertEqual(
+            [(standing.name, standing.sent) for standing in self.journal.standings], [("bob", 1)]
+        )
+        self.journal.commit()
+        self.turn()
         self.assertEqual(self.alice.flushed, [[b"<sent id=1>bob"]])
 
     def test_counts(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import __version__
-from pychat.errors import PychatError, ShelfError, TransferError
+from pychat.errors import PychatError, RemoteProtocolError, ShelfError, TransferError
 from pychat.grammar import Line, parse
 from pychat.session import COMMANDS, Close, ListFiles, OpenFile, Session, Stage
 from pychat.transfer.terms import Terms
@@ -556,14 +556,19 @@ class BadInput(TalkCase):
             (self.alice, b"<set_msg_all once=k>y"),
         ]:  # fmt: skip
             talk.say(line)
-        self.alice.say(b"<set_msg_all>x")
+        bot = self.chat.connect(b"bot", b"<hello caps=ack,resume,bot>")
+        self.chat.hub.leave(bot.peer)
+        back = Talk(self.chat.hub)
+        back.say(b"<hello caps=ack,resume,bot>", b"<connect resume=x>bot")
+        self.alice.say(b"<set_msg>bot x", b"<set_msg_all>x")
         self.chat.refuse()
-        # These come from the shelf and the UDP side, as answers to a request.
-        errors: list[PychatError] = [ShelfError(code, "x") for code in ("no-such-file", "read-failed")]
+        # These come from the journal, the shelf and the UDP side, as answers to a request.
+        errors: list[PychatError] = [RemoteProtocolError("no-such-message", "x")]
+        errors += [ShelfError(code, "x") for code in ("no-such-file", "read-failed")]
         errors += [TransferError(code, "x") for code in ("busy", "going-away")]
         for error in errors:
             self.alice.session.failed(error, b"")
-        for talk in (self.alice, self.eve):
+        for talk in (self.alice, self.eve, back):
             seen |= {code_of(line) for line in talk.heard()} - {""}
         self.assertEqual(seen, set(ERROR_CODES))
 

@@ -7,14 +7,17 @@ A play is a list of lines, in the order in which things happen::
     a >> b"\\xff\\n"             a sends these bytes (a Python expression)
     a << b"<msg>\\xe2\\x80\\xa6\\n"  the next line that a receives is this one, exactly
     a closed                    a's connection is closed by the daemon
+    a drops                     a's connection is lost
 
-In an expected line ``…`` stands for anything, ``id=1042`` for the id that this message has in this run, and a
-``time=`` for any time.  When the play is over, nobody has received anything that the play does not say.
+In an expected line ``…`` stands for anything, ``id=1042`` for the id that this message has in this run, ``resume=T1``
+for the token that was given there, and a ``time=`` for any time.
+When the play is over, nobody has received anything that the play does not say.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import socket
 import subprocess
@@ -76,7 +79,7 @@ def _blocks(path: Path) -> Iterator[list[Step]]:
 
 
 def _step(where: str, line: str) -> Step:
-    match = re.fullmatch(r" *(\w+) (>>|<<|>|<|closed)(?: (.*))?", line)
+    match = re.fullmatch(r" *(\w+) (>>|<<|>|<|closed|drops)(?: (.*))?", line)
     if match is None:
         raise ValueError(f"{where}: not a line of a play: {line!r}")
     actor, kind, said = match.groups(default="")
@@ -112,8 +115,15 @@ class Stage:
     def _take(self, step: Step, actor: Actor) -> None:
         if step.kind == ">":
             assert isinstance(step.said, str)
-            said = re.sub(r"(?<=<ack>)\d+", lambda m: self._ids.get(m[0], m[0]), step.said)
+            said = re.sub(
+                r"(?:(?<=<ack>)|(?<=<read>)|(?<=<receipts>)|(?<=after=)|(?<=open=))\d+|(?<=resume=)\w+",
+                lambda m: self._ids.get(m[0], m[0]),
+                step.said,
+            )
             actor.send(said.encode() + b"\n")
+        elif step.kind == "drops":
+            actor.drop()
+            actor.closed = True
         elif step.kind == ">>":
             assert isinstance(step.said, bytes)
             actor.send(step.said)
@@ -132,6 +142,7 @@ class Stage:
         # re.escape leaves letters, digits, "=" and ":" alone and puts a backslash before "-" and ".".
         pattern = re.sub(r"(?<=time=)[^ >]+", r"\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z", pattern)
         pattern = re.sub(r"\bid=(\d+)", lambda m: f"id=(?P<id{m[1]}>\\d+)", pattern)
+        pattern = re.sub(r"\bresume=(\w+)", lambda m: f"resume=(?P<id{m[1]}>[^ >]+)", pattern)
         match = re.fullmatch(pattern, line.decode(), re.DOTALL)
         assert match, f"{step.where}: {step.actor} got {line.decode()!r}, expected {expected!r}"
         for key, value in match.groupdict().items():
@@ -149,6 +160,10 @@ class Actor:
 
     def receive(self) -> bytes | None:
         """The next line without its LF, or ``None`` if the connection is closed."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """The connection is lost."""
         raise NotImplementedError
 
 
@@ -226,7 +241,8 @@ class MemoryStage(Stage):
         super().__init__()
         self.clock = Clock()
         make_shelf(folder)
-        hub = Hub(durable=True)
+        tokens = itertools.count()
+        hub = Hub(durable=True, make_token=lambda: b"token-%d" % next(tokens))
         pump = Pump(self.clock, hub, MemoryJournal(), lambda: 1.8e9)
 
         def at_once(function: object, *args: object) -> Deferred[object]:
@@ -250,6 +266,9 @@ class _MemoryActor(Actor):
 
     def send(self, data: bytes) -> None:
         self._transport.protocol.dataReceived(data)
+
+    def drop(self) -> None:
+        self._transport.loseConnection()
 
     def receive(self) -> bytes | None:
         end = self._clock.seconds() + PATIENCE
@@ -310,6 +329,9 @@ class _SocketActor(Actor):
 
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
+
+    def drop(self) -> None:
+        self._connection.close()
 
     def receive(self) -> bytes | None:
         while b"\n" not in self._rest:

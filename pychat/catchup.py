@@ -1,0 +1,129 @@
+"""How somebody who comes back gets what she missed, and then goes on live without a gap and without a repetition.
+
+Theory of operation.  What was missed is read from the journal page by page (:mod:`pychat.reading` does that).  Before
+each page is asked for, :meth:`CatchUp.listen` begins to set aside the batches that are delivered meanwhile.  If the
+page reaches to where the listening began, the batches behind it are all that is missing, and from there on she is a
+member like everybody.  If it does not, they are dropped: the next page has them too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .batch import Batch, stamp
+from .ledger import Ledger
+from .vocabulary import Page
+
+if TYPE_CHECKING:
+    from .peer import Peer, Person
+    from .roster import Roster
+
+ASIDE_LIMIT = 1024 * 1024
+"""Bytes of batches set aside while one page is read; past it another page is read instead."""
+
+
+class CatchUp:
+    """What one connection still has to be told of the past."""
+
+    __slots__ = (
+        "_aside", "_asked", "_listening", "_resynced", "_size", "after", "count", "known", "open", "peer", "position",
+        "since",
+    )  # fmt: skip
+
+    def __init__(self, peer: Peer, after: int | None, open: int | None) -> None:
+        """
+        :param after: she has what is up to here; ``None``: what she acknowledged.
+        :param open: she wants to know what became of her private messages from here on; ``None``: above ``after``.
+        """
+        self.peer = peer
+        self._asked = after, open
+        self.after = self.open = self.known = self.position = self.since = 0
+        self.count = 0
+        """Messages told."""
+        self._resynced = False
+        self._listening: int | None = None
+        self._aside: list[Batch] = []
+        self._size = 0
+
+    def begin(self, person: Person, last_id: int) -> None:
+        """She is let in now: note how far she is, and how far the chat."""
+        self.since = last_id
+        """What is up to here was said while she was away."""
+        after, open = self._asked
+        self.known = person.claimed
+        """Up to here senders have been told, or will be, what she acknowledged."""
+        self.after = self.known if after is None else after
+        """She has what is up to here."""
+        self.open = self.after + 1 if open is None else open
+        """She wants to know what became of her private messages from here on."""
+        self.position = max(person.joined, min(self.after, self.known))
+        """Everything up to here has been seen to."""
+
+    def listen(self, last_id: int) -> None:
+        """A page is asked for: set aside what is delivered from now on."""
+        self._listening = last_id
+        self._aside = []
+        self._size = 0
+
+    def overhear(self, batch: Batch) -> None:
+        """A batch is delivered to those who are here."""
+        if self._listening is None:
+            return
+        self._aside.append(batch)
+        self._size += batch.size
+        if self._size > ASIDE_LIMIT:
+            self._listening = None
+            self._aside = []
+
+    def replay(self, page: Page, person: Person, roster: Roster[Peer], ledger: Ledger) -> bool:
+        """Put a page into her mailbox, and what was set aside behind it.
+
+        :return: whether that was the last; she is to be made a member at once then.
+        """
+        peer = self.peer
+        if not self._resynced:
+            self._resynced = True
+            if page.oldest > self.position + 1:
+                peer.tell(b"<resync oldest=%d>\n" % page.oldest)
+        out: list[bytes] = []
+        ids: list[int] = []
+        lines: list[bytes] = []
+        awaiting: deque[tuple[int, Person]] = peer.awaiting or deque()
+        for id, entry in page.messages:
+            to = b"all" if entry.to_name is None else entry.to_name.encode()
+            if entry.sender == person.id:
+                if id > self.after:
+                    once = b" once=" + entry.once if entry.once else b""
+                    out.append(b"<accepted id=%d%s replay>%s\n" % (id, once, to))
+                continue
+            if entry.to is None and person.bot and id <= self.since:
+                continue
+            sender = None if entry.to is None else roster.numbered(entry.sender)
+            if id > self.after:
+                form = b"<msg id=%d from=%s to=%s time=%s replay>%s\n"
+                line = form % (id, entry.sender_name.encode(), to, stamp(entry.time_ms), entry.text)
+                out.append(line)
+                ids.append(id)
+                lines.append(line)
+            if sender is None or id <= self.known:
+                continue
+            if id <= self.after:
+                ledger.owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
+            else:
+                awaiting.append((id, sender))
+        peer.awaiting = awaiting
+        self.count += len(ids)
+        self.position = page.upto
+        if ids:
+            peer.send(b"".join(out), ids, lines)
+        elif out:
+            peer.tell(b"".join(out))
+        if self._listening is None or page.upto < self._listening:
+            self._listening = None
+            self._aside = []
+            return False
+        for batch in self._aside:
+            self.count += batch.deliver_late(peer, page.upto)
+        self._aside = []
+        return True

@@ -1,0 +1,111 @@
+"""What has changed about identities and is not in the journal yet, and the verdicts that wait for it.
+
+Theory of operation.  Cursors move with every acknowledgement; the journal hears of them with its next batch, one row
+for each identity however often its cursors moved.  A verdict is told once the cursor that it rests on is kept, so it
+does not go back after a crash.  If the sender is not there to be told it is dropped: when she comes back the journal
+and the kept cursors say the same again (:mod:`pychat.reading`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .vocabulary import Standing
+
+if TYPE_CHECKING:
+    from .catchup import CatchUp
+    from .peer import Peer, Person
+
+
+class Arrival:
+    """Somebody who comes, or comes back, and waits until the journal knows."""
+
+    __slots__ = ("catchup", "label", "peer", "person", "token")
+
+    def __init__(
+        self, peer: Peer, person: Person, label: bytes, token: bytes, catchup: CatchUp | None = None
+    ) -> None:
+        self.peer = peer
+        self.person = person
+        self.label = label
+        """The rendered attribute of the ``<connect>``, or nothing."""
+        self.token = token
+        """Her next one."""
+        self.catchup = catchup
+        """What she missed, if she comes back."""
+
+
+class Change:
+    """How one identity stands now, and what can be told once the journal has that."""
+
+    __slots__ = ("due", "person", "standing")
+
+    def __init__(self, person: Person, standing: Standing, due: list[tuple[Person, bytes]]) -> None:
+        self.person = person
+        self.standing = standing
+        self.due = due
+
+
+class Changes:
+    """What the journal has to hear at once."""
+
+    __slots__ = ("all", "arrivals")
+
+    def __init__(self, all: list[Change], arrivals: list[Arrival]) -> None:
+        self.all = all
+        self.arrivals = arrivals
+
+    @property
+    def standings(self) -> list[Standing]:
+        """What it keeps."""
+        return [change.standing for change in self.all]
+
+
+class Ledger:
+    """Identities that have changed."""
+
+    __slots__ = ("_arrivals", "_moved")
+
+    def __init__(self) -> None:
+        self._moved: dict[Person, None] = {}
+        self._arrivals: list[Arrival] = []
+
+    @property
+    def moved(self) -> bool:
+        """True while the journal has something to hear."""
+        return bool(self._moved)
+
+    @property
+    def arrivals(self) -> bool:
+        """True while somebody waits for the journal to hear it."""
+        return bool(self._arrivals)
+
+    def move(self, person: Person) -> None:
+        """Something of what the journal keeps of her has changed."""
+        self._moved[person] = None
+
+    def owe(self, person: Person, sender: Person, verdict: bytes) -> None:
+        """Tell a sender this line once the journal knows how its recipient stands."""
+        person.due.append((sender, verdict))
+        self._moved[person] = None
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Let somebody in once the journal knows her."""
+        self._arrivals.append(arrival)
+        self._moved[arrival.person] = None
+
+    def take(self, time_ms: int) -> Changes:
+        """What the journal has to hear now.  One such lot is under way at a time."""
+        changes = []
+        for person in self._moved:
+            due, person.due = person.due, []
+            changes.append(Change(person, person.standing(time_ms), due))
+        self._moved = {}
+        arrivals, self._arrivals = self._arrivals, []
+        return Changes(changes, arrivals)
+
+    def refused(self, changes: Changes) -> None:
+        """The journal did not take them: they wait for the next time."""
+        for change in changes.all:
+            change.person.due = change.due + change.person.due
+            self._moved[change.person] = None

@@ -1,0 +1,426 @@
+"""Who is here and who is away: coming, going, and coming back.
+
+A connection that did not say ``caps=resume`` is an identity that ends with it.  Who said so is known to the journal
+before her ``<connect>`` is answered, is *away* when her connection ends without a goodbye, and can come back with the
+token that she was given, for :data:`HOLD` seconds; then she ends::
+
+      join          the journal has it          part, no goodbye          expire
+    --------> arriving ------------> here --------------------> away ------------> ended
+                                      |  <--- catching up <----  |                   ^
+                                      |           resume                             |
+                                      +----------------------------------------------+
+                                                        goodbye
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .catchup import CatchUp
+from .errors import RemoteProtocolError
+from .ledger import Arrival, Ledger
+from .mailbox import Unacked
+from .peer import Peer
+from .receipts import GroupReceipts
+from .roster import Roster
+from .vocabulary import Page, Standing
+
+if TYPE_CHECKING:
+    from .peer import Person
+
+HOLD = 600.0
+"""Seconds for which the name and the mail of somebody who is away are kept."""
+
+AWAY_LIMIT = 20_000
+"""At most so many are away; past it whoever is away longest ends early."""
+
+
+_NOT_YOURS = "This token is not, or no longer, good for this name. Join anew: <connect>your-name"
+
+
+class Members:
+    """Everybody who is here, away, or coming back.
+
+    :ivar replaced: connections to be ended, for their people came back on others.
+    :ivar returning: who came back and has yet to be told what she missed.
+    :ivar expired: who ended while she was away, and is so in the journal: her mail waits for its last verdict.
+    """
+
+    def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
+        """
+        :param durable: what ``<connected durable=…>`` says.
+        :param make_token: makes a token that nobody can guess; without it nobody can come back.
+        """
+        self.durable = durable
+        self.dirty: list[Peer] = []
+        self.roster: Roster[Peer] = Roster()
+        self.ready = True
+        """What earlier runs left behind is known: who comes back can be let in."""
+        self.replaced: list[Peer] = []
+        self.returning: list[Peer] = []
+        self.expired: list[Person] = []
+        self._make_token = make_token
+        self._plain: dict[Peer, None] = {}
+        self._full: dict[Peer, None] = {}
+        self._catching: dict[Peer, CatchUp] = {}
+        self._ledger = Ledger()
+        self._groups = GroupReceipts()
+        self._last_id = 0
+        self._users: bytes | None = None
+
+    def begin(
+        self, last_id: int, last_identity: int, living: Sequence[Standing] = (), now: float = 0.0
+    ) -> None:
+        """Go on where the journal stands.
+
+        :param last_id: its newest message.
+        :param last_identity: its highest number of an identity.
+        :param living: who can come back; for them the waiting begins anew.
+        :param now: seconds of a monotonic clock.
+        """
+        self._last_id = last_id
+        self.roster.begin(last_identity)
+        for standing in living:
+            self.roster.restore(standing, now)
+        self.ready = not living
+
+    @property
+    def last_id(self) -> int:
+        """The newest message."""
+        return self._last_id
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether ``caps=resume`` is granted."""
+        return self._make_token is not None
+
+    # -- coming
+
+    def peer(self, owner: object = None) -> Peer:
+        """A new connection, not yet a member."""
+        return Peer(self.dirty, owner)
+
+    def promise(self, peer: Peer, acks: bool, resumes: bool = False, bot: bool = False) -> None:
+        """A client said what it can do, before it became a member."""
+        peer.unacked = Unacked() if acks else None
+        peer.resumes = resumes
+        peer.bot = bot
+
+    def join(self, peer: Peer, name: str, label: bytes = b"") -> None:
+        """Make a peer a member, tell the others, and answer ``<connected>``.
+
+        :param label: the rendered attribute, `` label=…``, or nothing.
+        :raise RemoteProtocolError: as :meth:`Roster.claim`.
+        """
+        person = self.roster.claim(name, peer)
+        peer.identity = person
+        person.plain = peer.unacked is None
+        if not peer.resumes or self._make_token is None:
+            self._enter(peer, person)
+            peer.answer(self._connected(person, label))
+            return
+        person.arriving = person.resumes = True
+        person.bot = peer.bot
+        person.joined = self._last_id
+        token = self._make_token()
+        self.roster.issue(person, token)
+        self._let_in(Arrival(peer, person, label, token))
+
+    def resume(
+        self, peer: Peer, token: bytes, name: str, after: int | None, open: int | None, label: bytes
+    ) -> None:
+        """Let somebody come back, in place of the connection that she may still have.
+
+        :param after: she has everything up to this id; ``None``: what she acknowledged.
+        :param open: she wants to know what became of her private messages from this id on; ``None``: above ``after``.
+        :raise RemoteProtocolError: ``bad-token``, ``busy`` or ``not-sent``.
+        """
+        if not self.ready or self._make_token is None:
+            raise RemoteProtocolError(
+                "busy", "The chat has just started and reads what was said before. Try again in a moment."
+            )
+        person = self.roster.bearer(token)
+        if person is None or not person.is_called(name):
+            raise RemoteProtocolError("bad-token", _NOT_YOURS)
+        if after is not None and after > self._last_id:
+            raise RemoteProtocolError("not-sent", f"There is no message {after} yet.")
+        fresh = self._make_token()
+        self.roster.issue(person, fresh, token)
+        peer.identity = person
+        peer.early = []
+        self._let_in(Arrival(peer, person, label, fresh, CatchUp(peer, after, open)))
+
+    def _let_in(self, arrival: Arrival) -> None:
+        arrival.peer.posted += 1  # the answers to later lines wait behind this one
+        self._ledger.arrive(arrival)
+
+    def _arrived(self, arrival: Arrival, kept: bool) -> None:
+        """The journal knows her, or could not be told: then she is let in without what needs it."""
+        peer, person = arrival.peer, arrival.person
+        if peer.identity is not person:
+            # The connection ended meanwhile.
+            peer.settle()
+            if person.arriving:
+                self.roster.revoke(person)
+                self._end(person)
+            return
+        if person.left is not None:
+            # Her time was over meanwhile.
+            peer.identity = None
+            error = b"<error code=bad-token%s>%s\n" % (arrival.label, _NOT_YOURS.encode())
+            peer.tell(error + peer.settle())
+            self._give_up(peer)
+            return
+        if arrival.catchup is not None:
+            self._come_back(peer, person, arrival.catchup)
+        else:
+            person.arriving = False
+            if not kept:
+                person.resumes = False
+                self.roster.revoke(person)
+            self._enter(peer, person)
+        token = b" resume=" + arrival.token if kept else b""
+        peer.tell(self._connected(person, token + arrival.label) + peer.settle())
+        if kept:
+            peer.confirmed_at = peer.mailbox.total
+
+    def _connected(self, person: Person, attributes: bytes) -> bytes:
+        durable = b"" if self.durable else b" durable=no"
+        return b"<connected%s%s>%s\n" % (attributes, durable, person.label)
+
+    def _enter(self, peer: Peer, person: Person) -> None:
+        self._announce(b"<joined>%s\n" % person.label)
+        person.joined = self._last_id
+        (self._full if peer.full else self._plain)[peer] = None
+
+    def _come_back(self, peer: Peer, person: Person, catchup: CatchUp) -> None:
+        old = person.peer
+        if old is not None:
+            self._detach(old)
+            self.replaced.append(old)
+        else:
+            del self.roster.away[person]
+            self._announce(b"<back>%s\n" % person.label)
+        self._supersede(person)
+        person.peer = peer
+        person.bot = peer.bot
+        catchup.begin(person, self._last_id)
+        peer.acked = person.claimed = max(person.claimed, catchup.after)
+        self._ledger.move(person)
+        self._catching[peer] = catchup
+        self.returning.append(peer)
+
+    def confirm(self, peer: Peer) -> None:
+        """A line came that was sent with the new token at hand."""
+        peer.confirmed_at = None
+        if peer.identity is not None and peer.identity.peer is peer:
+            self.roster.confirm(peer.identity)
+            self._ledger.move(peer.identity)
+
+    # -- catching up
+
+    def catching(self, peer: Peer) -> CatchUp | None:
+        """What a connection still has to be told of the past."""
+        return self._catching.get(peer)
+
+    def replay(self, peer: Peer, page: Page) -> None:
+        """Tell somebody who came back a page of what she missed; after the last one she is a member."""
+        catchup, person = self._catching.get(peer), peer.identity
+        if catchup is None or person is None:
+            return
+        if catchup.replay(page, person, self.roster, self._ledger):
+            del self._catching[peer]
+            if person.bot:
+                # What was said to all meanwhile was not said to a bot that was away.
+                person.joined = catchup.since
+            self._caught_up(peer, person, catchup.count)
+
+    def _caught_up(self, peer: Peer, person: Person, count: int) -> None:
+        self._full[peer] = None
+        peer.tell(b"<replayed count=%d>\n" % count)
+        counts, person.counts = person.counts, None
+        for line in counts or ():
+            peer.tell(line)
+        self._take_up(peer)
+
+    def _take_up(self, peer: Peer) -> None:
+        """What a peer posted before it was a member is taken up now."""
+
+    def _give_up(self, peer: Peer) -> None:
+        """What a peer posted before it was a member will not be taken up."""
+
+    def _supersede(self, person: Person) -> None:
+        """What somebody posted on an earlier connection, and the journal was not given yet, is dropped."""
+
+    # -- going
+
+    def farewell(self, peer: Peer) -> None:
+        """A member said goodbye: its identity ends when it parts."""
+        peer.farewell = True
+
+    def part(self, peer: Peer, now: float = 0.0) -> None:
+        """A connection is about to end: it gets nothing more, while its last bytes are on their way.
+
+        Who can come back is away from now on.  Everybody else's name is free, and the others are told, once everything
+        that she said has its place before that.
+
+        :param now: seconds of a monotonic clock.
+        """
+        person = peer.identity
+        if person is None or person.peer is not peer or person.arriving or peer.parting is not None:
+            return
+        if not self._is_here(peer) and peer not in self._catching:
+            return
+        if person.resumes and not peer.farewell:
+            self._go_away(peer, person, now)
+            return
+        self._forget(peer)
+        peer.parting = person
+        person.left = self._last_id
+        person.lingers = True
+        self._groups.departed(person)
+        if person.resumes:
+            self.roster.revoke(person)
+            self._ledger.move(person)
+        self._let_go(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        for members in (self._plain, self._full, self._catching):
+            members.pop(peer, None)
+
+    def _go_away(self, peer: Peer, person: Person, now: float) -> None:
+        self._detach(peer)
+        person.peer = None
+        self.roster.away[person] = now
+        self._announce(b"<away>%s\n" % person.label)
+        if len(self.roster.away) > AWAY_LIMIT:
+            self._expire(next(iter(self.roster.away)))
+
+    def _detach(self, peer: Peer) -> None:
+        """A connection is its person's no more; what it did not acknowledge the next one will be told."""
+        person = peer.identity
+        assert person is not None
+        if peer not in self._catching and peer.unacked is not None and not peer.unacked.messages:
+            # There is nothing that it does not have: it need not be looked for again.
+            person.claimed = self._last_id
+            self._ledger.move(person)
+        self._forget(peer)
+        peer.awaiting = peer.resting = None
+        peer.identity = None
+        peer.confirmed_at = None
+        self._give_up(peer)
+
+    def leave(self, peer: Peer, now: float = 0.0) -> None:
+        """A connection is gone: what has not arrived by now never will, unless its person can come back."""
+        person = peer.identity
+        if person is None:
+            return
+        waits = person.arriving or (peer.early is not None and peer not in self._catching)
+        if not waits:  # for the journal, to come or to come back
+            self.part(peer, now)
+            if peer.identity is None:
+                return
+            for id, sender in peer.awaiting or ():
+                self._ledger.owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
+            person.lingers = False
+        peer.awaiting = peer.resting = None
+        peer.identity = None
+        self._give_up(peer)
+
+    def disperse(self) -> None:
+        """Everybody parts at once: nobody is left to be told."""
+        members = [*self._plain, *self._full, *self._catching]
+        self._plain.clear()
+        self._full.clear()
+        self._catching.clear()
+        for peer in members:
+            person = peer.identity
+            assert person is not None
+            if person.resumes:
+                # Her time begins when the daemon is back.
+                person.peer = peer.identity = None
+                continue
+            peer.parting = person
+            person.left = self._last_id
+            self._let_go(peer)
+
+    def _let_go(self, peer: Peer) -> None:
+        person = peer.parting
+        if person is None or peer.posted != peer.settled:
+            return
+        peer.parting = None
+        self._end(person)
+        self._announce(b"<left>%s\n" % person.label)
+
+    def _end(self, person: Person) -> None:
+        if person.left is None:
+            person.left = self._last_id
+        if person.resumes:
+            self._ledger.move(person)
+        self.roster.release(person)
+        self._users = None
+
+    def expire(self, now: float) -> None:
+        """End those who have been away for too long."""
+        for person, since in [*self.roster.away.items()]:
+            if since + HOLD > now:
+                break
+            self._expire(person)
+
+    def _expire(self, person: Person) -> None:
+        self._end(person)
+        self._groups.departed(person)
+        self._announce(b"<left>%s\n" % person.label)
+
+    # -- who is here
+
+    def users(self) -> tuple[bytes, int]:
+        """One ``<user>`` line for everybody here or away, by name, and their number."""
+        listing = self.roster.listing()
+        if self._users is None:
+            away = self.roster.away
+            self._users = b"".join(
+                (b"<user away>%s\n" if person in away else b"<user>%s\n") % person.label for person in listing
+            )
+        return self._users, len(listing)
+
+    def _announce(self, notice: bytes) -> None:
+        """Tell everybody who came, or went."""
+        self._users = None
+        for other in self._members():
+            other.tell(notice)
+
+    def _members(self) -> list[Peer]:
+        return [*self._plain, *self._full, *self._catching]
+
+    def _is_here(self, peer: Peer) -> bool:
+        return peer in self._plain or peer in self._full
+
+    def _takes_mail(self, person: Person) -> bool:
+        """Whether she is here, or away and will be told."""
+        peer = person.peer
+        if peer is None:
+            return person in self.roster.away
+        return not person.arriving and (self._is_here(peer) or peer in self._catching)
+
+    def _takes_part(self, person: Person) -> bool:
+        """Whether she will have what is said to all."""
+        return self._takes_mail(person) and not (person.bot and person.peer is None)
+
+    def owed(self, id: int) -> list[Person]:
+        """Who of those who live was to have a message to everybody."""
+        return [person for person in self._owed() if person.joined < id]
+
+    def _owed(self) -> list[Person]:
+        """Everybody who takes part in what is said to all."""
+        people = [peer.identity for peer in self._members() if peer.identity is not None]
+        return people + [person for person in self.roster.away if not person.bot]
+
+    def tell(self, sender: Person, verdict: bytes) -> bool:
+        """Tell a sender, if she is there; the verdict on a private message is told again when she comes back."""
+        peer = sender.peer
+        if peer is None or peer.identity is not sender or peer in self._catching:
+            return False
+        peer.tell(verdict)
+        return True
