@@ -141,6 +141,11 @@ class FileStore(MemoryStore):
             return StoreError("no-access", f"{self.path} cannot be used: {why}.")
         return StoreError("damaged", f"{self.path} is damaged. Delete it to keep things again.")
 
+    @property
+    def works(self) -> bool:
+        """What is committed survives the process."""
+        return self._database is not None
+
     # -- changes
 
     def _change(self, statement: str, *values: Any) -> None:

@@ -61,6 +61,7 @@ class Member:
 
     :ivar name: as the daemon shows it, once it has.
     :ivar client: the connection, while the member is in the chat.
+    :ivar goodbye: what the daemon said at the end, if it said something.
     """
 
     _log = Logger()
@@ -112,6 +113,7 @@ class Member:
         self._ended: list[Deferred[PychatError]] = []
         self.name = name
         self.client: Client | None = None
+        self.goodbye: Line | None = None
 
     # -- what a program asks for
 
@@ -119,12 +121,16 @@ class Member:
         """Come; fires at the first ``<connected>``.  To be called once.
 
         :return: fails with :class:`Refused` if the daemon does not want this name, :class:`LinkError` if there is no
-            connection (unless the member is patient).
+            connection (unless the member is patient).  Cancelling is to :meth:`leave`.
         """
-        started: Deferred[None] = Deferred()
+        started: Deferred[None] = Deferred(self._start_cancelled)
         self._started = started
         self._attempt()
         return started
+
+    def _start_cancelled(self, _: Deferred[None]) -> None:
+        self._started = None
+        self.leave()
 
     def post(self, to: str | None, text: str | bytes) -> str:
         """Say something to one person, or to everybody (``None``): now, or when there is a connection again.
@@ -154,31 +160,41 @@ class Member:
     def leave(self) -> Deferred[PychatError]:
         """Say ``<disconnect>``: the identity ends, and the store forgets it once the goodbye came; never fails.
 
-        What is still pending stays in the outbox.  Without a connection it is like :meth:`suspend`.
+        What is still pending stays in the outbox.  Without a connection it is like :meth:`suspend`, and also while it
+        comes back: nothing may be said then.
         """
-        if self.client is None or self._stopping:
+        client = self.client
+        if client is None and self._store.token is None:
+            client = self._opening  # an identity that may just be made ends at once
+        if client is None or self._stopping:
             return self.suspend()
-        self._stopping = True
-        self._outbox.stop()
-        self.client.leave()  # the rest is done when it is lost
+        self._stop()
+        client.leave().addCallback(self._left, client)
         return self.ended()
+
+    def _left(self, why: LinkError, client: Client) -> None:
+        self.goodbye = client.goodbye
+        self._end(why)
 
     def suspend(self) -> Deferred[PychatError]:
         """Close the connection and keep everything: the identity is away until somebody starts with this store."""
         if self._over is not None:
             return succeed(self._over)
-        self._stopping = True
-        self._outbox.stop()
         ended = self.ended()
         client = self.client or self._opening
-        self._again.cancel()
-        if self._attempting is not None:
-            self._attempting.cancel()
+        self._stop()
         if client is None:
             self._end(_closed())
         else:
             client.close().addCallback(lambda _: self._end(_closed()))
         return ended
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._outbox.stop()
+        self._again.cancel()
+        if self._attempting is not None:
+            self._attempting.cancel()
 
     def drop(self) -> None:
         """Break the connection as a bad network does; the member comes back by itself."""
@@ -302,8 +318,8 @@ class Member:
         if why.code == "bye":
             self._outbox.doubt()  # all was answered before the goodbye, unless the daemon is at fault
             self._store.identify(None, anew=True)
-            self._end(why)
-        elif self._stopping:
+        if why.code == "bye" or self._stopping:
+            self.goodbye = client.goodbye
             self._end(why)
         elif why.code == "replaced":
             self._end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from unicodedata import category, combining, east_asian_width
 
 from ..grammar import BIDI_LIMIT, NO_ATTRIBUTES, Line, isolate, render
@@ -11,7 +12,7 @@ from ..grammar import BIDI_LIMIT, NO_ATTRIBUTES, Line, isolate, render
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-SECRETS = (b"key", b"token")
+SECRETS = (b"key", b"token", b"resume")
 """Attributes that are nobody's business."""
 
 SHOWN_OF_OFFER = (b"label", b"size")
@@ -54,6 +55,17 @@ def show_answer(line: Line) -> str:
     """The answer to a command of ours, as it had come without the label."""
     rest = {key: value for key, value in line.attributes.items() if key != b"label"}
     return show_line(line, _rebuild(line, rest))
+
+
+def show_replayed(line: Line, raw: bytes) -> str:
+    """A message that was said while nobody was here: when that was, by the clock of this machine, stands before it."""
+    time = line.attributes.get(b"time", b"").decode("ascii", "replace")
+    try:
+        when = datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return show_line(line, raw)
+    rest = {key: value for key, value in line.attributes.items() if key not in (b"time", b"replay")}
+    return f"[{when:%Y-%m-%d %H:%M}] {show_line(line, _rebuild(line, rest))}"
 
 
 def _rebuild(line: Line, attributes: Mapping[bytes, bytes]) -> bytes:

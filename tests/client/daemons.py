@@ -41,6 +41,8 @@ class Actor(LineReceiver):
 
     def connectionMade(self) -> None:
         self.factory.actor = self
+        self.factory.actors.append(self)
+        self.gone: Deferred[None] = Deferred()
         self.sendLine(b"<welcome>hi")
 
     def lineReceived(self, line: bytes) -> None:
@@ -65,13 +67,14 @@ class Actor(LineReceiver):
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.factory.gone.callback(None)
+        self.gone.callback(None)
 
 
 class Stage(ServerFactory):
-    """Where an `Actor` plays.
+    """Where an `Actor` plays, one for each connection; all they heard is kept together.
 
     :param script: gives what is to be sent for a verb and its line, None for what any daemon would say.
+    :ivar actor: of the newest connection.
     """
 
     protocol = Actor
@@ -81,12 +84,17 @@ class Stage(ServerFactory):
     def __init__(self, script: Callable[[bytes, bytes], bytes | None]) -> None:
         self.script = script
         self.heard: list[bytes] = []
-        self.gone: Deferred[None] = Deferred()
+        self.actors: list[Actor] = []
+
+    @property
+    def gone(self) -> Deferred[None]:
+        """Fires when the newest connection is gone."""
+        return self.actor.gone
 
 
 @asynccontextmanager
 async def acting(script: Callable[[bytes, bytes], bytes | None]) -> AsyncIterator[tuple[int, Stage]]:
-    """A daemon by a script, for one connection; its port."""
+    """A daemon by a script; its port."""
     from twisted.internet import reactor
 
     loop: Any = reactor
@@ -96,6 +104,6 @@ async def acting(script: Callable[[bytes, bytes], bytes | None]) -> AsyncIterato
         yield port.getHost().port, stage
     finally:
         await port.stopListening()
-        if hasattr(stage, "actor"):
-            stage.actor.transport.loseConnection()
-            await stage.gone
+        for actor in stage.actors:
+            actor.transport.loseConnection()
+            await actor.gone

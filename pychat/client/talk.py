@@ -1,0 +1,378 @@
+"""``pychat chat`` for somebody who types: she stays in the chat whatever becomes of the connection.
+
+Messages go through the outbox of a `member`: what is typed without a connection is shown as pending, and sent when
+there is one again, also by the next run of the program.  Other commands need a connection.  Who types has read what
+stood on the screen before: the highest message shown is said to be read, in one line for each chunk of bytes typed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
+from ..grammar import Line, parse, render
+from .answers import LinkError, Refused, message_id
+from .connection import Client, connect
+from .files import FileStore, StoreError, state_file, state_folder
+from .member import CAPS, Member
+from .observer import Linked
+from .outbox import typed_post
+from .program import FAILED, OK, Signals
+from .render import show_answer, show_line, show_replayed, visible
+from .store import MemoryStore, Post
+from .visit import Invitation, Visit, login_name
+
+LAST_ANSWERS = 2.0
+"""Seconds that Ctrl-C waits for the answers to messages that are under way."""
+
+SHORT_REASONS = {
+    "lost": "it broke",
+    "closed": "it was closed",
+    "timed-out": "no answer",
+    "refused": "nobody listens",
+    "unreachable": "no way there",
+    "unknown-host": "unknown host",
+}
+"""What to call the reasons whose own sentences say what to do: that is being done."""
+
+
+class Talk(Visit):
+    """A visit at a terminal; it is the observer of its member."""
+
+    def __init__(self, reactor: Any, invitation: Invitation, stdout: Any, stderr: Any) -> None:
+        super().__init__(reactor, invitation, stdout, stderr)
+        self._store: MemoryStore = MemoryStore()
+        self._member: Member | None = None
+        self._fresh = invitation.fresh
+        self._was_in = False
+        self._outside = False  # the name was refused: who types can choose another one
+        self._pending: set[str] = set()  # keys of posts that were shown as pending
+        self._on_screen = self._said_read = 0  # ids
+        self._told_delay = 0.0
+        self._heard_goodbye = False
+
+    @property
+    def _client(self) -> Client | None:
+        return self._member.client if self._member is not None else None
+
+    # -- from the beginning to the end
+
+    async def run(self, signals: Signals, stdin: Any) -> int:
+        name = self._invitation.name
+        name = login_name() if name is None else name
+        try:
+            if name:
+                await self._enter(name)
+            else:
+                self._outside = True
+                self.screen.note(
+                    "* Nobody knows your name here. Type <connect>your-name to join, or say --name."
+                )
+            self._listen(stdin)
+            await self._over
+            if self._typed_all:
+                await self._all_answered()
+            await self._downloaded()
+        except CancelledError:
+            self.screen.fresh()  # ^C is there
+            cut_off = bool(self._downloads)
+            await self._downloads.give_up()
+            if self._member is None and not self._outside:
+                raise  # there was no connection yet
+            await self._last_answers()
+            await self._go()
+            return signals.status if cut_off else OK
+        return OK if await self._go() else FAILED
+
+    async def _enter(self, name: str) -> None:
+        """Join under a name.
+
+        :raise LinkError: there is no connection, and never was one.
+        """
+        self._store = await self._open_store(name)
+        where = self._invitation
+        member = Member(self._reactor, where.host, where.port, name, self._store, self)
+        try:
+            await member.start()
+        except Refused as error:
+            self._go_outside(error)
+        except LinkError:
+            self._store.close()
+            raise
+        except CancelledError:
+            if (await member.ended()).code == "bye":
+                self._member = member
+            else:
+                self._store.close()
+            raise
+        else:
+            self._outside = False
+            self._member = member
+
+    def _go_outside(self, error: PychatError) -> None:
+        self._refused(error)
+        self._outside = True
+        self._member = None
+        self._store.close()
+
+    async def _open_store(self, name: str) -> MemoryStore:
+        where = self._invitation
+        try:
+            path = state_file(state_folder(), where.host, where.port, name)
+            store = FileStore(
+                path,
+                where.host,
+                where.port,
+                name,
+                lambda sentence: self.screen.note(f"* {visible(sentence)}"),
+            )
+        except RemoteProtocolError:
+            return MemoryStore()  # the daemon says what is wrong with the name
+        except StoreError as error:
+            self.screen.note(f"* {visible(error.sentence)} Nothing is kept this time.")
+            return MemoryStore()
+        if self._fresh:
+            self._fresh = False
+            await self._forget(store, name)
+        return store
+
+    async def _forget(self, store: MemoryStore, name: str) -> None:
+        """Begin anew: the identity that was kept ends, so that its name is free, and what was to be said is dropped."""
+        token = store.token
+        store.identify(None, anew=True)
+        for key in list(store.posts):
+            store.settle(key)
+        store.commit(sync=True)
+        if token is None:
+            return
+        where = self._invitation
+        try:
+            client = await connect(self._reactor, where.host, where.port)
+            try:
+                await client.hello(CAPS)
+                if "resume" in client.caps:
+                    await client.join(name, token)
+                    await client.leave()
+            finally:
+                client.abort()
+                await client.ended()
+        except PychatError:
+            pass  # it has ended already, or nobody is there, which is told next
+
+    async def _all_answered(self) -> None:
+        """Wait for the answers to all that was typed, as far as they can be had."""
+        if self._client is not None and self._member is not None:
+            await self._member.settled()
+            await self._answered()
+
+    async def _last_answers(self) -> None:
+        if self._client is not None and self._member is not None:
+            try:
+                await self._member.settled().addTimeout(LAST_ANSWERS, self._reactor)
+            except DeferredTimeout:
+                pass
+
+    async def _downloaded(self) -> None:
+        """Wait for the downloads that run."""
+        count = len(self._downloads)
+        if count:
+            self.screen.note(f"* Waiting for {count} download{'s' if count > 1 else ''}. Ctrl-C gives up.")
+            await self._downloads.idle()
+
+    async def _go(self) -> bool:
+        """Leave for good, or keep what could not be said for the next time; whether all is well."""
+        member = self._member
+        if member is None:
+            return True
+        why = await (member.suspend() if member.pending else member.leave())
+        if member.goodbye is not None and not self._heard_goodbye:
+            self.screen.line(show_answer(member.goodbye))
+        left = self._tell_unsent()
+        if why.code == "closed" and not left and not self._broken:
+            self.screen.note(
+                "* There was no connection to say goodbye on. Your name is kept for you for a while."
+            )
+        self._store.close()
+        return why.code == "bye" and not left
+
+    def _tell_unsent(self) -> bool:
+        """Whether something stays unsent."""
+        count = len(self._store.posts)
+        kept = isinstance(self._store, FileStore) and self._store.works
+        if count and not self._broken:
+            self.screen.note(
+                f"* {_messages(count)} not sent yet. The next pychat chat with this address and name sends them."
+                if kept
+                else f"* {_messages(count)} not sent, and lost: nothing could be kept here."
+            )
+        return count > 0
+
+    # -- lines out
+
+    async def _typed(self, lines: list[bytes | None]) -> None:
+        self._say_read()
+        await super()._typed(lines)
+
+    def _say_read(self) -> None:
+        """Who types has read what stood on the screen."""
+        client = self._client
+        if client is not None and "resume" in client.caps and self._on_screen > self._said_read:
+            self._said_read = self._on_screen
+            try:
+                client.read(self._said_read)
+            except LinkError:
+                pass  # the next connection says it
+
+    async def _line(self, raw: bytes) -> None:
+        try:
+            line = parse(raw)
+        except RemoteProtocolError:
+            line = Line(b"", {}, raw)
+        member = self._member
+        if member is None:
+            await self._line_outside(line)
+            return
+        said = typed_post(line)
+        if said is not None and self._post(member, raw, *said):
+            pass
+        elif line.verb == b"disconnect":
+            await self._all_answered()
+            self._done()
+            return
+        elif member.client is None:
+            self.screen.note("* There is no connection now. Only messages wait for it: try again later.")
+            return
+        else:
+            if line.verb == b"download":
+                self._downloads.asked(line)
+            try:
+                member.client.send(raw)
+            except LinkError:
+                return
+        if member.client is not None:
+            await member.client.room()
+
+    async def _line_outside(self, line: Line) -> None:
+        """A line of somebody who is not in the chat, for her name was refused."""
+        if line.verb == b"disconnect":
+            self._done()
+        elif line.verb != b"connect" or not line.text.strip():
+            self.screen.note("* You are not in the chat. Type <connect>your-name to join.")
+        else:
+            try:
+                await self._enter(line.text.decode(errors="replace").strip(" "))
+            except LinkError as error:
+                self.screen.note(f"* {visible(error.sentence)}")
+
+    def _post(self, member: Member, raw: bytes, to: str | None, text: bytes) -> bool:
+        """Say something through the outbox; False if it has to go as it was typed."""
+        try:
+            key = member.post(to, text)
+        except LocalProtocolError as error:
+            if error.code == "line-too-long" and member.client is not None:
+                return False  # there is no room for a key: then it goes without
+            self._refused(error)
+            return True
+        if member.client is None:
+            self._pending.add(key)
+            self.screen.line(f"* pending: {visible(raw)}")
+        return True
+
+    # -- what the member tells
+
+    def linked(self, link: Linked) -> None:
+        """Observer."""
+        self._told_delay = 0.0
+        self._was_in = True
+        left = len(self._store.posts)
+        pending = f"; {_messages(left)} pending" if left else ""
+        if not link.resumed:
+            self._on_screen = self._said_read = 0
+        if link.count > 1:
+            anew = "" if link.resumed else ", as a newcomer: what was said meanwhile is not told"
+            self.screen.line(f"* back{anew}{pending}")
+        else:
+            if link.hello is not None:
+                self.screen.line(show_answer(link.hello))
+            durable = b"" if link.durable else b" durable=no"
+            self.screen.line(f"<connected{durable.decode()}>{visible(link.name)}")
+            if link.resumed:
+                self.screen.line(f"* resumed as {visible(link.name)}{pending}")
+            elif left:
+                self.screen.line(f"* {_messages(left)} pending")
+            self._pending.update(self._store.posts)
+        if self._full and self._client is not None:
+            self._client.pauseProducing()
+
+    def broken(self, why: PychatError, delay: float) -> None:
+        """Observer: told at first, and then each time that the wait has doubled."""
+        self._downloads.line_lost()
+        if delay >= 2 * self._told_delay:
+            self._told_delay = delay
+            reason = SHORT_REASONS.get(why.code, why.code)
+            self.screen.line(
+                f"* connection lost ({visible(reason)}); trying again in {delay:.{int(delay < 1)}f} s"
+            )
+
+    def ended(self, why: PychatError) -> None:
+        """Observer."""
+        if self._member is None:
+            return  # it never began
+        if isinstance(why, Refused):
+            self._tell_unsent()
+            self._go_outside(why)
+            return
+        if why.code not in ("bye", "closed") and not self._broken:
+            self.screen.note(f"* {visible(why.sentence)}")
+        self._done()
+
+    def message(self, line: Line, raw: bytes) -> None:
+        """Observer."""
+        self._on_screen = max(self._on_screen, message_id(line) or 0)
+        self.screen.line(show_replayed(line, raw) if b"replay" in line.attributes else show_line(line, raw))
+
+    def accepted(self, post: Post, id: str, line: Line) -> None:
+        """Observer."""
+        if post.key in self._pending:
+            self._pending.discard(post.key)
+            self.screen.line(f"* accepted, id={visible(id)}: {_as_typed(post)}")
+        else:
+            keep = {key: line.attributes[key] for key in (b"id",) if key in line.attributes}
+            self.screen.line(show_line(line, render(b"accepted", keep)[:-1] + line.text))
+
+    def refused(self, post: Post, error: PychatError) -> None:
+        """Observer."""
+        self._refused(error)
+        if post.key in self._pending:
+            self._pending.discard(post.key)
+            self.screen.line(f"* not sent: {_as_typed(post)}")
+
+    def doubtful(self, post: Post) -> None:
+        """Observer."""
+        self._pending.discard(post.key)
+        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {_as_typed(post)}")
+
+    def verdict(self, line: Line, raw: bytes) -> None:
+        """Observer."""
+        self.screen.line(show_line(line, raw))
+
+    def notice(self, line: Line, raw: bytes) -> None:
+        """Observer."""
+        if (line.verb == b"welcome" and self._was_in) or line.verb == b"replayed":
+            return
+        self._heard_goodbye = line.verb == b"goodbye"
+        self.screen.line(show_line(line, raw))
+        if line.verb == b"offer" and self._client is not None:
+            self._downloads.offered(line, self._client)
+
+
+def _as_typed(post: Post) -> str:
+    head = "<set_msg_all>" if post.to is None else f"<set_msg>{visible(post.to)} "
+    return head + visible(post.text)
+
+
+def _messages(count: int) -> str:
+    return f"{count} message{'' if count == 1 else 's'}"
