@@ -113,6 +113,10 @@ class Members:
         :param label: the rendered attribute, `` label=…``, or nothing.
         :raise RemoteProtocolError: as :meth:`Roster.claim`.
         """
+        holder = self.roster.find(name)
+        if holder is not None and holder in self.roster.away and not holder.token:
+            # Nobody ever showed that she got a token for it: most likely it was lost with the connection.
+            self._expire(holder)
         person = self.roster.claim(name, peer)
         peer.identity = person
         person.plain = peer.unacked is None
