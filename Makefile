@@ -15,7 +15,7 @@ TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test trial test-system coverage lint types docs bench clean
+.PHONY: help serve test trial test-system chaos coverage lint types docs bench clean
 
 help:  ## list these verbs
 	@echo 'make VERB, where VERB is one of'
@@ -35,6 +35,9 @@ trial: $(TESTS)  ## run the tests that Twisted's own runner can run
 
 test-system: $(TESTS)  ## run the tests that need root, nc, telnet, tmux and network namespaces (Linux)
 	$(BIN)/pytest -m system $(ARGS)
+
+chaos: $(TESTS)  ## kill the daemon 50 times while 80 people talk, and check that nothing is lost, double or untrue
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 coverage: $(TESTS)  ## run `test` and fail if a branch of floors 0 to 2 was not taken
 	$(BIN)/pytest -m 'not system' --cov $(ARGS)

@@ -1,0 +1,90 @@
+"""``make chaos``: see `tests.chaos`."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from .storm import Outcome, Plan, Storm
+
+MESSAGES_A_KILL = 400
+
+FAULTS_TOLD = 20
+
+
+def parse(arguments: Sequence[str]) -> Plan:
+    """The plan that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Kill the daemon again and again while 80 people talk whose connections break, "
+        "and check that nothing was lost, nothing came twice or out of order, and no verdict was untrue.",
+    )
+    parser.add_argument("--kills", type=int, default=50, help="how often the daemon is killed (50)")
+    parser.add_argument("--messages", type=int, help=f"at least so many are sent ({MESSAGES_A_KILL} a kill)")
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="messages a second (%(default)g)")
+    parser.add_argument("--seed", type=int, help="where the random numbers begin")
+    parser.add_argument(
+        "--break", dest="break_", default="", choices=("early-ack", "deliver-twice"),
+        help="do something wrong on purpose, which has to be found: accept before the commit, "
+        "or let two clients forget how far they have read",
+    )  # fmt: skip
+    given = parser.parse_args(arguments)
+    messages = MESSAGES_A_KILL * given.kills if given.messages is None else given.messages
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    return Plan(given.kills, messages, given.rate, seed, given.break_)
+
+
+def report(plan: Plan, outcome: Outcome) -> str:
+    """What people are told at the end."""
+    tally, faults = outcome.tally, outcome.faults
+    kinds = Counter(fault.kind for fault in faults)
+    lines = [
+        f"{tally['messages']:,} messages in the journal: {tally['private']:,} private, "
+        f"{tally['messages'] - tally['private']:,} to everybody; "
+        f"{tally['posted by bystanders']:,} posted by bystanders",
+        f"{tally['shown to people'] + tally['shown to bystanders']:,} times a message was shown; "
+        f"{tally['verdicts']:,} verdicts",
+        f"{plan.kills} kills of the daemon, {tally['dropped connections']:,} connections dropped, "
+        f"{tally['killed clients']:,} clients killed",
+        f"{tally['resumed']:,} resumes; {tally['dropped as shown already']:,} re-sent messages dropped by clients",
+        f"{tally['accepted']:,} posts accepted, {tally['refused']:,} refused (a bystander had just left)",
+        f"{outcome.seconds:.0f} s, seed {plan.seed}",
+        "",
+    ]
+    for fault in faults[:FAULTS_TOLD]:
+        lines.append(f"  {fault}")
+    if len(faults) > FAULTS_TOLD:
+        lines.append(f"  and {len(faults) - FAULTS_TOLD:,} more")
+    told = ", ".join(f"{kinds[kind]:,} {kind}" for kind in ("lost", "twice", "out of order", "untrue"))
+    others = sum(kinds[kind] for kind in ("open", "broken"))
+    lines.append(f"{'FAULTS' if faults else 'All is well'}: {told}, {others:,} others")
+    return "\n".join(lines)
+
+
+async def main(reactor: Any, arguments: Sequence[str]) -> None:
+    """Run it, and end with status 1 if anything is wrong."""
+    plan = parse(arguments)
+    _say(f"seed {plan.seed}: {plan.kills} kills, {plan.messages:,} messages")
+    with tempfile.TemporaryDirectory(prefix="pychat-chaos-") as folder:
+        outcome = await Storm(reactor, Path(folder), plan, _say).run()
+    _say(report(plan, outcome))
+    if outcome.faults:
+        raise SystemExit(1)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor, sys.argv[1:])))

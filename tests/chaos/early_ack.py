@@ -1,0 +1,46 @@
+"""``twistd`` with a journal that says it has what it is about to keep: it has to be caught by the checker.
+
+python -m tests.chaos.early_ack -n pychat --state DIR
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.scripts.twistd import run
+
+from pychat.journal.sqlite import SqliteJournal
+from pychat.vocabulary import Entry, Standing
+
+DELAY = 0.2
+"""Seconds between the word and the deed: what is accepted in them a kill takes away."""
+
+
+def spoil() -> None:
+    """Let every journal of this process answer before it commits."""
+    commit = SqliteJournal.append
+    promised: dict[SqliteJournal, int] = {}
+
+    def append(
+        self: SqliteJournal, entries: Sequence[Entry], standings: Sequence[Standing] = ()
+    ) -> Deferred[Sequence[int]]:
+        from twisted.internet import reactor
+
+        clock: Any = reactor
+        if not entries:
+            return commit(self, entries, standings)
+        first = promised.get(self, self.last_id) + 1
+        promised[self] = first + len(entries) - 1
+        clock.callLater(DELAY, commit, self, entries, standings)
+        answer: Deferred[Sequence[int]] = Deferred()
+        clock.callLater(0, answer.callback, range(first, first + len(entries)))
+        return answer
+
+    SqliteJournal.append = append  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    spoil()
+    run()

@@ -1,0 +1,381 @@
+"""Those who talk: people who come back, by the project's own client, and bystanders who cannot."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, connectionDone
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+
+from pychat.client import connection
+from pychat.client.answers import decode, message_id
+from pychat.client.connection import Client
+from pychat.client.files import FileStore
+from pychat.client.member import Member
+from pychat.client.observer import Linked
+from pychat.client.store import MemoryStore
+from pychat.client.store import Post as Pending
+from pychat.errors import PychatError
+from pychat.grammar import Line, parse
+
+from .history import Accepted, History, Post, Receipt, Refused, Verdict, Wrong
+
+HASTE = 0.1
+"""What the client's waits between attempts are multiplied by: one that dies every few seconds is not gone for long."""
+
+
+class Wire(Client):
+    """A connection whose acknowledgements can be held back, and which counts what the client drops as shown already."""
+
+    tally: Counter[str]
+    _held = False
+
+    def hold(self, held: bool) -> None:
+        """Hold acknowledgements back, until the daemon sends again; or let them go."""
+        self._held = held
+        if not held:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if not self._held:
+            super()._acknowledge()
+
+    def _seen(self, line: Line) -> bool:
+        seen = super()._seen(line)
+        self.tally["dropped as shown already"] += seen
+        return seen
+
+
+class Forgetful(MemoryStore):
+    """Forgets how far it has read: with it a client is shown everything again.  Proves the checker."""
+
+    def reached(self, id: int) -> None:
+        pass
+
+
+def observe(history: History, who: str, line: Line) -> None:
+    """Note a verdict or a count."""
+    id = message_id(line)
+    word = decode(line.verb)
+    if id is None:
+        history.see(Wrong(who, f"was told {word} of nothing"))
+    elif word == "receipt":
+        sent, delivered, undelivered, of = (
+            int(line.attributes.get(key, b"0")) for key in (b"sent", b"delivered", b"undelivered", b"of")
+        )
+        history.see(Receipt(who, id, sent, delivered, undelivered, of))
+    else:
+        reason = decode(line.attributes.get(b"reason", b""))
+        history.see(Verdict(who, word, id, decode(line.text), reason))
+
+
+class Person:
+    """Somebody who comes back, whatever happens to her connection, to the daemon, and to her own program.
+
+    :ivar forgets: her store does not keep how far she has read.
+    """
+
+    def __init__(
+        self, reactor: Any, port: int, name: str, history: History, tally: Counter[str], *,
+        file: Path | None = None, forgets: bool = False, chance: random.Random,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self._reactor = reactor
+        self._port = port
+        self._history = history
+        self._tally = tally
+        self._file = file
+        self._chance = chance
+        self._store: MemoryStore = Forgetful() if forgets else MemoryStore()
+        self._asked: dict[str, Post] = {}  # by their keys, until they have an answer
+        self._known = False  # she has been in the chat
+        self.member = self._begin()
+
+    def _begin(self) -> Member:
+        if self._file is not None:
+            self._store = FileStore(self._file)
+        witness = Witness(self)
+        member = Member(
+            self._reactor, "127.0.0.1", self._port, self.name, self._store, witness,
+            patient=True, random=lambda: self._chance.random() * HASTE, connect=self._connect,
+        )  # fmt: skip
+        witness.member = member
+        return member
+
+    def start(self) -> Deferred[None]:
+        """Come; fires when she is in the chat."""
+        return self.member.start()
+
+    def _connect(self, reactor: Any, host: str, port: int, observer: Any, **more: Any) -> Deferred[Client]:
+        wire = Wire(reactor, observer, **more)
+        wire.tally = self._tally
+        return Deferred.fromCoroutine(connection._connect(reactor, host, port, wire, 20.0))
+
+    # -- what happens to her
+
+    def post(self, to: str | None, padding: int) -> None:
+        """Say something."""
+        post = self._history.say(self.name, to, padding)
+        self._asked[self.member.post(to, post.text)] = post
+
+    def drop(self) -> bool:
+        """Lose the connection; whether there was one."""
+        there = self.member.client is not None
+        self.member.drop()
+        return there
+
+    def hold(self, held: bool) -> None:
+        """Stop acknowledging, or begin again."""
+        if isinstance(self.member.client, Wire):
+            self.member.client.hold(held)
+
+    @property
+    def can_be_killed(self) -> bool:
+        """What she keeps is in a file."""
+        return self._file is not None
+
+    def kill(self) -> None:
+        """Her program ends without a word, and is started again: only what her file has is left."""
+        assert isinstance(self._store, FileStore)
+        self._store._discard()
+        old = self.member
+        old._observer.member = None  # type: ignore[attr-defined]
+        old.drop()
+        old.suspend()
+        self.member = self._begin()
+        self.member.start()
+
+    @property
+    def calm(self) -> bool:
+        """She is in the chat, knows what she missed, and everything that she said has its answer."""
+        member = self.member
+        return member.client is not None and not member._replaying and not member.pending
+
+    async def end(self) -> None:
+        """Go for good."""
+        await self.member.suspend()
+        self._store.close()
+
+    # -- what she sees
+
+    def linked(self, link: Linked) -> None:
+        """She is in the chat."""
+        self._tally["resumed" if link.resumed else "joined"] += 1
+        if self._known and not link.resumed:
+            self._history.see(Wrong(self.name, "came back as somebody else"))
+        self._known = True
+
+    def shown(self, line: Line) -> None:
+        """A message is on her screen."""
+        self._tally["shown to people"] += 1
+        sender = decode(line.attributes.get(b"from", b""))
+        self._history.show(self.name, self.name, message_id(line), sender, line.text)
+
+    def answered(self, pending: Pending, id: str, error: PychatError | None) -> None:
+        """A post of hers was accepted or refused."""
+        post = self._asked.get(pending.key)
+        if post is None or post.text != pending.text:
+            self._history.see(Wrong(self.name, f"was answered to {pending.text!r}"))
+        elif error is not None:
+            self._tally["refused"] += 1
+            self._history.see(Refused(post, error.code))
+        else:
+            self._tally["accepted"] += 1
+            self._history.see(Accepted(post, int(id)))
+
+    def told(self, line: Line) -> None:
+        """A verdict or a count."""
+        self._tally["verdicts"] += 1
+        observe(self._history, self.name, line)
+
+    def wrong(self, what: str) -> None:
+        """This must not happen."""
+        self._history.see(Wrong(self.name, what))
+
+
+class Witness:
+    """The observer of one life of a person's program."""
+
+    def __init__(self, person: Person) -> None:
+        self._person = person
+        self.member: Member | None = None
+        """``None``: it has been killed, and shows nothing."""
+
+    def linked(self, link: Linked) -> None:
+        if self.member:
+            self._person.linked(link)
+
+    def broken(self, why: PychatError, delay: float) -> None:
+        pass
+
+    def ended(self, why: PychatError) -> None:
+        if self.member and why.code != "closed":
+            self._person.wrong(f"ended with {why.code}")
+
+    def message(self, line: Line, raw: bytes) -> None:
+        if self.member:
+            self._person.shown(line)
+
+    def accepted(self, post: Pending, id: str, line: Line) -> None:
+        if self.member:
+            self._person.answered(post, id, None)
+
+    def refused(self, post: Pending, error: PychatError) -> None:
+        if self.member:
+            self._person.answered(post, "", error)
+
+    def doubtful(self, post: Pending) -> None:
+        if self.member:
+            self._person.wrong(f"does not know whether it said {post.text!r}")
+
+    def verdict(self, line: Line, raw: bytes) -> None:
+        if self.member:
+            self._person.told(line)
+
+    def notice(self, line: Line, raw: bytes) -> None:
+        if self.member and line.verb in (b"resync", b"error"):
+            self._person.wrong(f"was told {raw!r}")
+
+
+class Bystander(ClientFactory):
+    """Somebody who begins anew with each connection: with nothing but a line, or with acknowledgements.
+
+    She never hangs up while something is on its way to her: what her kernel has she reads.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, reactor: Any, port: int, name: str, history: History, tally: Counter[str], *,
+        acks: bool, chance: random.Random,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.acks = acks
+        self.history = history
+        self.tally = tally
+        self.lives = 0
+        self.line: BystanderLine | None = None
+        """Her connection, while she is in the chat."""
+        self._reactor = reactor
+        self._port = port
+        self._chance = chance
+        self._open: BystanderLine | None = None
+        self._later: Any = None
+        self._gone: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Come."""
+        self._later = None
+        self._reactor.connectTCP("127.0.0.1", self._port, self)
+
+    def buildProtocol(self, addr: object) -> BystanderLine:
+        self.lives += 1
+        self._open = BystanderLine(self)
+        return self._open
+
+    def post(self, to: str | None, padding: int) -> bool:
+        """Say something, if she can; nobody keeps it if the daemon does not."""
+        if self.line is None:
+            return False
+        post = self.history.say(self.name, to, padding)
+        self.line.post(post)
+        return True
+
+    def disconnect(self) -> None:
+        """Say goodbye; she comes back as somebody new."""
+        if self.line is not None:
+            self.line.sendLine(b"<disconnect>")
+            self.line = None
+
+    def end(self) -> Deferred[None]:
+        """Go for good."""
+        gone = self._gone = Deferred()
+        if self._later is not None:
+            self._later.cancel()
+            gone.callback(None)
+        elif self.line is not None:
+            self.disconnect()
+        elif self._open is not None and self._open.transport is not None:
+            self._open.transport.loseConnection()
+        return gone
+
+    def clientConnectionLost(self, connector: object, reason: Failure) -> None:
+        self.line = self._open = None
+        self._again()
+
+    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        self._again()
+
+    def _again(self) -> None:
+        if self._gone is not None:
+            self._gone.callback(None)
+        else:
+            self._later = self._reactor.callLater(0.05 + 0.3 * self._chance.random(), self.start)
+
+
+class BystanderLine(LineOnlyReceiver):
+    """One connection of a bystander."""
+
+    delimiter = b"\n"
+
+    def __init__(self, owner: Bystander) -> None:
+        self._owner = owner
+        self._screen = f"{owner.name}#{owner.lives}"
+        self._asked: dict[bytes, Post] = {}
+        self._newest = 0
+
+    def connectionMade(self) -> None:
+        if self._owner.acks:
+            self.sendLine(b"<hello caps=ack>")
+        self.sendLine(b"<connect>" + self._owner.name.encode())
+
+    def post(self, post: Post) -> None:
+        """Say something."""
+        label = b"%d" % post.number
+        self._asked[label] = post
+        if post.to is None:
+            self.sendLine(b"<set_msg_all label=%s>%s" % (label, post.text))
+        else:
+            self.sendLine(b"<set_msg label=%s>%s %s" % (label, post.to.encode(), post.text))
+
+    def lineReceived(self, raw: bytes) -> None:
+        line = parse(raw)
+        owner = self._owner
+        if line.verb == b"msg":
+            self._message(line)
+        elif line.verb == b"connected":
+            owner.line = self
+        elif line.verb in (b"accepted", b"error"):
+            post = self._asked.pop(line.attributes.get(b"label", b""), None)
+            id = message_id(line)
+            if post is not None and id is not None:
+                owner.history.see(Accepted(post, id))
+                owner.tally["accepted"] += 1
+            elif post is not None:
+                owner.history.see(Refused(post, decode(line.attributes.get(b"code", b""))))
+            elif line.attributes.get(b"code") == b"name-taken":
+                self.transport.loseConnection()
+            else:
+                owner.history.see(Wrong(owner.name, f"was told {raw!r}"))
+        elif line.verb in (b"sent", b"handed", b"delivered", b"read", b"undelivered", b"receipt"):
+            owner.tally["verdicts"] += 1
+            observe(owner.history, owner.name, line)
+
+    def _message(self, line: Line) -> None:
+        owner = self._owner
+        id = message_id(line)
+        if owner.acks and id is not None:
+            if id <= self._newest:
+                return  # sent again
+            self._newest = id
+            self.sendLine(b"<ack>%d" % id)
+        owner.tally["shown to bystanders"] += 1
+        owner.history.show(owner.name, self._screen, id, decode(line.attributes.get(b"from", b"")), line.text)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._asked.clear()

@@ -1,0 +1,58 @@
+"""`tests.chaos` in its short form; and two daemons and clients that are wrong on purpose, which it has to find."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ..chaos.storm import ROOT
+from .programs import environment
+
+pytestmark = pytest.mark.system
+
+
+def chaos(arguments: str) -> tuple[int, str]:
+    """Run it; return its status and what it wrote."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *shlex.split(arguments)],
+        cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=110, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_five_kills() -> None:
+    """Nothing is lost, nothing comes twice or out of order, and no verdict is untrue."""
+    status, wrote = chaos("--kills 5")
+    assert status == 0, wrote
+    assert re.search(
+        r"^All is well: 0 lost, 0 twice, 0 out of order, 0 untrue, 0 others$", wrote, re.MULTILINE
+    )
+    # And it was a storm.
+    for what, least in (
+        (r"messages in the journal", 1500),
+        (r"connections dropped", 10),
+        (r"clients killed", 1),
+        (r"resumes", 160),
+    ):
+        counted = re.search(rf"([\d,]+) {what}", wrote)
+        assert counted, wrote
+        assert int(counted[1].replace(",", "")) >= least, wrote
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ("early-ack --kills 2 --messages 500", r"\b[1-9]\d* lost"),
+        ("deliver-twice --kills 1 --messages 300", r"\b[1-9]\d* twice"),
+    ],
+)
+def test_what_is_wrong_is_found(wrong: str, found: str) -> None:
+    """An acceptance before the commit, and messages that are shown again, end it with status 1."""
+    status, wrote = chaos(f"--break {wrong}")
+    assert status == 1, wrote
+    assert re.search(rf"^FAULTS: .*{found}", wrote, re.MULTILINE), wrote
