@@ -165,9 +165,6 @@ class Members:
         if peer.identity is not person:
             # The connection ended meanwhile.
             peer.settle()
-            if person.arriving:
-                self.roster.revoke(person)
-                self._end(person)
             return
         if person.left is not None:
             # Her time was over meanwhile.
@@ -320,8 +317,10 @@ class Members:
         person = peer.identity
         if person is None:
             return
-        waits = person.arriving or (peer.early is not None and peer not in self._catching)
-        if not waits:  # for the journal, to come or to come back
+        if person.arriving:
+            self.roster.revoke(person)
+            self._end(person)
+        elif peer.early is None or peer in self._catching:  # it does not just wait to come back
             self.part(peer, now)
             if peer.identity is None:
                 return
