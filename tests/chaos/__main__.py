@@ -53,7 +53,7 @@ def report(plan: Plan, outcome: Outcome) -> str:
         f"{tally['posted by bystanders']:,} posted by bystanders",
         f"{tally['shown to people'] + tally['shown to bystanders']:,} times a message was shown; "
         f"{tally['verdicts']:,} verdicts",
-        f"{plan.kills} kills of the daemon, {tally['dropped connections']:,} connections dropped, "
+        f"{tally['kills']} kills of the daemon, {tally['dropped connections']:,} connections dropped, "
         f"{tally['killed clients']:,} clients killed",
         f"{tally['resumed']:,} resumes; {tally['dropped as shown already']:,} re-sent messages dropped by clients",
         f"{tally['accepted']:,} posts accepted, {tally['refused']:,} refused (a bystander had just left)",

@@ -51,6 +51,9 @@ DRAIN_SECONDS = 60.0
 QUIET_SECONDS = 1.5
 """When the storm is over all has to be settled within so long; it is when nothing has happened for so long."""
 
+BROKEN_DRAIN_SECONDS = 5.0
+"""The same where something is wrong on purpose: it may never be settled."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -169,7 +172,6 @@ class Storm:
         ]  # fmt: skip
         self._holds: list[tuple[float, Person]] = []
         self._began = 0.0
-        self._killed = 0
         self._due = 0.0
 
     def _person(self, folder: Path, name: str) -> Person:
@@ -201,7 +203,7 @@ class Storm:
         found = check(self.history, journal)
         self._tally["messages"] = len(journal)
         self._tally["private"] = sum(post.to is not None for post in journal.values())
-        return Outcome(self._tally, found + faults, time.monotonic() - self._began)
+        return Outcome(self._tally, faults + found, time.monotonic() - self._began)
 
     async def _gather(self) -> None:
         self._began = time.monotonic()
@@ -221,7 +223,7 @@ class Storm:
             reports.start(5.0, now=False).addErrback(self._failed),
         ]
         try:
-            for _ in range(self._plan.kills):
+            while self._tally["kills"] < self._plan.kills:
                 await self._live_and_die()
             while self._tally["posted"] < self._plan.messages:
                 await deferLater(self._reactor, TICK)
@@ -240,12 +242,12 @@ class Storm:
         life = self._chance.uniform(7.0, 10.0) if kind < 0.06 else self._chance.uniform(0.3, 3.0)
         await deferLater(self._reactor, life)
         await self._daemon.kill()
-        self._killed += 1
+        self._tally["kills"] += 1
         up = self._daemon.spawn()
-        if kind > 0.92 and self._killed < self._plan.kills:
+        if kind > 0.92 and self._tally["kills"] < self._plan.kills:
             await deferLater(self._reactor, self._chance.uniform(0.0, 0.8))
             await self._daemon.kill()
-            self._killed += 1
+            self._tally["kills"] += 1
             up = self._daemon.spawn()
         if not await up:
             raise RuntimeError(f"the daemon did not start:\n{self._daemon.log.read_text()[-5000:]}")
@@ -308,6 +310,7 @@ class Storm:
         self._report("the storm is over")
         for _, person in self._holds:
             person.hold(False)
+        patience = BROKEN_DRAIN_SECONDS if self._plan.break_ else DRAIN_SECONDS
         began = changed = self._reactor.seconds()
         count = -1
         while True:
@@ -318,8 +321,8 @@ class Storm:
                 count, changed = len(self.history.events), now
             if now - changed >= QUIET_SECONDS:
                 return []
-            if now - began >= DRAIN_SECONDS:
-                return [Fault(BROKEN, f"after {DRAIN_SECONDS:g} s it is not settled; restless: {restless}")]
+            if now - began >= patience:
+                return [Fault(BROKEN, f"after {patience:g} s it is not settled; restless: {restless}")]
 
     async def _leave(self) -> None:
         for bystander in self._bystanders:
@@ -332,7 +335,7 @@ class Storm:
     def _report(self, what: str = "") -> None:
         tally = self._tally
         self._say(
-            f"{time.monotonic() - self._began:6.1f} s  {self._killed:3} kills  {tally['posted']:6} posted"
+            f"{time.monotonic() - self._began:6.1f} s  {tally['kills']:3} kills  {tally['posted']:6} posted"
             f"  {tally['accepted']:6} accepted  {tally['shown to people']:7} shown"
             f"  {tally['dropped connections']:4} drops  {what}".rstrip()
         )
