@@ -14,6 +14,7 @@ from pychat.hub import Hub
 from pychat.journal.memory import MemoryJournal
 from pychat.pump import Pump
 from pychat.session import Request, Session
+from pychat.vocabulary import Entry, Page
 
 NOON_MS = 1_700_000_000_123
 """The wall clock of most tests, as messages show it: 2023-11-14T22:13:20.123Z."""
@@ -68,6 +69,34 @@ class Chat:
         tokens = itertools.count(1)
         self.hub = Hub(durable=durable, make_token=lambda: b"token%d" % next(tokens))
         self.last_id = 0
+        self.journal: list[tuple[int, Entry]] = []
+
+    def page(self, talk: Talk, limit: int = 100) -> Page:
+        """What the journal says to somebody who catches up."""
+        catchup, person = self.hub.catching(talk.peer), talk.peer.identity
+        assert catchup is not None
+        assert person is not None
+        mine = [
+            (id, entry)
+            for id, entry in self.journal
+            if id > catchup.position and (entry.to in (None, person.id) or entry.sender == person.id)
+        ]
+        upto = mine[limit - 1][0] if len(mine) >= limit else self.last_id
+        return Page(mine[:limit], upto, self.journal[0][0] if self.journal else self.last_id + 1)
+
+    def resume(self, name: bytes, attributes: bytes, hello: bytes = b"<hello caps=ack,resume>") -> Talk:
+        """A new connection on which somebody comes back, as far as to the answer."""
+        talk = Talk(self.hub)
+        talk.say(hello, b"<connect %s>%s" % (attributes, name))
+        return talk
+
+    def catch_up(self, talk: Talk) -> list[bytes]:
+        """Tell somebody all that she missed; return what she heard."""
+        catchup = self.hub.catching(talk.peer)
+        assert catchup is not None
+        catchup.listen(self.hub.last_id)
+        self.hub.replay(talk.peer, self.page(talk))
+        return talk.heard()
 
     def connect(self, name: bytes = b"", hello: bytes = b"") -> Talk:
         """A new connection that said ``hello`` and ``<connect>name``, as far as they are given, and heard all."""
@@ -87,6 +116,7 @@ class Chat:
             posts, entries = taken
             ids = range(self.last_id + 1, self.last_id + 1 + len(entries))
             self.last_id += len(entries)
+            self.journal += zip(ids, entries, strict=True)
             self.hub.appended(posts, ids, NOON_MS, now)
             given += ids
         return given

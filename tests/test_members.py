@@ -1,0 +1,757 @@
+"""Coming, going, and coming back: tokens, names that are held, and what is told of the past."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat import catchup as catchup_module
+from pychat import fate
+from pychat import members as members_module
+from pychat.hub import Hub
+from pychat.members import HOLD
+from pychat.roster import Roster, digest_of
+from pychat.vocabulary import OnceKey, Page, Standing
+from tests.chatkit import NOON, NOON_MS, Chat, Talk
+
+SMART = b"<hello caps=ack,resume>"
+BAD_TOKEN = b"<error code=bad-token>This token is not, or no longer, good for this name. Join anew: <connect>your-name"
+NOT_TAKEN_UP = (
+    b"<error code=not-connected%s>The connection ended before this was taken up. "
+    b"Say it again on the next one."
+)
+
+
+def connected(line: bytes) -> bytes:
+    """The token in a ``<connected>``."""
+    assert line.startswith(b"<connected resume="), line
+    return line.partition(b"resume=")[2].partition(b">")[0]
+
+
+class ComingBack(SynchronousTestCase):
+    """Alice can come back; Bob is on `nc`."""
+
+    def setUp(self) -> None:
+        self.chat = Chat()
+        self.hub = self.chat.hub
+        self.bob = self.chat.connect(b"bob")
+        self.alice = Talk(self.hub)
+        self.alice.say(SMART, b"<connect>alice")
+        self.token = connected(self.alice.heard()[-1])
+        self.hub.confirm(self.alice.peer)
+        self.bob.heard()
+
+    def go(self, now: float = 0.0) -> None:
+        """Alice's connection breaks."""
+        self.hub.leave(self.alice.peer, now)
+
+    def come(self, attributes: bytes = b"", hello: bytes = SMART) -> Talk:
+        """Alice comes on another connection."""
+        return self.chat.resume(b"alice", b"resume=" + self.token + attributes, hello)
+
+    def test_the_journal_knows_first(self) -> None:
+        """Who gets a token is not here before the journal knows her, and her later lines wait for that."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect label=7>carol", b"<ping>x", b"<set_msg>bob hi")
+        changes = self.hub.changes(NOON_MS)
+        self.assertTrue(all(b"carol" not in line for line in self.bob.answer(b"<get_users>")))
+        self.assertIn(b"no-such-user", self.bob.answer(b"<set_msg>carol hi")[0])
+        self.assertIn(b"name-taken", Talk(self.hub).answer(b"<connect>carol")[0])
+        (standing,) = changes.standings
+        self.hub.kept(changes)
+        self.assertEqual(self.bob.heard(), [b"<joined>carol"])
+        self.chat.commit()
+        greeting, answer, pong, accepted = carol.heard()
+        self.assertEqual(
+            (greeting, pong, accepted),
+            (b"<hello caps=ack,resume server=pychat/0.1.0>", b"<pong>x", b"<accepted id=1>bob"),
+        )
+        token = answer.removeprefix(b"<connected resume=").removesuffix(b" label=7>carol")
+        self.assertEqual(standing, Standing(
+            standing.id, "carol", 0, plain=False, resumes=True, spare=digest_of(token), time_ms=NOON_MS
+        ))  # fmt: skip
+
+    def test_away_and_back(self) -> None:
+        """Her name stays hers, the others see that she is away, and her mail waits."""
+        self.go()
+        self.assertEqual(self.bob.heard(), [b"<away>alice"])
+        self.assertEqual(
+            self.bob.answer(b"<get_users label=1>"),
+            [b"<user label=1 away>alice", b"<user label=1>bob", b"<users label=1 count=2>"],
+        )
+        self.assertIn(b"name-taken", Talk(self.hub).answer(b"<connect>alice")[0])
+        self.bob.say(b"<set_msg>alice one", b"<set_msg_all>two")
+        self.chat.commit()
+        self.assertEqual(self.bob.heard(), [b"<accepted id=1>alice", b"<accepted id=2>all"])
+        alice = self.come()
+        _, answer = alice.heard()
+        self.assertNotEqual(connected(answer), self.token)
+        self.assertEqual(self.bob.heard(), [b"<back>alice"])
+        self.assertEqual(
+            self.chat.catch_up(alice),
+            [
+                b"<msg id=1 from=bob to=alice time=%s replay>one" % NOON,
+                b"<msg id=2 from=bob to=all time=%s replay>two" % NOON,
+                b"<replayed count=2>",
+            ],
+        )
+        self.bob.say(b"<set_msg>alice three")
+        self.chat.commit()
+        self.assertEqual(alice.heard(), [b"<msg id=3 from=bob to=alice time=%s>three" % NOON])
+        self.bob.heard()
+        alice.say(b"<ack>3")
+        self.assertEqual(self.bob.heard(), [b"<delivered id=1>alice", b"<delivered id=3>alice"])
+
+    def test_resends(self) -> None:
+        """What was replayed and not acknowledged is sent again."""
+        self.go()
+        self.bob.say(b"<set_msg>alice one")
+        self.chat.commit()
+        alice = self.come()
+        alice.heard()
+        line = self.chat.catch_up(alice)[0]
+        self.hub.resend(alice.peer)
+        self.assertEqual(alice.heard(), [line])
+
+    def test_after_counts_as_an_ack(self) -> None:
+        """What she says she has is not told again, and who sent it learns that it was delivered, once."""
+        for text in (b"one", b"two", b"three"):
+            self.bob.say(b"<set_msg>alice " + text)
+        self.chat.commit()
+        self.alice.say(b"<ack>1")
+        self.bob.heard()
+        self.go()
+        alice = self.come(b" after=2")
+        alice.heard()
+        self.assertEqual(
+            self.chat.catch_up(alice),
+            [b"<msg id=3 from=bob to=alice time=%s replay>three" % NOON, b"<replayed count=1>"],
+        )
+        self.assertEqual(self.bob.heard(), [b"<away>alice", b"<back>alice", b"<delivered id=2>alice"])
+        self.assertEqual(alice.answer(b"<ack>2"), [])
+
+    def test_what_was_acknowledged_can_be_had_again(self) -> None:
+        """A client that lost what it had asks for it with an older ``after=``; nobody is told anything twice."""
+        self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")
+        self.chat.commit()
+        self.alice.say(b"<ack>2")
+        self.bob.heard()
+        self.go()
+        alice = self.come(b" after=0")
+        alice.heard()
+        self.assertEqual(len(self.chat.catch_up(alice)), 3)
+        alice.say(b"<ack>2")
+        self.assertEqual(self.bob.heard(), [b"<away>alice", b"<back>alice"])
+
+    def test_own_messages(self) -> None:
+        """She learns which of her posts arrived, by their keys, where they stand in the conversation."""
+        self.alice.say(b"<set_msg once=k1>bob one", b"<set_msg_all>two")
+        self.bob.say(b"<set_msg_all>three")
+        self.chat.commit()
+        self.go()
+        alice = self.come(b" after=0")
+        alice.heard()
+        self.assertEqual(
+            self.chat.catch_up(alice),
+            [
+                b"<accepted id=1 once=k1 replay>bob",
+                b"<accepted id=2 replay>all",
+                b"<msg id=3 from=bob to=all time=%s replay>three" % NOON,
+                b"<replayed count=1>",
+            ],
+        )
+        alice.say(b"<set_msg once=k1>bob one")
+        self.chat.commit()
+        self.assertEqual(alice.heard(), [b"<accepted id=1>bob"])
+
+    def test_after_own_messages(self) -> None:
+        """What she knows of her own is not told again."""
+        self.alice.say(b"<set_msg_all>one", b"<set_msg_all>two")
+        self.chat.commit()
+        self.go()
+        alice = self.come(b" after=1")
+        alice.heard()
+        self.assertEqual(self.chat.catch_up(alice), [b"<accepted id=2 replay>all", b"<replayed count=0>"])
+
+    def test_only_hers(self) -> None:
+        """Nobody else's mail, and nothing from before she first came."""
+        carol = self.chat.connect(b"carol")
+        self.bob.say(b"<set_msg_all>before", b"<set_msg>carol private")
+        self.chat.commit()
+        dave = Talk(self.hub)
+        dave.say(SMART, b"<connect>dave")
+        token = connected(dave.heard()[-1])
+        self.bob.say(b"<set_msg>carol private")
+        carol.say(b"<set_msg_all>public")
+        self.chat.commit()
+        self.hub.leave(dave.peer)
+        dave = self.chat.resume(b"dave", b"after=0 resume=" + token)
+        dave.heard()
+        self.assertEqual(
+            self.chat.catch_up(dave),
+            [b"<msg id=4 from=carol to=all time=%s replay>public" % NOON, b"<replayed count=1>"],
+        )
+
+    def test_pages(self) -> None:
+        """It comes page by page; what is said meanwhile follows, once and in order."""
+        self.go()
+        for text in (b"1", b"2", b"3"):
+            self.bob.say(b"<set_msg_all>" + text)
+        self.chat.commit()
+        alice = self.come()
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        self.bob.heard()
+        carol = self.chat.connect(b"carol")
+        alice.heard()
+        for upto, said in [(2, b"<set_msg>alice 4"), (4, b"<set_msg_all>5")]:
+            catchup.listen(self.hub.last_id)
+            page = self.chat.page(alice, 2)
+            carol.say(said)
+            self.chat.commit()
+            self.hub.replay(alice.peer, page)
+            self.assertEqual((page.upto, catchup.count), (upto, upto if upto < 4 else 5))
+        self.assertEqual(
+            [line.partition(b">")[2] for line in alice.heard()], [b"1", b"2", b"3", b"4", b"5", b""]
+        )
+        carol.heard()
+        alice.say(b"<ack>5")
+        self.assertEqual(carol.heard(), [b"<delivered id=4>alice"])
+
+    def test_said_meanwhile(self) -> None:
+        """What is delivered while the last page is read follows it, private and public in their order."""
+        alice = self.come()
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        catchup.listen(self.hub.last_id)
+        page = self.chat.page(alice)
+        self.bob.say(b"<set_msg_all>1", b"<set_msg>alice 2", b"<set_msg_all>3", b"<set_msg>alice 4")
+        self.chat.commit()
+        self.hub.replay(alice.peer, page)
+        lines = alice.heard()
+        self.assertEqual([line.partition(b">")[2] for line in lines], [b"1", b"2", b"3", b"4", b""])
+        self.assertEqual(lines[-1], b"<replayed count=4>")
+        self.bob.heard()
+        alice.say(b"<ack>3")
+        self.assertEqual(self.bob.heard(), [b"<delivered id=2>alice"])
+
+    def test_much_is_said_meanwhile(self) -> None:
+        """More than is set aside is read from the journal instead."""
+        self.patch(catchup_module, "ASIDE_LIMIT", 10)
+        alice = self.come()
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        catchup.listen(self.hub.last_id)
+        page = self.chat.page(alice)
+        for _ in range(2):
+            self.bob.say(b"<set_msg_all>xxxxxxxxxx")
+            self.chat.commit()
+        self.hub.replay(alice.peer, page)
+        self.assertEqual(alice.heard(), [])
+        lines = self.chat.catch_up(alice)
+        self.assertEqual((len(lines), lines[-1]), (3, b"<replayed count=2>"))
+
+    def test_posts_before_the_end_of_the_replay(self) -> None:
+        """They are taken up after it, in their order, and the answers to later lines wait for theirs."""
+        alice = self.come()
+        alice.say(b"<set_msg label=1>bob hi", b"<ping>x", b"<set_msg_all>all")
+        self.assertFalse(self.chat.commit())
+        alice.heard()
+        self.assertEqual(self.chat.catch_up(alice), [b"<replayed count=0>"])
+        self.assertEqual(self.chat.commit(), [1, 2])
+        self.assertEqual(alice.heard(), [b"<accepted label=1 id=1>bob", b"<pong>x", b"<accepted id=2>all"])
+
+    def test_posts_of_a_connection_that_never_caught_up(self) -> None:
+        """They are refused, so their keys are free."""
+        alice = self.come()
+        alice.say(b"<set_msg once=k label=1>bob hi")
+        alice.heard()
+        self.hub.leave(alice.peer)
+        self.assertEqual(alice.heard(), [NOT_TAKEN_UP % b" label=1"])
+        self.hub.replay(alice.peer, Page((), 0, 1))
+        alice = self.come()
+        alice.heard()
+        self.chat.catch_up(alice)
+        alice.say(b"<set_msg once=k>bob other")
+        self.assertEqual(self.chat.commit(), [1])
+
+    def test_posts_of_the_older_connection(self) -> None:
+        """What it posted and the journal was not given yet is refused."""
+        alice = self.come()
+        self.alice.say(b"<set_msg label=1>bob hi")
+        changes = self.hub.changes(NOON_MS)
+        self.hub.kept(changes)
+        self.assertEqual(self.alice.heard()[-1], NOT_TAKEN_UP % b" label=1")
+        self.assertEqual(self.hub.replaced, [self.alice.peer])
+        self.assertFalse(self.chat.commit())
+        self.assertIs(self.hub.roster.find("alice").peer, alice.peer)  # type: ignore[union-attr]
+
+    def test_replaced(self) -> None:
+        """A valid resume takes the place of a connection that the daemon still believes in."""
+        self.bob.say(b"<set_msg>alice one")
+        self.chat.commit()
+        alice = self.come()
+        alice.heard()
+        self.assertEqual(self.hub.replaced, [self.alice.peer])
+        self.hub.part(self.alice.peer)
+        self.hub.leave(self.alice.peer)
+        self.assertEqual(len(self.chat.catch_up(alice)), 2)
+        self.assertEqual([line for line in self.bob.heard() if b"away" in line or b"left" in line], [])
+
+    def test_tokens(self) -> None:
+        """The old token is good until a line came on the new connection, and then the new one only is."""
+        first = self.come()
+        fresh = connected(first.heard()[-1])
+        self.assertEqual(self.chat.resume(b"alice", b"resume=" + fresh + b"x").heard()[-1], BAD_TOKEN)
+        self.assertEqual(self.chat.resume(b"bob", b"resume=" + fresh).heard()[-1], BAD_TOKEN)
+        second = self.come()
+        newer = connected(second.heard()[-1])
+        self.assertEqual(self.chat.resume(b"alice", b"resume=" + fresh).heard()[-1], BAD_TOKEN)
+        self.assertEqual(self.hub.catching(first.peer), None)
+        self.hub.confirm(second.peer)
+        self.assertEqual(self.come().heard()[-1], BAD_TOKEN)
+        self.token = newer
+        self.assertNotEqual(connected(self.come().heard()[-1]), newer)
+
+    def test_confirming(self) -> None:
+        """Confirming twice, or what is nobody's any more, changes nothing."""
+        alice = self.come()
+        fresh = connected(alice.heard()[-1])
+        self.hub.confirm(self.alice.peer)
+        self.assertNotEqual(connected(self.come().heard()[-1]), self.token)
+        self.hub.confirm(self.hub.peer())
+        again = self.chat.resume(b"alice", b"resume=" + self.token)
+        self.hub.confirm(again.peer)
+        newest = connected(again.heard()[-1])
+        self.hub.confirm(again.peer)
+        self.hub.confirm(again.peer)
+        self.assertEqual(self.chat.resume(b"alice", b"resume=" + fresh).heard()[-1], BAD_TOKEN)
+        self.assertNotEqual(connected(self.chat.resume(b"alice", b"resume=" + newest).heard()[-1]), newest)
+
+    def test_wrong_attributes(self) -> None:
+        """Numbers that are none, a position in the future, a client that did not say that it can do it."""
+        for attributes in (b" after=x", b" open=-1", b" after=" + b"9" * 19):
+            self.assertIn(b"code=bad-attribute", self.come(attributes).heard()[-1])
+        self.assertIn(b"code=not-sent", self.come(b" after=1").heard()[-1])
+        for hello in (b"<hello>", b"<hello caps=ack>", b"<hello caps=resume>"):
+            self.assertIn(b"code=bad-attribute", self.come(b"", hello).heard()[-1])
+
+    def test_disconnect_ends_it(self) -> None:
+        """After a goodbye the name is free and the token is nothing."""
+        self.bob.say(b"<set_msg>alice one")
+        self.chat.commit()
+        self.bob.heard()
+        self.alice.say(b"<disconnect>")
+        self.hub.part(self.alice.peer)
+        self.hub.part(self.alice.peer)
+        self.hub.leave(self.alice.peer)
+        self.assertEqual(self.bob.heard(), [b"<left>alice", b"<undelivered id=1 reason=gone>alice"])
+        self.assertEqual(self.come().heard()[-1], BAD_TOKEN)
+        self.assertEqual(self.hub.expired, [])
+        Talk(self.hub).say(b"<connect>alice")
+        self.assertEqual(self.bob.heard(), [b"<joined>alice"])
+
+    def test_gone_before_the_journal_knew(self) -> None:
+        """A connection that ends while its ``<connect>`` waits leaves nothing behind."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        changes = self.hub.changes(NOON_MS)
+        self.hub.part(carol.peer)
+        self.hub.leave(carol.peer)
+        self.hub.kept(changes)
+        later = self.hub.changes(NOON_MS)
+        self.assertEqual([(standing.name, standing.left) for standing in later.standings], [("carol", 0)])
+        self.hub.kept(later)
+        self.assertEqual((self.bob.heard(), self.hub.expired), ([], []))
+        self.assertEqual(Talk(self.hub).answer(b"<connect>carol"), [b"<connected>carol"])
+
+    def test_gone_before_the_journal_knew_that_she_is_back(self) -> None:
+        """A connection that ends while it waits to resume changes nothing."""
+        alice = self.come()
+        self.hub.part(alice.peer)
+        self.hub.leave(alice.peer)
+        self.assertEqual(self.bob.heard(), [])
+        self.bob.say(b"<set_msg_all>x")
+        self.chat.commit()
+        self.assertIn(b">x", self.alice.heard()[-1])
+
+    def test_no_token_shown(self) -> None:
+        """A name is not held against a new ``<connect>`` for a token that may never have arrived."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        carol.heard()
+        self.hub.leave(carol.peer)
+        self.bob.say(b"<set_msg>carol hi")
+        self.chat.commit()
+        self.bob.heard()
+        again = Talk(self.hub)
+        again.say(SMART, b"<connect>carol")
+        self.assertIn(b"<connected", again.heard()[-1])
+        self.assertEqual(self.bob.heard(), [b"<left>carol", b"<joined>carol"])
+        self.assertEqual([person.name for person in self.hub.expired], ["carol"])
+
+    def test_expired(self) -> None:
+        """When her time is over the name is free, and the journal knows before her mail gets its verdict."""
+        self.go(1.0)
+        self.hub.expire(HOLD + 0.9)
+        self.assertEqual(self.bob.heard(), [b"<away>alice"])
+        self.hub.expire(HOLD + 1.0)
+        self.assertEqual(self.hub.expired, [])
+        self.assertEqual(self.bob.heard(), [b"<left>alice"])
+        self.assertEqual([person.name for person in self.hub.expired], ["alice"])
+        self.assertEqual(self.come().heard()[-1], BAD_TOKEN)
+        self.bob.say(b"<set_msg>alice hi")
+        self.assertIn(b"no-such-user", self.bob.heard()[0])
+
+    def test_expired_while_she_waits(self) -> None:
+        """Her time is over while the journal is about to let her in: she is told so."""
+        self.go()
+        alice = self.come()
+        alice.say(b"<set_msg_all label=1>hi")
+        self.hub.expire(HOLD)
+        self.assertEqual(alice.heard()[1:], [BAD_TOKEN, NOT_TAKEN_UP % b" label=1"])
+        self.assertIn(b"<connected", alice.answer(b"<connect>alice")[-1])
+
+    def test_said_to_who_just_ended(self) -> None:
+        """A message that was on its way to her when she ended is undelivered at once."""
+        self.go()
+        self.bob.say(b"<set_msg>alice hi")
+        self.hub.expire(HOLD)
+        self.chat.commit()
+        self.assertEqual(
+            self.bob.heard(),
+            [b"<away>alice", b"<left>alice", b"<accepted id=1>alice", b"<undelivered id=1 reason=gone>alice"],
+        )
+
+    def test_many_are_away(self) -> None:
+        """Past a bound who is away longest ends early."""
+        self.patch(members_module, "AWAY_LIMIT", 1)
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        self.go()
+        self.hub.leave(carol.peer)
+        self.hub.kept(self.hub.changes(NOON_MS))
+        self.hub.leave(carol.peer)
+        dave = Talk(self.hub)
+        dave.say(SMART, b"<connect>dave")
+        dave.heard()
+        self.hub.leave(dave.peer)
+        self.assertEqual([person.name for person in self.hub.roster.away], ["dave"])
+
+    def test_counts(self) -> None:
+        """Who is away is counted; a sender who is away is told her counts when she comes back."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        carol.heard()
+        self.hub.leave(carol.peer)
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.go()
+        self.hub.count(5.0)
+        self.bob.say(b"<set_msg_all>ho")
+        self.chat.commit(now=6.0)
+        self.hub.count(6.0)
+        alice = self.come(b" after=1")
+        alice.heard()
+        self.assertEqual(
+            self.chat.catch_up(alice)[-2:],
+            [b"<replayed count=1>", b"<receipt id=1 sent=0 delivered=0 of=2>all"],
+        )
+        alice.say(b"<ack>2")
+        self.bob.heard()
+        self.hub.count(11.0)
+        self.assertEqual(self.bob.heard(), [b"<receipt id=2 sent=0 delivered=1 of=2>all"])
+
+    def test_counts_of_who_ended(self) -> None:
+        """Nobody waits for the counts of who cannot come back."""
+        self.bob.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.hub.leave(self.bob.peer)
+        self.hub.count(9.0)
+        self.assertFalse(self.hub.counting)
+
+    def test_expired_is_undelivered(self) -> None:
+        """Who ends while she is away is counted as not reached."""
+        self.go()
+        self.bob.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.bob.heard()
+        self.hub.expire(HOLD)
+        self.hub.count(0.0)
+        self.assertEqual(
+            self.bob.heard(), [b"<left>alice", b"<receipt id=1 sent=0 delivered=0 undelivered=1 of=1>all"]
+        )
+
+    def test_read(self) -> None:
+        """It acknowledges too, and goes on to the senders when the journal has it."""
+        self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")
+        self.chat.commit()
+        self.bob.heard()
+        self.assertEqual(self.alice.answer(b"<read>2"), [])
+        self.assertEqual(self.bob.heard(), [b"<delivered id=1>alice", b"<delivered id=2>alice"])
+        person = self.hub.roster.find("alice")
+        self.assertEqual(self.hub.reads, [(person, 0, 2)])
+        self.assertEqual(self.alice.answer(b"<read>1", b"<read>2"), [])
+        self.assertEqual(self.hub.reads, [(person, 0, 2)])
+        self.assertIn(b"code=not-sent", self.alice.answer(b"<read>3")[0])
+
+    def test_resync(self) -> None:
+        """Who asks for more than the journal has is told from where on it has it."""
+        self.go()
+        self.bob.say(b"<set_msg_all>1", b"<set_msg_all>2", b"<set_msg_all>3")
+        self.chat.commit()
+        del self.chat.journal[:2]
+        alice = self.come()
+        alice.heard()
+        lines = self.chat.catch_up(alice)
+        self.assertEqual((lines[0], lines[-1]), (b"<resync oldest=3>", b"<replayed count=1>"))
+
+    def test_verdicts_wait_for_the_journal(self) -> None:
+        """An ack that the journal could not keep is told when it has it."""
+        self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")
+        self.chat.commit()
+        self.bob.heard()
+        self.alice.say(b"<ack>1")
+        changes = self.hub.changes(NOON_MS)
+        self.alice.say(b"<ack>2")
+        self.hub.not_kept(changes)
+        self.assertTrue(self.hub.moved)
+        self.assertEqual(self.bob.peer.mailbox.queued, 0)
+        self.assertEqual(self.bob.heard(), [b"<delivered id=1>alice", b"<delivered id=2>alice"])
+
+    def test_the_journal_cannot_keep_who_comes(self) -> None:
+        """Then she is let in without a token, and her identity ends with the connection."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        self.hub.not_kept(self.hub.changes(NOON_MS))
+        self.assertEqual(carol.heard()[-1], b"<connected>carol")
+        self.bob.heard()
+        self.hub.leave(carol.peer)
+        self.assertEqual(self.bob.heard(), [b"<left>carol"])
+
+    def test_the_journal_cannot_keep_who_comes_back(self) -> None:
+        """Then she is let in with the token that she has."""
+        self.go()
+        alice = self.come()
+        self.hub.not_kept(self.hub.changes(NOON_MS))
+        self.assertEqual(alice.heard()[-1], b"<connected>alice")
+        self.assertEqual(self.chat.catch_up(alice), [b"<replayed count=0>"])
+        self.hub.leave(alice.peer)
+        self.assertIn(b"<connected", self.come().heard()[-1])
+
+    def test_shutdown(self) -> None:
+        """When the daemon ends nobody parts for good who can come back."""
+        alice = self.come()
+        alice.heard()
+        self.hub.disperse()
+        self.hub.leave(alice.peer)
+        self.hub.leave(self.bob.peer)
+        self.assertEqual([change.standing.left for change in self.hub.changes(NOON_MS).all], [None])
+
+    def test_nothing_waits_for_who_has_all(self) -> None:
+        """Who acknowledged everything need not be told of what was before she went."""
+        carol = self.chat.connect(b"carol")
+        self.bob.say(b"<set_msg>carol private")
+        self.chat.commit()
+        self.go()
+        self.assertEqual(self.hub.roster.find("alice").claimed, 1)  # type: ignore[union-attr]
+        carol.say(b"<set_msg>bob x")
+        self.chat.commit()
+        alice = self.come(b" after=0")
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        self.assertEqual((catchup.position, catchup.open), (0, 1))
+
+    def test_nobody_can_come_back(self) -> None:
+        """Where no tokens are made the capability is not granted."""
+        talk = Talk(Hub(durable=True))
+        self.assertEqual(talk.answer(SMART)[0].split(b" server=")[0], b"<hello caps=ack")
+
+
+class Bots(SynchronousTestCase):
+    """A program that wants no old mail."""
+
+    HELLO = b"<hello caps=ack,bot,resume>"
+
+    def setUp(self) -> None:
+        self.chat = Chat()
+        self.bob = self.chat.connect(b"bob")
+        self.bot = Talk(self.chat.hub)
+        self.bot.say(self.HELLO, b"<connect>bot")
+        hello, answer = self.bot.heard()
+        self.assertTrue(hello.startswith(b"<hello caps=ack,resume,bot server="))
+        self.token = connected(answer)
+        self.bob.heard()
+
+    def back(self) -> Talk:
+        bot = self.chat.resume(b"bot", b"resume=" + self.token, self.HELLO)
+        bot.heard()
+        self.bob.heard()
+        return bot
+
+    def test_away(self) -> None:
+        """Nobody can write to it, and what is said to all is not kept for it; it is not counted."""
+        self.chat.hub.leave(self.bot.peer)
+        self.bob.heard()
+        self.assertIn(b"code=away", self.bob.answer(b"<set_msg>bot hi")[0])
+        self.bob.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.bob.heard()
+        bot = self.back()
+        self.assertEqual(self.chat.catch_up(bot), [b"<replayed count=0>"])
+        self.bob.say(b"<set_msg_all>ho")
+        self.chat.commit()
+        bot.say(b"<ack>2")
+        bot.heard()
+        self.bob.heard()
+        self.chat.hub.count(0.0)
+        self.assertEqual(
+            self.bob.heard(),
+            [b"<receipt id=1 sent=0 delivered=0 of=0>all", b"<receipt id=2 sent=0 delivered=1 of=1>all"],
+        )
+
+    def test_what_it_did_not_acknowledge(self) -> None:
+        """What it had been sent comes again, and a retry is answered while it is away."""
+        self.bob.say(b"<set_msg once=k>bot hi")
+        self.chat.commit()
+        self.chat.hub.leave(self.bot.peer)
+        self.bob.heard()
+        self.bob.say(b"<set_msg once=k>bot hi")
+        self.chat.commit()
+        self.assertEqual(self.bob.heard(), [b"<accepted id=1>bot"])
+        self.assertEqual(
+            self.chat.catch_up(self.back()),
+            [b"<msg id=1 from=bob to=bot time=%s replay>hi" % NOON, b"<replayed count=1>"],
+        )
+
+    def test_said_meanwhile(self) -> None:
+        """What is said to all after it came is for it, also before it has its replay."""
+        self.chat.hub.leave(self.bot.peer)
+        self.bob.say(b"<set_msg_all>1")
+        self.chat.commit()
+        bot = self.back()
+        self.bob.say(b"<set_msg_all>2")
+        self.chat.commit()
+        self.assertEqual(
+            self.chat.catch_up(bot),
+            [b"<msg id=2 from=bob to=all time=%s replay>2" % NOON, b"<replayed count=1>"],
+        )
+
+
+class Restart(SynchronousTestCase):
+    """What a new run of the daemon makes of the people of the last one."""
+
+    def setUp(self) -> None:
+        self.alice = Standing(
+            7,
+            "Alice",
+            2,
+            acked=4,
+            read=3,
+            plain=False,
+            resumes=True,
+            token=digest_of(b"t"),
+            spare=digest_of(b"s"),
+        )
+        tokens = iter([b"new", b"newer"])
+        self.hub = Hub(durable=True, make_token=lambda: next(tokens))
+        self.hub.begin(9, 100, [self.alice], 50.0)
+
+    def come(self, token: bytes) -> Talk:
+        talk = Talk(self.hub)
+        talk.say(SMART, b"<connect after=4 resume=%s>alice" % token)
+        return talk
+
+    def test_before_it_is_ready(self) -> None:
+        """Nobody comes back before all is known of whom can."""
+        self.assertFalse(self.hub.ready)
+        self.assertIn(b"code=busy", self.come(b"t").heard()[-1])
+
+    def test_both_tokens(self) -> None:
+        """Both that she may have are good, her name is held, and her time begins anew."""
+        self.hub.ready = True
+        self.assertIn(b"name-taken", Talk(self.hub).answer(b"<connect>alice")[0])
+        for token in (b"s", b"t"):
+            hub = Hub(durable=True, make_token=lambda: b"x")
+            hub.begin(9, 100, [self.alice])
+            hub.ready = True
+            self.hub = hub
+            self.assertEqual(self.come(token).heard()[-1], b"<connected resume=x>Alice")
+        self.hub.expire(HOLD + 49.9)
+        self.assertEqual(len(self.hub.roster), 1)
+
+    def test_once_keys(self) -> None:
+        """A key of the last run stands for what it stood for then."""
+        self.hub.remember(
+            [
+                OnceKey(7, b"k1", 5, None, None, b"to all"),
+                OnceKey(7, b"k2", 6, 8, "Bob", b"to bob"),
+                OnceKey(99, b"k3", 8, None, None, b"of nobody"),
+            ]
+        )
+        self.hub.ready = True
+        alice = self.come(b"t")
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        catchup.listen(9)
+        self.hub.replay(alice.peer, Page((), 9, 1))
+        alice.heard()
+        alice.say(
+            b"<set_msg_all once=k1>to all", b"<set_msg once=k2>bob to bob", b"<set_msg_all once=k2>other"
+        )
+        posts, entries = self.hub.take(NOON_MS) or ([], [])
+        self.hub.appended(posts, [], NOON_MS, 0.0)
+        self.assertEqual((len(posts), entries), (2, []))
+        lines = alice.heard()
+        self.assertEqual(lines[:2], [b"<accepted id=5>all", b"<accepted id=6>Bob"])
+        self.assertIn(b"code=key-reused", lines[2])
+
+    def test_one_name_twice(self) -> None:
+        """Two who claim one name cannot be: the first one has it."""
+        roster: Roster[str] = Roster()
+        roster.restore(self.alice, 0.0)
+        roster.restore(Standing(8, "alice", 0, resumes=True, token=digest_of(b"u")), 0.0)
+        self.assertEqual([identity.id for identity in roster.listing()], [7])
+        self.assertIsNone(roster.bearer(b"u"))
+
+
+class Fates(SynchronousTestCase):
+    """What cursors say of a message."""
+
+    def test_kept(self) -> None:
+        """Of those who live no more."""
+        token = digest_of(b"t")
+        for standing, earlier, said in [
+            (None, True, (b"undelivered", b"unknown")),
+            (Standing(1, "x", 0, read=5, acked=5), True, (b"read", b"")),
+            (Standing(1, "x", 0, acked=5, left=4), True, (b"delivered", b"")),
+            (Standing(1, "x", 0, sent=5, left=9), False, (b"sent", b"")),
+            (Standing(1, "x", 0, sent=5, acked=4, plain=False, left=9), False, (b"undelivered", b"gone")),
+            (Standing(1, "x", 0, left=9), True, (b"undelivered", b"unknown")),
+            (Standing(1, "x", 0, left=4), True, (b"undelivered", b"gone")),
+            (Standing(1, "x", 0, left=9, resumes=True, token=token), True, (b"undelivered", b"expired")),
+            (Standing(1, "x", 0, left=9, resumes=True, spare=token), False, (b"undelivered", b"expired")),
+        ]:
+            self.assertEqual(fate.of_kept(standing, 5, b"sent", earlier), said, standing)
+
+    def test_living(self) -> None:
+        """Of those who live."""
+        roster: Roster[str] = Roster()
+        person = roster.claim("x", "peer")
+        states = [fate.of_living(person, 5, b"handed")]
+        for cursor in ("sent", "acked", "read_told"):
+            setattr(person, cursor, 5)
+            states.append(fate.of_living(person, 5, b"handed"))
+        self.assertEqual(states, [b"waiting", b"handed", b"delivered", b"read"])
+        person.plain, person.acked, person.read_told = False, 4, 0
+        self.assertEqual(fate.of_living(person, 5, b"sent"), b"waiting")
+
+    def test_lines(self) -> None:
+        """A sender is told nothing of what waits."""
+        self.assertEqual(fate.verdict(b"waiting", b"", 1, b"x"), b"")
+        self.assertEqual(fate.verdict(b"sent", b"", 1, b"x"), b"<sent id=1>x\n")
+        self.assertEqual(fate.verdict(b"undelivered", b"gone", 1, b"x"), b"<undelivered id=1 reason=gone>x\n")
