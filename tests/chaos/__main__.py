@@ -51,8 +51,12 @@ def report(plan: Plan, outcome: Outcome) -> str:
         f"{tally['messages']:,} messages in the journal: {tally['private']:,} private, "
         f"{tally['messages'] - tally['private']:,} to everybody; "
         f"{tally['posted by bystanders']:,} posted by bystanders",
-        f"{tally['shown to people'] + tally['shown to bystanders']:,} times a message was shown; "
-        f"{tally['verdicts']:,} verdicts",
+        f"{tally['Shown']:,} times a message was shown",
+        "verdicts: "
+        + ", ".join(
+            f"{tally[word]:,} {word}" for word in ("delivered", "read", "sent", "handed", "undelivered")
+        )
+        + f"; {tally['Receipt']:,} counts",
         f"{tally['kills']} kills of the daemon, {tally['dropped connections']:,} connections dropped, "
         f"{tally['killed clients']:,} clients killed",
         f"{tally['resumed']:,} resumes; {tally['dropped as shown already']:,} re-sent messages dropped by clients",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .history import Accepted, Event, History, Post, Receipt, Refused, Shown, Verdict, Wrong
+from .history import Accepted, Event, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
 
 LOST, TWICE, DISORDER, UNTRUE, OPEN, BROKEN = "lost", "twice", "out of order", "untrue", "open", "broken"
 
@@ -18,10 +18,10 @@ LAST_WORDS = frozenset(("delivered", "read", "undelivered"))
 MAY_FOLLOW: Mapping[str, frozenset[str]] = {
     "sent": frozenset(("sent", "delivered", "read")),
     "delivered": frozenset(("delivered", "read")),
-    "read": frozenset(("read", "delivered")),
+    "read": frozenset(("read",)),
     "undelivered": frozenset(("undelivered",)),
 }
-"""Which words may be told of a message after which one.  `delivered` after `read` says nothing else, only less."""
+"""Which words may be told of a message after which one."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class _Checker:
         self._accepted: dict[Post, int] = {}
         self._refused: set[Post] = set()
         self._words: dict[int, str] = {}
+        self._read: dict[str, int] = {}
         self._sent: list[Verdict] = []
         self._gone: list[Verdict] = []
         self._counted: list[Receipt] = []
@@ -91,6 +92,8 @@ class _Checker:
             self._verdict(event)
         elif isinstance(event, Receipt):
             self._receipt(event)
+        elif isinstance(event, Read):
+            self._read[event.who] = max(event.id, self._read.get(event.who, 0))
         elif isinstance(event, Refused):
             self._refused.add(event.post)
             if event.post.to not in self._cast.bystanders or event.code != "no-such-user":
@@ -154,11 +157,12 @@ class _Checker:
         before = self._words.get(id)
         if before is not None and word not in MAY_FOLLOW[before]:
             self._fault(UNTRUE, f"{what} after it was {before}")
-        if before != "read":
-            self._words[id] = word
+        self._words[id] = word
         if word in ("delivered", "read"):
             if name in self._cast.plain or name not in self._seen_by.get(id, ()):
                 self._fault(UNTRUE, f"{what}, and {name} had not acknowledged it")
+            elif word == "read" and self._read.get(name, 0) < id:
+                self._fault(UNTRUE, f"{what}, and {name} had not said so")
         elif word == "sent":
             if name not in self._cast.plain:
                 self._fault(UNTRUE, f"{what}, and {name} acknowledges what she gets")

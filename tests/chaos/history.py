@@ -55,6 +55,13 @@ class Receipt(NamedTuple):
     of: int
 
 
+class Read(NamedTuple):
+    """Somebody said that she has read everything up to here."""
+
+    who: str
+    id: int
+
+
 class Refused(NamedTuple):
     """A sender was told that a post is not taken."""
 
@@ -69,7 +76,7 @@ class Wrong(NamedTuple):
     what: str
 
 
-Event = Shown | Accepted | Verdict | Receipt | Refused | Wrong
+Event = Shown | Accepted | Verdict | Receipt | Read | Refused | Wrong
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pychat.client.store import Post as Pending
 from pychat.errors import PychatError
 from pychat.grammar import Line, parse
 
-from .history import Accepted, History, Post, Receipt, Refused, Verdict, Wrong
+from .history import Accepted, History, Post, Read, Receipt, Refused, Verdict, Wrong
 
 HASTE = 0.1
 """What the client's waits between attempts are multiplied by: one that dies every few seconds is not gone for long."""
@@ -93,6 +93,7 @@ class Person:
         self._chance = chance
         self._store: MemoryStore = Forgetful() if forgets else MemoryStore()
         self._asked: dict[str, Post] = {}  # by their keys, until they have an answer
+        self._newest = 0  # on her screen
         self._known = False  # she has been in the chat
         self.member = self._begin()
 
@@ -129,6 +130,13 @@ class Person:
         self.member.drop()
         return there
 
+    def read(self) -> None:
+        """Say that she has read what is on her screen."""
+        client = self.member.client
+        if client is not None and self._newest and not self.member._replaying:
+            self._history.see(Read(self.name, self._newest))
+            client.send(b"<read>%d" % self._newest)
+
     def hold(self, held: bool) -> None:
         """Stop acknowledging, or begin again."""
         if isinstance(self.member.client, Wire):
@@ -151,10 +159,16 @@ class Person:
         self.member.start()
 
     @property
-    def calm(self) -> bool:
-        """She is in the chat, knows what she missed, and everything that she said has its answer."""
+    def unrest(self) -> str:
+        """What she waits for; nothing if she is in the chat, knows what she missed, and all her posts have answers."""
         member = self.member
-        return member.client is not None and not member._replaying and not member.pending
+        if member.client is None:
+            return f"{self.name} is not in the chat"
+        if member._replaying:
+            return f"{self.name} waits for what she missed"
+        if member.pending:
+            return f"{self.name} waits for {len(member.pending)} answers"
+        return ""
 
     async def end(self) -> None:
         """Go for good."""
@@ -173,6 +187,7 @@ class Person:
     def shown(self, line: Line) -> None:
         """A message is on her screen."""
         self._tally["shown to people"] += 1
+        self._newest = message_id(line) or 0
         sender = decode(line.attributes.get(b"from", b""))
         self._history.show(self.name, self.name, message_id(line), sender, line.text)
 
@@ -190,7 +205,6 @@ class Person:
 
     def told(self, line: Line) -> None:
         """A verdict or a count."""
-        self._tally["verdicts"] += 1
         observe(self._history, self.name, line)
 
     def wrong(self, what: str) -> None:
@@ -363,7 +377,6 @@ class BystanderLine(LineOnlyReceiver):
             else:
                 owner.history.see(Wrong(owner.name, f"was told {raw!r}"))
         elif line.verb in (b"sent", b"handed", b"delivered", b"read", b"undelivered", b"receipt"):
-            owner.tally["verdicts"] += 1
             observe(owner.history, owner.name, line)
 
     def _message(self, line: Line) -> None:

@@ -11,12 +11,12 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
@@ -26,7 +26,7 @@ from tests.system.programs import environment
 
 from .checker import BROKEN, Fault, check
 from .evidence import read_journal, read_log
-from .history import Cast, History, Wrong
+from .history import Cast, History, Verdict, Wrong
 from .people import Bystander, Person
 
 ROOT = Path(__file__).parents[2]
@@ -37,15 +37,18 @@ EARLY_ACK = ("-m", "tests.chaos.early_ack")
 TICK = 0.05
 """Seconds between two looks at what is due."""
 
-DROPS, DEATHS, GOODBYES, HOLDS = 6.0, 0.5, 0.3, 1.0
-"""Connections of people that break, programs of people that are killed, bystanders who say goodbye, and people who stop
-acknowledging, per second."""
+DROPS, DEATHS, GOODBYES, HOLDS, READS = 6.0, 0.5, 0.3, 1.0, 5.0
+"""Connections of people that break, programs of people that are killed, bystanders who say goodbye, people who stop
+acknowledging, and people who say that they have read it all, per second."""
 
 HOLD_SECONDS = 7.0
 """Longer than the daemon waits for an acknowledgement before it sends again."""
 
 PENDING_LIMIT = 1500
 """Posts without an answer above which nothing more is said for the moment."""
+
+START_SECONDS = 60.0
+"""For so long the daemon may take to start or to end, and people to come."""
 
 DRAIN_SECONDS = 60.0
 QUIET_SECONDS = 1.5
@@ -189,10 +192,12 @@ class Storm:
         failures.start()
         faults: list[Fault] = []
         try:
-            await self._gather()
-            await self._rage()
+            await self._within(START_SECONDS, self._gather())
+            await self._within(self._longest, self._rage())
             faults += await self._drain()
-            await self._leave()
+            await self._within(START_SECONDS, self._leave())
+        except TimeoutError as error:
+            faults.append(Fault(BROKEN, f"the storm did not go on: {error}"))
         finally:
             failures.stop()
             await self._daemon.kill()
@@ -201,9 +206,20 @@ class Storm:
         journal, more = read_journal(self._daemon.state, self.history)
         faults += more + read_log(self._daemon.log)
         found = check(self.history, journal)
+        for event in self.history.events:
+            self._tally[event.word if isinstance(event, Verdict) else type(event).__name__] += 1
         self._tally["messages"] = len(journal)
         self._tally["private"] = sum(post.to is not None for post in journal.values())
         return Outcome(self._tally, faults + found, time.monotonic() - self._began)
+
+    def _within(self, seconds: float, part: Coroutine[Any, Any, None]) -> Deferred[None]:
+        """Give a part of the run so long."""
+        return Deferred.fromCoroutine(part).addTimeout(seconds, self._reactor)
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that the storm may take, also on a machine that has much else to do."""
+        return 60.0 + 15.0 * self._plan.kills + 4.0 * self._plan.messages / self._plan.rate
 
     async def _gather(self) -> None:
         self._began = time.monotonic()
@@ -249,7 +265,7 @@ class Storm:
             await self._daemon.kill()
             self._tally["kills"] += 1
             up = self._daemon.spawn()
-        if not await up:
+        if not await up.addTimeout(START_SECONDS, self._reactor):
             raise RuntimeError(f"the daemon did not start:\n{self._daemon.log.read_text()[-5000:]}")
 
     # -- what happens while it rages
@@ -269,6 +285,8 @@ class Storm:
         for person in self._some(HOLDS, self._people):
             person.hold(True)
             self._holds.append((now + HOLD_SECONDS, person))
+        for person in self._some(READS, self._people):
+            person.read()
         while self._holds and self._holds[0][0] <= now:
             self._holds.pop(0)[1].hold(False)
         if chance.random() < TICK:
@@ -316,13 +334,13 @@ class Storm:
         while True:
             await deferLater(self._reactor, TICK)
             now = self._reactor.seconds()
-            restless = [person.name for person in self._people if not person.calm]
+            restless = [person.unrest for person in self._people if person.unrest]
             if restless or len(self.history.events) != count:
                 count, changed = len(self.history.events), now
             if now - changed >= QUIET_SECONDS:
                 return []
             if now - began >= patience:
-                return [Fault(BROKEN, f"after {patience:g} s it is not settled; restless: {restless}")]
+                return [Fault(BROKEN, f"after {patience:g} s it is not settled: {restless}")]
 
     async def _leave(self) -> None:
         for bystander in self._bystanders:

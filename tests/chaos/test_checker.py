@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from .checker import check
-from .history import Accepted, Cast, History, Post, Receipt, Refused, Shown, Verdict, Wrong
+from .history import Accepted, Cast, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
 
 CAST = Cast(frozenset(("ann", "ben", "cid")), frozenset(("quin",)), frozenset(("pat",)))
 
@@ -76,8 +76,8 @@ class Good(Case):
     def test_a_word_may_be_told_again(self) -> None:
         self.accept(1, "ann", "ben")
         self.deliver(1, "ben")
-        self.see(Verdict("ann", "delivered", 1, "ben"), Verdict("ann", "read", 1, "ben"))
-        self.see(Verdict("ann", "delivered", 1, "ben"))
+        self.see(Verdict("ann", "delivered", 1, "ben"), Read("ben", 1), Verdict("ann", "read", 1, "ben"))
+        self.see(Verdict("ann", "read", 1, "ben"))
         self.assertEqual(self.faults(), [])
 
     def test_a_bystander_has_a_new_screen_each_time(self) -> None:
@@ -183,6 +183,19 @@ class Untrue(Case):
     def test_delivered_before_it_was_shown(self) -> None:
         self.tell("delivered", 1, "ben")
         self.show(1, "ben")
+        self.assertEqual(self.faults(), ["untrue"])
+
+    def test_read_before_she_said_so(self) -> None:
+        self.deliver(1, "ben")
+        self.tell("read", 1, "ben")
+        self.see(Read("ben", 1))
+        self.assertEqual(self.faults(), ["untrue"])
+
+    def test_only_delivered_after_it_was_read(self) -> None:
+        self.deliver(1, "ben")
+        self.see(Read("ben", 1))
+        self.tell("read", 1, "ben")
+        self.tell("delivered", 1, "ben")
         self.assertEqual(self.faults(), ["untrue"])
 
     def test_undelivered_of_somebody_who_came_back(self) -> None:
