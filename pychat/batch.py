@@ -7,7 +7,6 @@ recipients of private lines, get a buffer of their own, cut out of the same line
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -73,8 +72,7 @@ class Batch:
         """Deliver what is above an id to somebody who has just caught up to there; return how many messages."""
         ids: list[int] = []
         lines: list[bytes] = []
-        if peer.awaiting is None:
-            peer.awaiting = deque()
+        assert peer.awaiting is not None
         place = 0
         for before, line, id, sender in [*self._late.get(peer, ()), (len(self._ids), b"", 0, None)]:
             for index in range(place, before):

@@ -271,8 +271,6 @@ class Members:
         person = peer.identity
         if person is None or person.peer is not peer or person.arriving or peer.parting is not None:
             return
-        if not self._is_here(peer) and peer not in self._catching:
-            return
         if person.resumes and not peer.farewell:
             self._go_away(peer, person, now)
             return

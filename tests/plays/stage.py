@@ -239,17 +239,25 @@ class MemoryStage(Stage):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.clock = Clock()
         make_shelf(folder)
-        tokens = itertools.count()
-        hub = Hub(durable=True, make_token=lambda: b"token-%d" % next(tokens))
-        pump = Pump(self.clock, hub, MemoryJournal(), lambda: 1.8e9)
+        self._folder = folder
+        self._tokens = itertools.count()
+        self.journal = MemoryJournal()
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon; again, if it ran and died: its journal is what is left of it."""
+        self.clock = Clock()
+        hub = Hub(durable=True, make_token=lambda: b"token-%d" % next(self._tokens))
+        self.journal.living = [standing for standing in self.journal._living.values() if standing.resumes]
+        self.journal.last_identity += 1000
+        self.pump = Pump(self.clock, hub, self.journal, lambda: 1.8e9)
 
         def at_once(function: object, *args: object) -> Deferred[object]:
             return maybeDeferred(function, *args)
 
-        desk = Desk(self.clock, Shelf(folder), [UdpPort(_NoUdp(), "127.0.0.1", 50000)], at_once)
-        self.factory = ChatFactory(pump, desk)
+        desk = Desk(self.clock, Shelf(self._folder), [UdpPort(_NoUdp(), "127.0.0.1", 50000)], at_once)
+        self.factory = ChatFactory(self.pump, desk)
 
     def connect(self) -> Actor:
         transport = FakeTransport(self.clock)
