@@ -211,9 +211,10 @@ class ComingBack(ReadingCase):
         self.bob.hear()
         alice = self.come()
         for ack in ("<ack>2", "<ack>4", "<ack>6"):
-            self.assertEqual(len([line for line in alice.hear(1.0) if line.startswith("<msg")]), 2)
+            lines = alice.hear(1.0)
+            self.assertEqual(len([line for line in lines if line.startswith("<msg")]), 2)
             alice.say(ack)
-        self.assertEqual(alice.hear(), ["<replayed count=6>"])
+        self.assertEqual(lines[-1], "<replayed count=6>")
 
     def test_room_for_bytes(self) -> None:
         """Who does not read what she is sent gets no more of it meanwhile."""
