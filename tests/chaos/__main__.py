@@ -60,7 +60,8 @@ def report(plan: Plan, outcome: Outcome) -> str:
         f"{tally['kills']} kills of the daemon, {tally['dropped connections']:,} connections dropped, "
         f"{tally['killed clients']:,} clients killed",
         f"{tally['resumed']:,} resumes; {tally['dropped as shown already']:,} re-sent messages dropped by clients",
-        f"{tally['accepted']:,} posts accepted, {tally['refused']:,} refused (a bystander had just left)",
+        f"{tally['accepted']:,} posts accepted, {tally['refused']:,} refused (a bystander had just left), "
+        f"{tally['in doubt']:,} in doubt",
         f"{outcome.seconds:.0f} s, seed {plan.seed}",
         "",
     ]
@@ -74,15 +75,26 @@ def report(plan: Plan, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-async def main(reactor: Any, arguments: Sequence[str]) -> None:
-    """Run it, and end with status 1 if anything is wrong."""
+async def storm(reactor: Any, plan: Plan) -> Outcome:
+    """Run it in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="pychat-chaos-", ignore_cleanup_errors=True) as folder:
+        return await Storm(reactor, Path(folder), plan, _say).run()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it; return the exit status: 0 only if it came to its end and all is well."""
     plan = parse(arguments)
+    outcomes: list[Outcome] = []
     _say(f"seed {plan.seed}: {plan.kills} kills, {plan.messages:,} messages")
-    with tempfile.TemporaryDirectory(prefix="pychat-chaos-") as folder:
-        outcome = await Storm(reactor, Path(folder), plan, _say).run()
-    _say(report(plan, outcome))
-    if outcome.faults:
-        raise SystemExit(1)
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(storm(reactor, plan)).addCallback(outcomes.append))
+    except SystemExit:
+        pass
+    if not outcomes:
+        _say("The storm was stopped before its end.")
+        return 2
+    _say(report(plan, outcomes[0]))
+    return 1 if outcomes[0].faults else 0
 
 
 def _say(line: str) -> None:
@@ -91,4 +103,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(main(reactor, sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

@@ -207,6 +207,11 @@ class Person:
         """A verdict or a count."""
         observe(self._history, self.name, line)
 
+    def doubtful(self, pending: Pending) -> None:
+        """Whether a post was said cannot be known: that must not happen while identities live."""
+        self._tally["in doubt"] += 1
+        self.wrong(f"does not know whether it said {pending.text!r}")
+
     def wrong(self, what: str) -> None:
         """This must not happen."""
         self._history.see(Wrong(self.name, what))
@@ -245,7 +250,7 @@ class Witness:
 
     def doubtful(self, post: Pending) -> None:
         if self.member:
-            self._person.wrong(f"does not know whether it said {post.text!r}")
+            self._person.doubtful(post)
 
     def verdict(self, line: Line, raw: bytes) -> None:
         if self.member:

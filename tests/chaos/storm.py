@@ -98,6 +98,8 @@ class Daemon(ProcessProtocol):
         self._heard = b""
         self._up: Deferred[bool] | None = None
         self._over: Deferred[None] | None = None
+        # Whoever ends the storm with a signal ends the daemon, too.
+        reactor.addSystemEventTrigger("before", "shutdown", self.kill)
 
     def spawn(self) -> Deferred[bool]:
         """Begin a life; fires with True when people can come, with False if it has ended before."""

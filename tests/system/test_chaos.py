@@ -17,12 +17,17 @@ pytestmark = pytest.mark.system
 
 def chaos(arguments: str) -> tuple[int, str]:
     """Run it; return its status and what it wrote."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.chaos", *shlex.split(arguments)],
-        cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+        cwd=ROOT, env=environment(), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            wrote, _ = process.communicate(timeout=110)
+        except BaseException:
+            process.terminate()  # it takes its daemon along
+            raise
+    return process.returncode, wrote
 
 
 def test_five_kills() -> None:
