@@ -13,7 +13,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from pychat.client import connection
-from pychat.client.answers import decode, message_id
+from pychat.client.answers import LinkError, decode, message_id
 from pychat.client.connection import Client
 from pychat.client.files import FileStore
 from pychat.client.member import Member
@@ -156,7 +156,8 @@ class Person:
         old.drop()
         old.suspend()
         self.member = self._begin()
-        self.member.start()
+        # It may be killed again before it has come.
+        self.member.start().addErrback(lambda failure: failure.trap(LinkError))
 
     @property
     def unrest(self) -> str:
