@@ -33,13 +33,20 @@ What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <
 Ctrl-D or <disconnect> leaves, Ctrl-C leaves at once and gives up downloads. When a message came in between, Ctrl-R
 shows again what you have typed so far.
 
-The input may be a pipe:
+When the connection breaks it comes back by itself. Messages that you type meanwhile are shown as pending, and are sent
+once there is a connection again; what you missed is told with its time. Messages that are still pending when you leave
+are sent by the next pychat chat with the same address and name, for which they are kept, with what it takes to be you,
+in ~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave for good.
+Whoever types has read what stood on the screen: then those who wrote it are told <read>.
+
+The input may be a pipe, with one connection and nothing kept:
   printf '<set_msg_all>hi\\n<download>report.pdf\\n' | pychat chat 192.168.1.5 --name bob
 sends everything, waits for all answers and downloads, and leaves.
 
 exit status:
   0    all went well
-  1    no connection, or it was lost; with a pipe also: a line was answered with <error>, a file did not arrive
+  1    no connection at the end, or messages are still pending; with a pipe also: a line was answered with <error>,
+       a file did not arrive
   2    the command line is wrong
   130  Ctrl-C cut off a download or a pipe (143: SIGTERM did)
 """
@@ -134,6 +141,11 @@ def build_parser() -> argparse.ArgumentParser:
     chat.add_argument("--name", help="your name in the chat (default: your login name)")
     chat.add_argument(
         "--folder", type=_folder, default=".", metavar="DIR", help="where downloads go (default: here)"
+    )
+    chat.add_argument(
+        "--fresh",
+        action="store_true",
+        help="forget who you were here the last time, and what was still pending",
     )
 
     get = command("get", "get a file over UDP, without joining the chat", _GET_EPILOG, _get)
@@ -238,7 +250,7 @@ def _chat(options: argparse.Namespace) -> int:
     from .client.chat import Invitation, run_chat
 
     host, port = options.address
-    return run_chat(Invitation(host, port, options.name, options.folder))
+    return run_chat(Invitation(host, port, options.name, options.folder, options.fresh))
 
 
 def _get(options: argparse.Namespace) -> int:

@@ -286,6 +286,7 @@ class Talk(Visit):
     def linked(self, link: Linked) -> None:
         """Observer."""
         self._told_delay = 0.0
+        self._heard_goodbye = False
         self._was_in = True
         left = len(self._store.posts)
         pending = f"; {_messages(left)} pending" if left else ""
@@ -363,7 +364,8 @@ class Talk(Visit):
         """Observer."""
         if (line.verb == b"welcome" and self._was_in) or line.verb == b"replayed":
             return
-        self._heard_goodbye = line.verb == b"goodbye"
+        if line.verb == b"goodbye":
+            self._heard_goodbye = True
         self.screen.line(show_line(line, raw))
         if line.verb == b"offer" and self._client is not None:
             self._downloads.offered(line, self._client)

@@ -16,13 +16,20 @@ from pychat.service import ChatService
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[int]:
-    """A daemon that shares ``folder / "files"``; its port."""
+async def serving(folder: Path, port: int = 0) -> AsyncIterator[int]:
+    """A daemon that shares ``folder / "files"``; its port, which is a free one unless it is given."""
     from twisted.internet import reactor
 
     options = Options()
     options.parseOptions(
-        ["--listen", "tcp:0:interface=127.0.0.1", "--files", str(folder / "files"), "--state", str(folder)]
+        [
+            "--listen",
+            f"tcp:{port}:interface=127.0.0.1",
+            "--files",
+            str(folder / "files"),
+            "--state",
+            str(folder),
+        ]
     )
     service = ChatService(options, reactor)
     service.privilegedStartService()

@@ -38,7 +38,12 @@ class Visit:
     """One run of the program with pipes for its input and output."""
 
     def __init__(
-        self, port: int, name: str | None = "bob", folder: Path = Path(), terminal: bool = False
+        self,
+        port: int,
+        name: str | None = "bob",
+        folder: Path = Path(),
+        terminal: bool = False,
+        fresh: bool = False,
     ) -> None:
         from twisted.internet import reactor
 
@@ -51,7 +56,7 @@ class Visit:
             chat(
                 reactor,
                 self.signals,
-                Invitation("127.0.0.1", port, name, str(folder)),
+                Invitation("127.0.0.1", port, name, str(folder), fresh),
                 self.input.reader,
                 self.out.stream,
                 self.err.stream,
@@ -61,6 +66,10 @@ class Visit:
     def type(self, text: str) -> None:
         self.input.writer.write(text)
         self.input.writer.flush()
+
+    async def shows(self, text: str) -> None:
+        """Wait until this was printed, on either stream."""
+        await until(lambda: text.encode() in self.out._data or text.encode() in self.err._data)
 
     def interrupt(self) -> None:
         self.signals.caught = signal.SIGINT
@@ -281,9 +290,9 @@ async def test_hostile_name(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 @within(30)
 async def test_lost() -> None:
-    """A connection that breaks ends the program with status 1 and a sentence."""
+    """A connection that breaks ends a script with status 1 and a sentence."""
     async with acting(lambda verb, line: None) as (port, stage):
-        visit = Visit(port, terminal=True)
+        visit = Visit(port)
         await until(lambda: len(stage.heard) == 2)
         stage.actor.transport.abortConnection()
         assert await visit.status() == 1
@@ -293,10 +302,10 @@ async def test_lost() -> None:
 @pytest_twisted.ensureDeferred
 @within(30)
 async def test_daemon_stops(tmp_path: Path) -> None:
-    """A daemon that stops says so itself; that is shown once."""
+    """A daemon that stops says so itself; that is shown once, and ends a script."""
     shelf(tmp_path)
     async with serving(tmp_path) as port:
-        visit = Visit(port, terminal=True)
+        visit = Visit(port)
         visit.type("<ping>ready\n")
         await until(lambda: b"<pong>ready" in visit.out._data)
     assert await visit.status() == 1

@@ -1,0 +1,288 @@
+"""Tests of `pychat.client.talk`: somebody types at a terminal, and daemon, network and program come and go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+
+from pychat.client.connection import Client, connect
+from pychat.client.files import FileStore, state_file
+from pychat.grammar import Line
+from tests.guards import within
+
+from .daemons import acting, serving
+from .test_chat import Visit, until
+
+
+class Talking(Visit):
+    """Somebody at a terminal."""
+
+    def __init__(self, port: int, name: str = "bob", fresh: bool = False) -> None:
+        super().__init__(port, name, terminal=True, fresh=fresh)
+
+
+class Other:
+    """Somebody else, with a client that resumes; what she was told is kept."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    async def come(self, port: int, name: str = "alice") -> Client:
+        from twisted.internet import reactor
+
+        def note(line: Line, raw: bytes) -> None:
+            self.heard.append(raw)
+
+        self.client = await connect(reactor, "127.0.0.1", port, note)
+        await self.client.hello(("ack", "resume"))
+        await self.client.join(name)
+        return self.client
+
+    async def hears(self, start: bytes) -> bytes:
+        await until(lambda: any(raw.startswith(start) for raw in self.heard))
+        return next(raw for raw in self.heard if raw.startswith(start))
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_daemon_restarts(tmp_path: Path, own_state: Path) -> None:
+    """What is typed meanwhile is pending, then sent once; other commands say that they were not sent."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost (shutdown); trying again in 0.")
+    visit.type("<set_msg_all>hello\n<get_users>\n")
+    await visit.shows("* There is no connection now.")
+    async with serving(tmp_path, port):
+        await visit.shows("* accepted, id=1: <set_msg_all>hello")
+        visit.type("<set_msg_all>again\n")
+        assert await visit.end() == 0
+    assert [line for line in visit.lines[3:] if not line.startswith(("* connection", "<receipt"))] == [
+        "<goodbye code=shutdown>The chat is closing down. Come back later.",
+        "* pending: <set_msg_all>hello",
+        "* back; 1 message pending",
+        "* accepted, id=1: <set_msg_all>hello",
+        "<accepted id=2>all",
+        "<goodbye code=bye>Goodbye.",
+    ]
+    assert list(own_state.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_program_restarts(tmp_path: Path, own_state: Path) -> None:
+    """What could not be sent before the end is sent by the next run, once; what was missed is told with its time."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost")
+    assert await visit.end("<set_msg_all>one\n<set_msg>alice two\n") == 1
+    assert (
+        visit.complained
+        == "* 2 messages not sent yet. The next pychat chat with this address and name sends them.\n"
+    )
+    async with serving(tmp_path, port):
+        alice = await Other().come(port)
+        await alice.say("bob", "are you there?")
+        visit = Talking(port)
+        await visit.shows("* accepted, id=3: <set_msg>alice two")
+        assert await visit.end() == 0
+        await alice.leave()
+    assert visit.lines[2:5] == ["<connected>bob", "* resumed as bob; 2 messages pending", visit.lines[4]]
+    assert re.fullmatch(
+        r"\[\d{4}-\d\d-\d\d \d\d:\d\d\] <msg id=1 from=alice to=bob>are you there\?", visit.lines[4]
+    )
+    assert [line for line in visit.lines if "accepted" in line] == [
+        "* accepted, id=2: <set_msg_all>one",
+        "* accepted, id=3: <set_msg>alice two",
+    ]
+    assert list(own_state.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_interrupted_with_something_pending(tmp_path: Path) -> None:
+    """Ctrl-C keeps it as well; --fresh forgets it, and who we were."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost")
+    visit.type("<set_msg_all>never mind\n")
+    await visit.shows("* pending")
+    visit.interrupt()
+    assert await visit.status() == 0
+    assert "1 message not sent yet" in visit.complained
+    async with serving(tmp_path, port):
+        visit = Talking(port, fresh=True)
+        assert await visit.end("<get_users>\n") == 0
+    assert "resumed" not in visit.printed
+    assert "<users count=1>" in visit.lines
+    assert "accepted" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_read(tmp_path: Path) -> None:
+    """Who types has read what was shown; one line says so, however much is typed at once."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        await alice.say("bob", "one")
+        await alice.say("bob", "two")
+        await other.hears(b"<delivered id=2>bob")
+        assert not [raw for raw in other.heard if raw.startswith(b"<read")]
+        visit.type("<ping>a\n<ping>b\n")
+        await other.hears(b"<read id=2>bob")
+        await visit.shows("<pong>b")
+        assert await visit.end() == 0
+        await alice.leave()
+    assert [raw for raw in other.heard if raw.startswith(b"<read")] == [b"<read id=1>bob", b"<read id=2>bob"]
+    assert "<error" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_away_and_back(tmp_path: Path) -> None:
+    """Others come and go; that is shown as it is told."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        alice = await Other().come(port)
+        alice.abort()
+        await visit.shows("<away>alice")
+        assert await visit.end("<get_users>\n") == 0
+    assert "<user away>alice" in visit.lines
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_two_at_once(tmp_path: Path) -> None:
+    """A second program under the same name does without the file, says so, and may take another name."""
+    async with serving(tmp_path) as port:
+        first = Talking(port)
+        await first.shows("<connected>bob")
+        second = Talking(port)
+        await second.shows("<error code=name-taken>")
+        second.type("<get_users>\n")
+        await second.shows("You are not in the chat.")
+        second.type("<connect>bob2\n<get_users>\n")
+        await second.shows("<users count=2>")
+        for visit in (first, second):
+            visit.input.writer.close()
+        for visit in (first, second):
+            assert await visit.running == 0
+            await visit.status()
+    assert (
+        "* Another pychat is in this chat under this name. Nothing is kept this time.\n" in second.complained
+    )
+    assert {"<connected>bob2", "<users count=2>"} <= set(second.lines)
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_interrupted_without_a_name(tmp_path: Path) -> None:
+    """Ctrl-C leaves also who was not let in."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port, "everyone")
+        await visit.shows("<error code=name-reserved>")
+        visit.interrupt()
+        assert await visit.status() == 0
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_damaged_file(tmp_path: Path, own_state: Path) -> None:
+    """A file that is no good is named, and the chat goes on without it."""
+    async with serving(tmp_path) as port:
+        path = state_file(own_state, "127.0.0.1", port, "bob")
+        own_state.mkdir()
+        path.write_bytes(b"no database" * 1000)
+        visit = Talking(port)
+        assert await visit.end("<set_msg_all>hi\n") == 0
+    assert (
+        visit.complained
+        == f"* {path} is damaged. Delete it to keep things again. Nothing is kept this time.\n"
+    )
+    assert "<accepted id=1>all" in visit.lines
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_replaced(tmp_path: Path, own_state: Path) -> None:
+    """Who came back elsewhere is not fought for."""
+    from twisted.internet import reactor
+
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        loop: Any = reactor
+        token = await kept_token(visit)
+        other = await connect(loop, "127.0.0.1", port)
+        await other.hello(("ack", "resume"))
+        await other.join("bob", token, 0)
+        assert await visit.status() == 1
+        await other.leave()
+    assert visit.complained == "* bob came back on another connection, so this one has ended.\n"
+
+
+async def kept_token(visit: Visit) -> str:
+    """The token that a visit has, out of its memory: its file is locked."""
+    import gc
+
+    stores = [each for each in gc.get_objects() if isinstance(each, FileStore) and each.works]
+    (token,) = {store.token for store in stores}
+    assert token is not None
+    return token
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_daemon_that_does_not_resume() -> None:
+    """An older daemon: back as somebody new; what had been written without an answer is in doubt."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        return b"" if verb == b"set_msg_all" else None
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        visit.type("<set_msg_all>hello\n")
+        await until(lambda: len(stage.heard) == 3)
+        stage.actor.transport.abortConnection()
+        await visit.shows("* back, as a newcomer: what was said meanwhile is not told")
+        assert await visit.end() == 0
+    assert "* perhaps sent, perhaps not, and not sent again: <set_msg_all>hello" in visit.lines
+    assert [line.split(b" ")[0].split(b">")[0] for line in stage.heard].count(b"<set_msg_all") == 1
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_own_attributes(tmp_path: Path) -> None:
+    """Lines with attributes of their own, and lines that say nothing, go as they were typed."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        text = "<set_msg_all label=7 once=mine>x\n<set_msg_all once=mine>x\n<set_msg>bob\n<set_msg_all>\x1b\n"
+        assert await visit.end(text) == 0
+    accepted = [line for line in visit.lines if line.startswith("<accepted")]
+    assert accepted == ["<accepted label=7 id=1>all", "<accepted id=1>all"]
+    assert any(line.startswith("<error code=missing-argument>") for line in visit.lines)
+    assert any(line.startswith("<error code=bad-text>") for line in visit.lines)
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_disconnect(tmp_path: Path, own_state: Path) -> None:
+    """Typed, it leaves for good, after all that was typed before it."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        visit.type("<set_msg_all>x\n<disconnect>\n<set_msg_all>never\n")
+        assert await visit.status() == 0
+        await visit.close_input()
+    assert visit.lines[-1] == "<goodbye code=bye>Goodbye."
+    assert "<accepted id=1>all" in visit.lines
+    assert "never" not in visit.printed
+    assert list(own_state.iterdir()) == []
