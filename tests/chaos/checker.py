@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .history import Accepted, Event, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
+from .history import Accepted, Acked, Event, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
 
 LOST, TWICE, DISORDER, UNTRUE, OPEN, BROKEN = "lost", "twice", "out of order", "untrue", "open", "broken"
 
@@ -68,9 +68,7 @@ class _Checker:
         self._screens: dict[str, _Screen] = {}
         self._shown: dict[str, set[int]] = {name: set() for name in self._cast.resuming}
         self._seen_by: dict[int, set[str]] = {}
-        self._acked_by: dict[
-            int, int
-        ] = {}  # of those who acknowledge what they are shown: how many saw it so far
+        self._acked: dict[str, int] = {}
         self._accepted: dict[Post, int] = {}
         self._refused: set[Post] = set()
         self._words: dict[int, str] = {}
@@ -92,8 +90,10 @@ class _Checker:
             self._verdict(event)
         elif isinstance(event, Receipt):
             self._receipt(event)
-        elif isinstance(event, Read):
-            self._read[event.who] = max(event.id, self._read.get(event.who, 0))
+        elif isinstance(event, Acked | Read):
+            self._acked[event.who] = max(event.id, self._acked.get(event.who, 0))
+            if isinstance(event, Read):
+                self._read[event.who] = max(event.id, self._read.get(event.who, 0))
         elif isinstance(event, Refused):
             self._refused.add(event.post)
             if event.post.to not in self._cast.bystanders or event.code != "no-such-user":
@@ -122,10 +122,11 @@ class _Checker:
         screen.numbers[post.sender] = max(post.number, screen.numbers.get(post.sender, 0))
         if event.who in self._shown:
             self._shown[event.who].add(id)
-        seen_by = self._seen_by.setdefault(id, set())
-        if event.who not in seen_by and event.who not in self._cast.plain:
-            self._acked_by[id] = self._acked_by.get(id, 0) + 1
-        seen_by.add(event.who)
+        self._seen_by.setdefault(id, set()).add(event.who)
+
+    def _has_acked(self, name: str, id: int) -> bool:
+        """Whether she was shown it and said so."""
+        return name in self._seen_by.get(id, ()) and self._acked.get(name, 0) >= id
 
     def _accept(self, event: Accepted) -> None:
         post, id = event.post, event.id
@@ -159,7 +160,7 @@ class _Checker:
             self._fault(UNTRUE, f"{what} after it was {before}")
         self._words[id] = word
         if word in ("delivered", "read"):
-            if name in self._cast.plain or name not in self._seen_by.get(id, ()):
+            if not self._has_acked(name, id):
                 self._fault(UNTRUE, f"{what}, and {name} had not acknowledged it")
             elif word == "read" and self._read.get(name, 0) < id:
                 self._fault(UNTRUE, f"{what}, and {name} had not said so")
@@ -186,8 +187,9 @@ class _Checker:
             self._fault(UNTRUE, f"{what}, more than there were")
         elif not len(others) <= event.of <= len(everybody):
             self._fault(UNTRUE, f"{what}, and there were {len(others)} to {len(everybody)}")
-        elif event.delivered > self._acked_by.get(event.id, 0):
-            self._fault(UNTRUE, f"{what}, and {self._acked_by.get(event.id, 0)} had been shown it")
+        acked = sum(self._has_acked(name, event.id) for name in self._seen_by.get(event.id, ()))
+        if event.delivered > acked:
+            self._fault(UNTRUE, f"{what}, and {acked} had acknowledged it")
         self._counted.append(event)
 
     # -- the end

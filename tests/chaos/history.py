@@ -55,8 +55,15 @@ class Receipt(NamedTuple):
     of: int
 
 
+class Acked(NamedTuple):
+    """Somebody acknowledged everything up to here: by ``<ack>``, or by ``after=`` when she came back."""
+
+    who: str
+    id: int
+
+
 class Read(NamedTuple):
-    """Somebody said that she has read everything up to here."""
+    """Somebody said that she has read everything up to here, which acknowledges it."""
 
     who: str
     id: int
@@ -76,7 +83,7 @@ class Wrong(NamedTuple):
     what: str
 
 
-Event = Shown | Accepted | Verdict | Receipt | Read | Refused | Wrong
+Event = Shown | Accepted | Verdict | Receipt | Acked | Read | Refused | Wrong
 
 
 @dataclass(frozen=True)

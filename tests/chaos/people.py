@@ -23,7 +23,7 @@ from pychat.client.store import Post as Pending
 from pychat.errors import PychatError
 from pychat.grammar import Line, parse
 
-from .history import Accepted, History, Post, Read, Receipt, Refused, Verdict, Wrong
+from .history import Accepted, Acked, History, Post, Read, Receipt, Refused, Verdict, Wrong
 
 HASTE = 0.1
 """What the client's waits between attempts are multiplied by: one that dies every few seconds is not gone for long."""
@@ -32,7 +32,7 @@ HASTE = 0.1
 class Wire(Client):
     """A connection whose acknowledgements can be held back, and which counts what the client drops as shown already."""
 
-    tally: Counter[str]
+    person: Person
     _held = False
 
     def hold(self, held: bool) -> None:
@@ -43,11 +43,15 @@ class Wire(Client):
 
     def _acknowledge(self) -> None:
         if not self._held:
+            due = self._ack_due
             super()._acknowledge()
+            if due and not self._ack_due:
+                self.person.acked(self.shown)
 
     def _seen(self, line: Line) -> bool:
         seen = super()._seen(line)
-        self.tally["dropped as shown already"] += seen
+        if seen:
+            self.person.dropped()
         return seen
 
 
@@ -114,7 +118,8 @@ class Person:
 
     def _connect(self, reactor: Any, host: str, port: int, observer: Any, **more: Any) -> Deferred[Client]:
         wire = Wire(reactor, observer, **more)
-        wire.tally = self._tally
+        wire.person = self
+        self.acked(self._store.after)  # she is about to say so
         return Deferred.fromCoroutine(connection._connect(reactor, host, port, wire, 20.0))
 
     # -- what happens to her
@@ -207,6 +212,14 @@ class Person:
     def told(self, line: Line) -> None:
         """A verdict or a count."""
         observe(self._history, self.name, line)
+
+    def acked(self, id: int) -> None:
+        """She acknowledged everything up to here."""
+        self._history.see(Acked(self.name, id))
+
+    def dropped(self) -> None:
+        """She was sent a message that she had been shown."""
+        self._tally["dropped as shown already"] += 1
 
     def doubtful(self, pending: Pending) -> None:
         """Whether a post was said cannot be known: that must not happen while identities live."""
@@ -392,9 +405,10 @@ class BystanderLine(LineOnlyReceiver):
             if id <= self._newest:
                 return  # sent again
             self._newest = id
-            self.sendLine(b"<ack>%d" % id)
-        owner.tally["shown to bystanders"] += 1
         owner.history.show(owner.name, self._screen, id, decode(line.attributes.get(b"from", b"")), line.text)
+        if owner.acks and id is not None:
+            self.sendLine(b"<ack>%d" % id)
+            owner.history.see(Acked(owner.name, id))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._asked.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from .checker import check
-from .history import Accepted, Cast, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
+from .history import Accepted, Acked, Cast, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
 
 CAST = Cast(frozenset(("ann", "ben", "cid")), frozenset(("quin",)), frozenset(("pat",)))
 
@@ -35,6 +35,8 @@ class Case(SynchronousTestCase):
     def show(self, id: int, *names: str, screen: str = "") -> None:
         for name in names:
             self.see(Shown(name, screen or name, id, self.journal[id]))
+            if name not in CAST.plain:
+                self.see(Acked(name, id))
 
     def deliver(self, id: int, to: str) -> None:
         """It is shown and acknowledged."""
@@ -198,6 +200,15 @@ class Untrue(Case):
         self.tell("delivered", 1, "ben")
         self.assertEqual(self.faults(), ["untrue"])
 
+    def test_delivered_before_it_was_acknowledged(self) -> None:
+        """By a private message's verdict, and by a count."""
+        self.see(Shown("ben", "ben", 1, self.journal[1]))
+        self.tell("delivered", 1, "ben")
+        self.accept(2, "ann", None)
+        self.show(2, "cid")
+        self.see(Shown("ben", "ben", 2, self.journal[2]), Receipt("ann", 2, 0, 2, 0, 2), Acked("ben", 2))
+        self.assertEqual(self.faults(), ["untrue", "untrue"])
+
     def test_undelivered_of_somebody_who_came_back(self) -> None:
         self.show(1, "ben")
         self.tell("undelivered", 1, "ben", "expired")
@@ -251,7 +262,7 @@ class Untrue(Case):
         self.show(2, "ben")
         self.see(Receipt("ann", 2, 0, 1, 0, 3))
         self.show(2, "cid")
-        self.assertEqual(self.faults(), [])
+        self.assertEqual(self.faults(), [])  # what was told of one stays true when there are two
         for wrong in ((0, 2, 2, 3), (0, 3, 0, 4), (0, 2, 0, 1), (0, 2, 0, 5), (1, 2, 0, 3)):
             told = Receipt("ann", 2, *wrong)
             self.see(told)
