@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client import calls
-from pychat.client.answers import Answer, Joined, LinkError, Refused, cannot_connect
+from pychat.client.answers import Answer, Joined, LinkError, Recipient, Refused, User, cannot_connect
 from pychat.client.connection import ANSWER_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, Client, connect
 from pychat.errors import LocalProtocolError, RemoteProtocolError
 from pychat.grammar import Line
@@ -108,6 +108,37 @@ class Asking(Connected):
         self.assertEqual(self.sent(), b"<connect label=~1>ali\n")
         self.receive(b"<connected label=~1 durable=no>Ali\n")
         self.assertEqual(self.successResultOf(joined), Joined("Ali", None, durable=False))
+
+    def test_come_back(self) -> None:
+        """What is kept goes with the name; a token that is none is no token."""
+        for token, kept in ((b"resume=t.2", "t.2"), (b"resume=", None), (b"resume=" + b"x" * 513, None)):
+            self.setUp()
+            joined = self.client.join("ali", "t1", 7, 3)
+            self.assertEqual(self.sent(), b"<connect label=~1 resume=t1 after=7 open=3>ali\n")
+            self.receive(b"<connected label=~1 %s>Ali\n" % token)
+            self.assertEqual(self.successResultOf(joined), Joined("Ali", kept))
+
+    def test_people(self) -> None:
+        """Who is here, and who is away."""
+        people = self.client.people()
+        self.receive(b"<user label=~1>alice\n<user away label=~1>bob\n<users label=~1 count=2>\n")
+        self.assertEqual(self.successResultOf(people), [User("alice"), User("bob", away=True)])
+
+    def test_receipts(self) -> None:
+        """Who has a message of ours."""
+        receipts = self.client.receipts(7)
+        self.assertEqual(self.sent(), b"<receipts label=~1>7\n")
+        self.receive(b"<recipient label=~1 state=read>bob\n<receipts label=~1 id=7 count=1>\n")
+        self.assertEqual(self.successResultOf(receipts), [Recipient("bob", "read")])
+        receipts = self.client.receipts(8)
+        self.receive(b"<error label=~2 code=no-such-message>no\n")
+        self.assertEqual(self.failing(receipts, Refused).code, "no-such-message")
+
+    def test_read(self) -> None:
+        """It has no answer, so it waits for none."""
+        self.client.read(7)
+        self.assertEqual(self.sent(), b"<read>7\n")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_say(self) -> None:
         """A message is accepted under an id; a key for retries goes with it."""
@@ -332,6 +363,37 @@ class Acknowledging(Connected):
         self.assertEqual(self.sent(), b"<ack>6\n<ack>7\n")
         self.assertEqual([line.text for line, _ in self.notices], [b"1", b"2", b"3"])
 
+    def test_shown_on_another_connection(self) -> None:
+        """What was shown before is acknowledged and not shown again."""
+        self.client.shown = 6
+        self.acking()
+        self.receive(b"<msg id=6 from=b>2\n<msg id=7 from=b>3\n")
+        self.assertEqual(([line.text for line, _ in self.notices], self.sent()), ([b"3"], b"<ack>7\n"))
+
+    def test_kept_first(self) -> None:
+        """Whoever keeps what came is called once a chunk, before it is acknowledged; what she cannot keep is not."""
+        self.acking()
+        written: list[bytes] = []
+        self.client._taken = lambda: written.append(self.sent())
+        self.receive(b"<msg id=5 from=b>1\n<msg id=6 from=b>2\n")
+        self.assertEqual((written, self.sent()), ([b""], b"<ack>6\n"))
+        self.client._taken = lambda: 1 / 0
+        self.receive(b"<msg id=7 from=b>3\n")
+        self.assertEqual((self.sent(), len(self.flushLoggedErrors(ZeroDivisionError))), (b"", 1))
+
+    def test_silent_while_it_comes_back(self) -> None:
+        """Nothing is said between a resume and its answer; a few pings are answered afterwards, and one ack stands."""
+        self.acking()
+        joined = self.client.join("ali", "t1")
+        self.sent()
+        for number in range(30):
+            self.receive(b"<ping>%d\n<msg id=%d from=b>x\n" % (number, number))
+        self.assertEqual(self.sent(), b"")
+        self.receive(b"<connected label=~2 resume=t2>ali\n")
+        self.successResultOf(joined)
+        pongs = b"".join(b"<pong>%d\n" % number for number in range(20, 30))
+        self.assertEqual(self.sent(), pongs + b"<ack>29\n")
+
     def test_promised_nothing(self) -> None:
         """Without the capability nothing is acknowledged."""
         self.receive(b"<msg id=5 from=b>1\n")
@@ -416,6 +478,17 @@ class Ending(Connected):
         self.client.abort()
         self.clock.advance(0)
         self.assertEqual(self.failing(ping, LinkError).code, "closed")
+
+    def test_close(self) -> None:
+        """Without a word, after what was said has gone out; a daemon that does not close is left anyway."""
+        self.client.send(b"<ping>last")
+        closed = self.client.close()
+        self.assertEqual((self.sent(), self.transport.disconnecting), (b"<ping>last\n", True))
+        self.clock.advance(CLOSE_TIMEOUT)
+        self.assertTrue(self.transport.aborted)
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(closed).code, "closed")
+        self.assertEqual(self.successResultOf(self.client.close()).code, "closed")
 
     def test_nothing_is_read_after_the_end(self) -> None:
         """What still comes after we gave up is not looked at."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client.render import cut, show_answer, show_line, text_width, visible
+from pychat.client.render import cut, show_answer, show_line, show_replayed, text_width, visible
 from pychat.errors import RemoteProtocolError
 from pychat.grammar import NO_ATTRIBUTES, Line, parse
 
@@ -128,3 +128,29 @@ class Widths(SynchronousTestCase):
         self.assertEqual(cut("abc", 3), "abc")
         self.assertEqual(cut("abcd", 3), "ab…")
         self.assertEqual(cut("日本語", 5), "日本…")
+
+
+class Replayed(SynchronousTestCase):
+    """Messages that were said while nobody was here."""
+
+    def test_time(self) -> None:
+        """The time stands before it, readable; the rest is as it came, and obeyed by nobody."""
+        raw = b"<msg id=5 from=bob to=all time=2026-11-22T12:00:59.123Z replay>hi \x1b[2J"
+        shown = show_replayed(parse(raw), raw)
+        self.assertRegex(shown, r"^\[2026-11-2[123] \d\d:\d\d\] <msg id=5 from=bob to=all>hi \\x1b\[2J$")
+
+    def test_no_time(self) -> None:
+        """What is no time is shown as it came."""
+        for time in (
+            b"",
+            b"time=x ",
+            b"time=0001-01-01T00:00:00Z ",
+            b"time=\xd9\xa3 ",
+            b"time=9999-12-31T23:59:59Z ",
+        ):
+            raw = b"<msg id=5 %sreplay>hi" % time
+            self.assertIn("hi", show_replayed(parse(raw), raw))
+
+    def test_secret(self) -> None:
+        """The token with which somebody comes back is nobody's business."""
+        self.assertNotIn("secret", show(b"<connected resume=secret>bob"))
