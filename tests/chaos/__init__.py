@@ -4,7 +4,7 @@
 
 ===========  ==========================================================================
 `storm`      the real daemon, killed and started, and everything that happens to people
-`people`     those who talk: members who come back, and bystanders who cannot
+`people`     those who come back; `bystanders` cannot
 `history`    what was said and what each of them saw
 `checker`    what is wrong with a history
 `evidence`   what the journal's file and the daemon's log say at the end

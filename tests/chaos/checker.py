@@ -201,8 +201,15 @@ class _Checker:
             if event.name not in self._seen_by.get(event.id, ()):
                 self._fault(UNTRUE, f"{event.id} was said to be sent, and {event.name} never got it")
         for event in self._gone:
-            if event.name in self._seen_by.get(event.id, ()):
-                self._fault(UNTRUE, f"{event.id} was said not to have arrived, and {event.name} got it")
+            # Of who acknowledges it means that she left without having done so.
+            acks = event.name in self._cast.acking
+            if (
+                self._has_acked(event.name, event.id)
+                if acks
+                else event.name in self._seen_by.get(event.id, ())
+            ):
+                got = "acknowledged it" if acks else "got it"
+                self._fault(UNTRUE, f"{event.id} was said not to have arrived, and {event.name} {got}")
         for count in self._counted:
             plain = len(self._seen_by.get(count.id, set()) & self._cast.plain)
             if count.sent > plain:

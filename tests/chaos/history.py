@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pychat.client.answers import decode, message_id
+from pychat.grammar import Line
+
 
 class Post(NamedTuple):
     """Something that was said.  Its text is said once only."""
@@ -131,3 +134,18 @@ class History:
             self.see(Wrong(who, f"was shown what {sender} never said: id={id} {text!r}"))
         else:
             self.see(Shown(who, screen, id, post))
+
+    def hear(self, who: str, line: Line) -> None:
+        """Note a verdict or a count that somebody was told just now."""
+        id = message_id(line)
+        word = decode(line.verb)
+        if id is None:
+            self.see(Wrong(who, f"was told {word} of nothing"))
+        elif word == "receipt":
+            sent, delivered, undelivered, of = (
+                int(line.attributes.get(key, b"0")) for key in (b"sent", b"delivered", b"undelivered", b"of")
+            )
+            self.see(Receipt(who, id, sent, delivered, undelivered, of))
+        else:
+            reason = decode(line.attributes.get(b"reason", b""))
+            self.see(Verdict(who, word, id, decode(line.text), reason))

@@ -24,10 +24,11 @@ from twisted.python.failure import Failure
 from tests.guards import LoggedFailures
 from tests.system.programs import environment
 
+from .bystanders import Bystander
 from .checker import BROKEN, Fault, check
 from .evidence import read_journal, read_log
 from .history import Cast, History, Verdict, Wrong
-from .people import Bystander, Person
+from .people import Person
 
 ROOT = Path(__file__).parents[2]
 
@@ -243,11 +244,12 @@ class Storm:
         try:
             while self._tally["kills"] < self._plan.kills:
                 await self._live_and_die()
-            while self._tally["posted"] < self._plan.messages:
+            while posting.running and self._tally["posted"] < self._plan.messages:
                 await deferLater(self._reactor, TICK)
         finally:
-            posting.stop()
-            reports.stop()
+            for loop in (posting, reports):
+                if loop.running:
+                    loop.stop()
         for call in calls:
             await call
 

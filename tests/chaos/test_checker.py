@@ -234,11 +234,21 @@ class Untrue(Case):
         self.assertEqual(self.faults(), ["untrue"])
 
     def test_gone_and_yet_arrived(self) -> None:
+        """At a plain line, and with somebody who said so."""
+        self.deliver(1, "ben")
+        for id, name in enumerate(("pat", "quin"), 2):
+            self.accept(id, "ann", name)
+            self.show(id, name)
+            self.tell("undelivered", id, name, "gone")
+        self.assertEqual(self.faults(), ["untrue", "untrue"])
+
+    def test_gone_without_an_acknowledgement(self) -> None:
+        """Who left had it on her screen; but she never said so."""
         self.deliver(1, "ben")
         self.accept(2, "ann", "quin")
-        self.show(2, "quin")
+        self.see(Shown("quin", "quin#1", 2, self.journal[2]))
         self.tell("undelivered", 2, "quin", "gone")
-        self.assertEqual(self.faults(), ["untrue"])
+        self.assertEqual(self.faults(), [])
 
     def test_told_to_somebody_else(self) -> None:
         self.deliver(1, "ben")
