@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -50,9 +51,9 @@ class ReadingCase(SynchronousTestCase):
     """Alice can come back, Bob is on `nc`."""
 
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        self.stage = MemoryStage(folder)
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.stage = MemoryStage(Path(folder.name))
         self.clock, self.journal = self.stage.clock, self.stage.journal
         self.alice = self.smart("<connect>alice")
         self.token = self.alice.hear()[-1].partition("resume=")[2].partition(">")[0]
