@@ -69,6 +69,7 @@ class _Checker:
         self._shown: dict[str, set[int]] = {name: set() for name in self._cast.resuming}
         self._seen_by: dict[int, set[str]] = {}
         self._acked: dict[str, int] = {}
+        self._acked_ids: set[tuple[str, int]] = set()
         self._accepted: dict[Post, int] = {}
         self._refused: set[Post] = set()
         self._words: dict[int, str] = {}
@@ -92,6 +93,7 @@ class _Checker:
             self._receipt(event)
         elif isinstance(event, Acked | Read):
             self._acked[event.who] = max(event.id, self._acked.get(event.who, 0))
+            self._acked_ids.add((event.who, event.id))
             if isinstance(event, Read):
                 self._read[event.who] = max(event.id, self._read.get(event.who, 0))
         elif isinstance(event, Refused):
@@ -126,6 +128,9 @@ class _Checker:
 
     def _has_acked(self, name: str, id: int) -> bool:
         """Whether she was shown it and said so."""
+        if name in self._cast.acking:
+            # Bystanders acknowledge each message; a later one may be on the next connection of another identity.
+            return (name, id) in self._acked_ids
         return name in self._seen_by.get(id, ()) and self._acked.get(name, 0) >= id
 
     def _accept(self, event: Accepted) -> None:

@@ -248,6 +248,9 @@ class Untrue(Case):
         self.accept(2, "ann", "quin")
         self.see(Shown("quin", "quin#1", 2, self.journal[2]))
         self.tell("undelivered", 2, "quin", "gone")
+        self.accept(3, "ann", "quin")
+        self.show(3, "quin", screen="quin#2")  # what she acknowledges the next time is nothing of it
+        self.tell("delivered", 3, "quin")
         self.assertEqual(self.faults(), [])
 
     def test_told_to_somebody_else(self) -> None:
