@@ -251,6 +251,38 @@ class Bounds(Case):
         self.assertEqual({len(text) for text in heard[:-1] if "x" in text}, {len(heard[-2])})
         self.assertTrue(bob.closed)
 
+    def test_neither_reads_nor_acks(self) -> None:
+        """It costs a bounded part of the memory, is ended, and who comes back has all its mail."""
+        alice, bob = self.connect("alice"), self.connect()
+        self.say(bob, "<hello caps=ack,resume>", "<connect>bob")
+        token = self.hear(bob, 0.1)[-1].partition("resume=")[2].partition(">")[0]
+        self.say(bob, "<ping>")
+        self.hear(bob)
+        self.hear(alice)
+        bob.stuck = True
+        sent = 0
+        while "<away>bob" not in self.hear(alice):
+            peer = bob.protocol.peer
+            self.assertLess(peer.mailbox.queued + peer.unacked.size, 2 * outlet.HARD_MARK + 4 * outlet.CHUNK)
+            self.say(alice, "<set_msg>bob " + "x" * 4000)
+            sent += 1
+        self.assertLess(sent * 4000, outlet.HARD_MARK + 4 * outlet.CHUNK)
+        self.say(alice, "<set_msg>bob the last one")
+        self.hear(alice, 6.0)
+        self.assertTrue(bob.closed)
+        again = self.connect()
+        self.say(again, "<hello caps=ack,resume>", f"<connect resume={token}>bob")
+        got = 0
+        while got <= sent:
+            lines = [line for line in self.hear(again, 0.1) if line.startswith("<msg ")]
+            self.assertTrue(lines, "there is more to come")
+            got += len(lines)
+            self.say(again, "<ack>" + lines[-1].partition("id=")[2].partition(" ")[0])
+        self.assertTrue(lines[-1].endswith(">the last one"))
+        verdicts = [line for line in self.hear(alice, 0.2) if line.startswith("<delivered")]
+        self.assertLessEqual(1, len(verdicts))
+        self.assertEqual(self.hear(again), [])
+
     def test_no_acks(self) -> None:
         """A client that promised to acknowledge and does not is sent it again five times, and then ended."""
         alice, bob = self.connect("alice"), self.connect("bob", "ack")

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pychat.client import connection
-from pychat.client.answers import LinkError, decode, message_id
+from pychat.client.answers import decode, message_id
 from pychat.client.connection import Client
 from pychat.client.files import FileStore
 from pychat.client.member import Member
@@ -142,8 +142,8 @@ class Person:
         old.drop()
         old.suspend()
         self.member = self._begin()
-        # It may be killed again before it has come.
-        self.member.start().addErrback(lambda failure: failure.trap(LinkError))
+        # It may be killed again before it has come, and who cannot come back is seen by the witness.
+        self.member.start().addErrback(lambda failure: failure.trap(PychatError))
 
     @property
     def unrest(self) -> str:

@@ -43,7 +43,9 @@ def test_an_evening(tmp_path: Path) -> None:
         ted.shows("^<accepted id=2>pia$")
         pia.shows("<msg id=2 from=ted.*>and you\\?$")
         ted.shows("^<delivered id=2>pia$")
+        # Who answers has read what stood on her screen.
         pia.type("<set_msg>nell here I am")
+        ted.shows("^<read id=2>pia$")
         pia.shows("<accepted id=3>nell$")
         nell.shows("^<msg id=3 from=pia>here I am$")
         pia.shows("<sent id=3>nell$")
