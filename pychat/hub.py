@@ -246,8 +246,7 @@ class Hub(Members):
         :param now: seconds of a monotonic clock.
         """
         batch = Batch(time_ms, bool(self._full or self._catching))
-        of = len(self._plain) + len(self._full) + len(self._catching)
-        of += sum(not person.bot for person in self.roster.away)
+        of = len(self._plain) + len(self._full) + len(self._catching) + self.roster.people_away
         fresh = iter(ids)
         for post in posts:
             label = post.to.label if post.to else b"all"

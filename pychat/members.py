@@ -201,7 +201,7 @@ class Members:
             self._detach(old)
             self.replaced.append(old)
         else:
-            del self.roster.away[person]
+            self.roster.come_back(person)
             self._announce(b"<back>%s\n" % person.label)
         self._supersede(person)
         person.peer = peer
@@ -290,8 +290,7 @@ class Members:
 
     def _go_away(self, peer: Peer, person: Person, now: float) -> None:
         self._detach(peer)
-        person.peer = None
-        self.roster.away[person] = now
+        self.roster.go_away(person, now)
         self._announce(b"<away>%s\n" % person.label)
         if len(self.roster.away) > AWAY_LIMIT:
             self._expire(next(iter(self.roster.away)))

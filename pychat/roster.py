@@ -75,7 +75,7 @@ class Identity(Cursor, Generic[P]):
 class Roster(Generic[P]):
     """Names in use, compared by their keys."""
 
-    __slots__ = ("_bearers", "_by_id", "_by_key", "_last_identity", "away", "first_identity")
+    __slots__ = ("_bearers", "_by_id", "_by_key", "_last_identity", "away", "first_identity", "people_away")
 
     def __init__(self) -> None:
         self._by_key: dict[str, Identity[P]] = {}
@@ -86,6 +86,8 @@ class Roster(Generic[P]):
         """Identities above this one are of this run of the daemon."""
         self.away: dict[Identity[P], float] = {}
         """Who may come back, and since when she is away: seconds of a monotonic clock, longest first."""
+        self.people_away = 0
+        """How many of them are no bots."""
 
     def begin(self, last_identity: int) -> None:
         """Number identities from here on."""
@@ -127,7 +129,7 @@ class Roster(Generic[P]):
         self._by_key[key] = self._by_id[identity.id] = identity
         for digest in {standing.token, standing.spare} - {b""}:
             self._bearers[digest] = identity
-        self.away[identity] = now
+        self.go_away(identity, now)
 
     def refusal(self, error: RemoteProtocolError, wish: str) -> RemoteProtocolError:
         """The same error with a free name near to the one that was wanted, whatever that was."""
@@ -138,10 +140,22 @@ class Roster(Generic[P]):
         """Free the name, and let nobody come back under it."""
         del self._by_key[identity.key]
         del self._by_id[identity.id]
-        self.away.pop(identity, None)
+        if identity in self.away:
+            self.come_back(identity)
         self._bearers.pop(identity.token, None)
         self._bearers.pop(identity.spare, None)
         identity.peer = None
+
+    def go_away(self, identity: Identity[P], now: float) -> None:
+        """She has no session any more, and may come back."""
+        identity.peer = None
+        self.away[identity] = now
+        self.people_away += not identity.bot
+
+    def come_back(self, identity: Identity[P]) -> None:
+        """She is not away any more."""
+        del self.away[identity]
+        self.people_away -= not identity.bot
 
     def find(self, name: str) -> Identity[P] | None:
         """The identity that has this name now, however it is typed; she is here or away."""
