@@ -40,7 +40,7 @@ RESTING_LIMIT = 256
 RECENT_LIMIT = 8192
 """Messages whose recipients are remembered, to judge the acks of plain peers."""
 
-ONCE_LIMIT = 4096
+ONCE_LIMIT = 1024
 """``once=`` keys remembered for an identity; the oldest goes first."""
 
 BATCH_LIMIT = 256 * 1024
@@ -141,10 +141,10 @@ class Hub(Members):
             del person.once[next(iter(person.once))]
 
     def remember(self, keys: Sequence[OnceKey]) -> None:
-        """Here is what people who can come back posted under ``once=`` keys in earlier runs."""
+        """Here is what people who can come back posted under ``once=`` keys in earlier runs, newest first."""
         for kept in keys:
             person = self.roster.numbered(kept.sender)
-            if person is None:
+            if person is None or len(person.once or ()) >= ONCE_LIMIT:
                 continue
             to: Person | None = None
             if kept.to is not None:
@@ -153,6 +153,13 @@ class Hub(Members):
             known = Known(to, kept.id)
             known.seal(kept.text)
             self._once(person, kept.key, known)
+
+    def remembered(self) -> None:
+        """That was all: they can come back now."""
+        for person in self.roster.away:
+            if person.once:
+                person.once = dict(reversed(person.once.items()))  # the oldest shall go first
+        self.ready = True
 
     @property
     def posting(self) -> bool:
@@ -282,7 +289,10 @@ class Hub(Members):
         for catchup in self._catching.values():
             catchup.overhear(batch)
         for post in posts:
-            post.text = b""  # a once= key may keep the post for long
+            keys = post.person.once
+            if post.once and keys and keys.get(post.once) is post:
+                known = keys[post.once] = Known(post.to, post.id)  # less of it has to be kept for long
+                known.digest = post.digest
             if post.sender.parting is not None:
                 self._let_go(post.sender)
 

@@ -56,10 +56,14 @@ class IJournal(Interface):
         They were here or away when it was accepted.  Fails as :meth:`read`.
         """
 
-    def keys(since_ms: int, identities: Sequence[int]) -> Deferred[Sequence[OnceKey]]:
-        """The ``once=`` keys of messages that these identities sent since then, oldest first.
+    def keys(
+        since_ms: int, identities: Sequence[int], before: int | None
+    ) -> Deferred[tuple[Sequence[OnceKey], int | None]]:
+        """Read a stretch of ``once=`` keys of messages that these identities sent since then, newest first.
 
-        Fails as :meth:`read`.
+        :param before: the stretch ends below this id; ``None``: with the newest message.
+        :return: the keys, and from where to read on; ``None`` for the end. A stretch may have none and yet not be the
+            last. Fails as :meth:`read`.
         """
 
     def close() -> Deferred[None]:

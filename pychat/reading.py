@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from . import fate
 from .errors import JournalError, RemoteProtocolError
-from .hub import Hub
+from .hub import ONCE_LIMIT, Hub
 from .interfaces import IJournal
 from .peer import Peer
 from .session import ListReceipts, Session
@@ -40,11 +40,8 @@ QUEUED_MARK = 128 * 1024
 UNACKED_MARK = 1024 * 1024
 """Bytes that a connection has not acknowledged above which it gets no further page."""
 
-KEYS_ASK = 200
-"""For the keys of so many people the journal is searched at once."""
-
-KEYS_TURN = 2000
-"""Keys that are taken in without letting the reactor do something else."""
+KEYS_LIMIT = 200_000
+"""``once=`` keys of earlier runs that are remembered in all: the newest."""
 
 AGAIN_LIMIT = 1000
 """Errands that wait for the journal to be readable again; the oldest is given up first."""
@@ -133,13 +130,18 @@ class Reading:
     # -- coming back
 
     async def _learn_keys(self, since_ms: int) -> None:
-        away = [person.id for person in self._hub.roster.away]
-        for start in range(0, len(away), KEYS_ASK):
-            keys = await self._journal.keys(since_ms, away[start : start + KEYS_ASK])
-            for place in range(0, len(keys), KEYS_TURN):
-                self._hub.remember(keys[place : place + KEYS_TURN])
-                await deferLater(self._clock, 0)
-        self._hub.ready = True
+        before: int | None = None
+        room = KEYS_LIMIT
+        while room > 0:
+            # Who is past her own limit is asked for no more.
+            away = [person for person in self._hub.roster.away if len(person.once or ()) < ONCE_LIMIT]
+            keys, before = await self._journal.keys(since_ms, [person.id for person in away], before)
+            self._hub.remember(keys[:room])
+            room -= len(keys)
+            if before is None:
+                break
+            await deferLater(self._clock, 0)
+        self._hub.remembered()
 
     async def _catch_up(self, peer: Peer) -> None:
         hub, person = self._hub, peer.identity

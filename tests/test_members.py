@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import catchup as catchup_module
 from pychat import fate
+from pychat import hub as hub_module
 from pychat import members as members_module
 from pychat.hub import Hub
 from pychat.members import HOLD
@@ -687,12 +688,12 @@ class Restart(SynchronousTestCase):
         """A key of the last run stands for what it stood for then."""
         self.hub.remember(
             [
-                OnceKey(7, b"k1", 5, None, None, b"to all"),
-                OnceKey(7, b"k2", 6, 8, "Bob", b"to bob"),
                 OnceKey(99, b"k3", 8, None, None, b"of nobody"),
+                OnceKey(7, b"k2", 6, 8, "Bob", b"to bob"),
+                OnceKey(7, b"k1", 5, None, None, b"to all"),
             ]
         )
-        self.hub.ready = True
+        self.hub.remembered()
         alice = self.come(b"t")
         alice.heard()
         catchup = self.hub.catching(alice.peer)
@@ -709,6 +710,15 @@ class Restart(SynchronousTestCase):
         lines = alice.heard()
         self.assertEqual(lines[:2], [b"<accepted id=5>all", b"<accepted id=6>Bob"])
         self.assertIn(b"code=key-reused", lines[2])
+
+    def test_many_once_keys(self) -> None:
+        """The newest are remembered, and the oldest of them goes first when there are more."""
+        self.patch(hub_module, "ONCE_LIMIT", 2)
+        self.hub.remember([OnceKey(7, b"k%d" % id, id, None, None, b"x") for id in (9, 8, 7)])
+        self.hub.remembered()
+        person = self.hub.roster.find("alice")
+        assert person is not None
+        self.assertEqual(list(person.once or ()), [b"k8", b"k9"])
 
     def test_one_name_twice(self) -> None:
         """Two who claim one name cannot be: the first one has it."""

@@ -98,16 +98,17 @@ class MemoryJournal:
         ]
         return succeed(sorted(found, key=attrgetter("id")))
 
-    def keys(self, since_ms: int, identities: Sequence[int]) -> Deferred[Sequence[OnceKey]]:
-        """See :meth:`IJournal.keys`; never fails."""
+    def keys(
+        self, since_ms: int, identities: Sequence[int], before: int | None
+    ) -> Deferred[tuple[Sequence[OnceKey], int | None]]:
+        """See :meth:`IJournal.keys`; never fails, and gives all at once."""
         wanted = {*identities}
-        return succeed(
-            [
-                OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text)
-                for id, entry in enumerate(self._entries, self._oldest)
-                if entry.once and entry.time_ms >= since_ms and entry.sender in wanted
-            ]
-        )
+        keys = [
+            OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text)
+            for id, entry in enumerate(self._entries, self._oldest)
+            if entry.once and entry.time_ms >= since_ms and entry.sender in wanted
+        ]
+        return succeed((keys[::-1], None))
 
     def close(self) -> Deferred[None]:
         """See :meth:`IJournal.close`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from .store import connect
 WINDOW = 20_000
 """Ids that one look goes over at most."""
 
-KEYS_LIMIT = 4096
-"""``once=`` keys that are remembered for an identity; the oldest are left out."""
+KEYS_WINDOW = 5_000
+"""The same in a search for ``once=`` keys, where most of them may be found."""
 
 _UNREADABLE = "The journal could not be read: the chat's disk does not give it. Try again later."
 
@@ -52,8 +52,6 @@ class Reader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.closing = False
-        """Set from any thread: what takes many looks gives up before the next one."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
@@ -102,35 +100,19 @@ class Reader:
         with self._looking() as connection:
             return [to_standing(row) for row in connection.execute(_OWED, (id, id))]
 
-    def keys(self, since_ms: int, identities: Sequence[int]) -> Generator[None, None, list[OnceKey]]:
-        """See :meth:`IJournal.keys`; yields after each window, from the newest messages backwards.
+    def keys(
+        self, since_ms: int, identities: Sequence[int], before: int | None
+    ) -> tuple[list[OnceKey], int | None]:
+        """See :meth:`IJournal.keys`; looks at no more than :data:`KEYS_WINDOW` ids.
 
-        It ends at the first window with nothing but older messages: a clock that was set back in between is no reason
-        to stop.  At most the newest :data:`KEYS_LIMIT` are found for each identity.
+        The end is a window with nothing but older messages: a clock that was set back in between is no reason to stop.
         """
-        room = dict.fromkeys(identities, KEYS_LIMIT)
-        found: list[OnceKey] = []
         with self._looking() as connection:
-            oldest, end = connection.execute(_SPAN).fetchone()
-        while room and end >= oldest:
-            if self.closing:
-                raise JournalError("journal-unavailable", _UNREADABLE)
-            start = end - WINDOW
-            with self._looking() as connection:
-                if connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone() is None:
-                    break
-                # Of the many rows only those that count come up into Python; below it others may run.
-                rows = connection.execute(_KEYS, (start, end, since_ms, json.dumps([*room]))).fetchall()
-            for row in reversed(rows):
-                left = room.get(row[0])
-                if left is None:
-                    continue
-                found.append(OnceKey(*row))
-                if left == 1:
-                    del room[row[0]]
-                else:
-                    room[row[0]] = left - 1
-            end = start
-            yield
-        found.reverse()
-        return found
+            oldest, newest = connection.execute(_SPAN).fetchone()
+            end = newest if before is None else min(before - 1, newest)
+            start = max(end - KEYS_WINDOW, oldest - 1)
+            if end <= start or connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone() is None:
+                return [], None
+            # Of the many rows only those that count come up into Python; below it others may run.
+            rows = connection.execute(_KEYS, (start, end, since_ms, json.dumps([*identities]))).fetchall()
+        return [OnceKey(*row) for row in reversed(rows)], start + 1 if start >= oldest else None

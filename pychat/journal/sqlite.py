@@ -121,9 +121,11 @@ class SqliteJournal:
         """See :meth:`IJournal.owed`."""
         return self._reader.do(lambda: self._looks.owed(id))
 
-    def keys(self, since_ms: int, identities: Sequence[int]) -> Deferred[Sequence[OnceKey]]:
-        """See :meth:`IJournal.keys`; what else is read comes in between."""
-        return self._reader.do_in_parts(self._looks.keys(since_ms, identities))
+    def keys(
+        self, since_ms: int, identities: Sequence[int], before: int | None
+    ) -> Deferred[tuple[Sequence[OnceKey], int | None]]:
+        """See :meth:`IJournal.keys`."""
+        return self._reader.do(lambda: self._looks.keys(since_ms, identities, before))
 
     def prune(self, retention: Retention, now_ms: int) -> Deferred[int]:
         """Take one small step towards the bounds; fires with how much it deleted, 0 when there is nothing more.
@@ -163,7 +165,6 @@ class SqliteJournal:
             self._drop()
             self._lock.close()
 
-        self._looks.closing = True
         # The writer's connection goes last: it can clear the write-ahead log away, and the reader's cannot.
         done = self._reader.stop(self._looks.drop)
         done.addBoth(lambda _: self._writer.stop(finish))

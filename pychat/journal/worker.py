@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
@@ -29,18 +29,6 @@ class Worker:
     def do(self, job: Callable[[], T]) -> Deferred[T]:
         """Do this; fires with what it returns, or fails with what it raises."""
         return self._ask(job)
-
-    def do_in_parts(self, parts: Generator[None, None, T]) -> Deferred[T]:
-        """The same for a long job: wherever it yields, those that wait come first."""
-
-        def part() -> object:
-            try:
-                next(parts)
-            except StopIteration as end:
-                return end.value
-            return _AGAIN
-
-        return self._ask(part)
 
     def stop(self, last: Callable[[], T]) -> Deferred[T]:
         """Finish what was asked for, do this last, and end; does not wait."""

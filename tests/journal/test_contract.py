@@ -142,7 +142,7 @@ class Promises:
         self.assertEqual([each.id for each in self.wait(journal.owed(5))], [1, 2, 5])
 
     def test_keys(self) -> None:
-        """The keys of these identities since then, with what they stood for, oldest first."""
+        """The keys of these identities since then, with what they stood for, newest first."""
         journal = self.make()
         self.keep(
             journal,
@@ -155,17 +155,28 @@ class Promises:
             ],
         )
         self.assertEqual(
-            list(self.wait(journal.keys(NOON_MS, [1, 2, 9]))),
-            [OnceKey(1, b"k1", 2, 2, "n2", b"one"), OnceKey(2, b"k1", 5, None, None, b"two")],
+            self.keys(journal, NOON_MS, [1, 2, 9]),
+            [OnceKey(2, b"k1", 5, None, None, b"two"), OnceKey(1, b"k1", 2, 2, "n2", b"one")],
         )
-        self.assertEqual(list(self.wait(journal.keys(NOON_MS, []))), [])
+        self.assertEqual(self.keys(journal, NOON_MS, []), [])
+        self.assertEqual(self.keys(self.make(), NOON_MS, [1]), [])
+
+    def keys(self, journal: Any, since_ms: int, identities: list[int]) -> list[OnceKey]:
+        """All stretches."""
+        found: list[OnceKey] = []
+        before = None
+        while True:
+            keys, before = self.wait(journal.keys(since_ms, identities, before))
+            found += keys
+            if before is None:
+                return found
 
     def test_keys_of_a_clock_that_was_set_back(self) -> None:
         """Older times in between do not hide the keys before them."""
         journal = self.make()
         times = [NOON_MS + 5, NOON_MS - 10, NOON_MS - 10, NOON_MS + 1]
         self.keep(journal, [message(1, once=b"k%d" % time_ms, time_ms=time_ms) for time_ms in times])
-        self.assertEqual([key.id for key in self.wait(journal.keys(NOON_MS, [1]))], [1, 4])
+        self.assertEqual([key.id for key in self.keys(journal, NOON_MS, [1])], [4, 1])
 
     def check_reading(self, entries: list[Entry], cuts: int, identity: int, after: int, limit: int) -> None:
         journal = self.make()
@@ -190,7 +201,7 @@ class Promises:
             for id, entry in enumerate(entries, 1)
             if entry.once and entry.sender in (identity, 4) and entry.time_ms >= NOON_MS + 25
         ]
-        self.assertEqual(list(self.wait(journal.keys(NOON_MS + 25, [identity, 4]))), keys)
+        self.assertEqual(self.keys(journal, NOON_MS + 25, [identity, 4]), keys[::-1])
 
 
 class OnDisk(Promises, SynchronousTestCase):

@@ -8,12 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from pychat.errors import JournalError
 from pychat.journal import reader, sqlite
-from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, check, connect
 
 from .journalkit import NOON_MS, Case, message, standing
@@ -140,13 +138,6 @@ def broken_at(word: str) -> Any:
     return connect
 
 
-def hold(journal: SqliteJournal) -> Event:
-    """Let nothing be read until this event is set."""
-    gate = Event()
-    journal._reader.do(lambda: gate.wait(20))
-    return gate
-
-
 class Reading(Case):
     """What is read, while others write and when the disk does not give it."""
 
@@ -161,7 +152,7 @@ class Reading(Case):
     def unreadable(self) -> None:
         for asked in (
             self.journal.read(1, 0, 9), self.journal.standings([1]), self.journal.owed(1),
-            self.journal.keys(NOON_MS, [1]),
+            self.journal.keys(NOON_MS, [1], None),
         ):  # fmt: skip
             with self.assertRaises(JournalError) as caught:
                 self.reactor.wait(asked)
@@ -246,48 +237,36 @@ class Reading(Case):
             other.execute("DELETE FROM message")
         self.assertEqual(self.reactor.wait(self.journal.read(1, 0, 9)).oldest, 1)
 
-    def test_keys_are_bounded(self) -> None:
-        """Of each identity only the newest keys are found, however many there are."""
-        self.patch(reader, "WINDOW", 7)
-        self.patch(reader, "KEYS_LIMIT", 5)
-        self.keep(
-            *(message(1 + number % 2, once=b"k%d" % number) for number in range(40)), message(3, once=b"k")
-        )
-        found = self.reactor.wait(self.journal.keys(NOON_MS, [1, 2, 3]))
-        self.assertEqual([key.id for key in found], [*range(31, 42)])
+    def keys(self) -> list[int]:
+        """The ids of all keys of somebody, stretch by stretch."""
+        found: list[int] = []
+        before = None
+        while True:
+            keys, before = self.reactor.wait(self.journal.keys(NOON_MS, [1], before))
+            found += [key.id for key in keys]
+            if before is None:
+                return found
+
+    def test_keys_come_in_stretches(self) -> None:
+        """However many there are, none is left out and none comes twice."""
+        self.patch(reader, "KEYS_WINDOW", 7)
+        self.keep(*(message(1 + number % 2, once=b"k%d" % number) for number in range(40)))
+        keys, before = self.reactor.wait(self.journal.keys(NOON_MS, [1], None))
+        self.assertEqual(([key.id for key in keys], before), ([39, 37, 35], 34))
+        self.assertEqual(self.keys(), [*range(39, 0, -2)])
 
     def test_keys_end_at_a_window_of_old(self) -> None:
         """The search ends where a whole window is older, and not before."""
-        self.patch(reader, "WINDOW", 4)
+        self.patch(reader, "KEYS_WINDOW", 4)
         old, new = NOON_MS - 1, NOON_MS + 1
         times = [new, *[old] * 8, new, old, old, *[new] * 3, old]
         self.keep(*(message(1, once=b"k%d" % number, time_ms=at) for number, at in enumerate(times)))
-        found = self.reactor.wait(self.journal.keys(NOON_MS, [1]))
-        self.assertEqual([key.id for key in found], [10, 13, 14, 15])
+        self.assertEqual(self.keys(), [15, 14, 13, 10])
 
-    def test_others_come_between(self) -> None:
-        """A search for keys lets others read after each window."""
-        self.patch(reader, "WINDOW", 1)
-        self.keep(*(message(1, once=b"k%d" % number) for number in range(200)))
-        order: list[str] = []
-        gate = hold(self.journal)
-        keys = self.journal.keys(NOON_MS, [1]).addCallback(lambda found: order.append("keys"))
-        read = self.journal.read(1, 0, 1).addCallback(lambda page: order.append("read"))
-        gate.set()
-        self.reactor.wait(read)
-        self.reactor.wait(keys)
-        self.assertEqual(order, ["read", "keys"])
-
-    def test_closed_meanwhile(self) -> None:
-        """Closing does not wait for a long search: it fails, and nothing of the journal is left open."""
-        journal, self.journal = self.journal, SqliteJournal(self.reactor, self.folder / "other", NOON_MS)
-        self.reactor.wait(journal.append([message(1, once=b"k%d" % number) for number in range(200)]))
-        self.patch(reader, "WINDOW", 1)
-        gate = hold(journal)
-        keys = journal.keys(NOON_MS, [1])
-        closed = journal.close()
-        gate.set()
-        self.assertRaises(JournalError, self.reactor.wait, keys)
-        self.reactor.wait(closed)
-        self.assertFalse((self.folder / f"{FILE_NAME}-wal").exists())
-        self.close(self.open())
+    def test_keys_of_a_pruned_journal(self) -> None:
+        """What is gone is not looked for."""
+        self.patch(reader, "KEYS_WINDOW", 3)
+        self.keep(*(message(1, once=b"k%d" % number) for number in range(9)))
+        with closing(connect(self.journal.path)) as other:
+            other.execute("DELETE FROM message WHERE id < 5")
+        self.assertEqual(self.keys(), [9, 8, 7, 6, 5])
