@@ -99,6 +99,7 @@ class Member:
             random,
             lambda *told: self._tell("accepted", *told),
             lambda *told: self._tell("refused", *told),
+            lambda *told: self._tell("postponed", *told),
             lambda *told: self._tell("doubtful", *told),
         )
         self._attempting: Deferred[None] | None = None
@@ -218,7 +219,7 @@ class Member:
             hello = (await client.hello(CAPS)).line
         except Refused:
             pass  # a daemon that is older than <hello>
-        joined, resumed = await self._join(client)
+        joined, resumed, rewound = await self._join(client)
         self._attempting = self._opening = None
         # From here to the commit nothing may wait.
         if not resumed:
@@ -227,14 +228,16 @@ class Member:
         elif joined.token is not None:
             self._store.identify(joined.token)
         self._store.commit(sync=True)
-        self._linked(client, joined, resumed, hello)
+        link = Linked(joined.name, resumed, joined.durable, self._count + 1, hello, rewound)
+        self._linked(client, link)
 
-    async def _join(self, client: Client) -> tuple[Joined, bool]:
-        """Say who we are; whether we are still who we were."""
+    async def _join(self, client: Client) -> tuple[Joined, bool, bool]:
+        """Say who we are; whether we are still who we were, and whether the daemon's journal has gone back."""
         token, after = self._store.token, self._store.after
         if token is not None and "resume" in client.caps:
             try:
-                return await client.join(self._typed_name, token, after, self._store.oldest_open), True
+                joined = await client.join(self._typed_name, token, after, self._store.oldest_open)
+                return joined, True, False
             except Refused as error:
                 if error.code not in ("bad-token", "not-sent"):
                     raise
@@ -243,30 +246,30 @@ class Member:
                     # Its journal has lost what we have read: go on from what it knows.
                     joined = await client.join(self._typed_name, token)
                     self._store.identify(token, anew=True)
-                    return joined, True
+                    return joined, True, True
         client.shown = -1
         try:
-            return await client.join(self._typed_name), False
+            return await client.join(self._typed_name), False, False
         except LinkError:
             if client.goodbye is None:
                 self._ghost_until = self._reactor.seconds() + HOLD_SECONDS
             raise
 
-    def _linked(self, client: Client, joined: Joined, resumed: bool, hello: Line | None) -> None:
+    def _linked(self, client: Client, link: Linked) -> None:
         self.client = client
-        self.name = joined.name
-        self._count += 1
+        self.name = link.name
+        self._count = link.count
         self._ghost_until = 0.0
         self._linked_at = self._reactor.seconds()
-        self._replaying = resumed
+        self._replaying = link.resumed
         client.ended().addCallback(self._lost, client)
-        if resumed:
+        if link.resumed:
             self._replay.set(REPLAY_TIMEOUT)
-        self._tell("linked", Linked(joined.name, resumed, joined.durable, self._count, hello))
+        self._tell("linked", link)
         started, self._started = self._started, None
         if started is not None:
             started.callback(None)
-        if not resumed:
+        if not link.resumed:
             self._live(client)
 
     def _live(self, client: Client) -> None:

@@ -19,6 +19,7 @@ class Linked:
     :ivar durable: what the daemon accepts survives its process.
     :ivar count: which connection of this `Member` it is: 1 for the first.
     :ivar hello: the answer to ``<hello>``, if the daemon knows that.
+    :ivar rewound: the daemon's journal has lost what we had read: ids that we know are given out anew.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Linked:
     durable: bool
     count: int
     hello: Line | None
+    rewound: bool = False
 
 
 class Observer(Protocol):
@@ -48,6 +50,9 @@ class Observer(Protocol):
 
     def refused(self, post: Post, error: PychatError) -> None:
         """A post cannot be said; told once."""
+
+    def postponed(self, post: Post, error: PychatError) -> None:
+        """A post cannot be said for the moment, and is tried again until it can; told once."""
 
     def doubtful(self, post: Post) -> None:
         """Whether this was said cannot be known any more, and it is not said again; told once."""

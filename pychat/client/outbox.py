@@ -56,12 +56,18 @@ class Outbox:
         random: Callable[[], float],
         accepted: Accepted,
         refused: Refusal,
+        postponed: Refusal,
         doubtful: Callable[[Post], object],
     ) -> None:
-        """:param accepted: and the two others: called once for each post, when it is settled."""
+        """
+        :param accepted: and ``refused`` and ``doubtful``: called once for each post, when it is settled.
+        :param postponed: called once for a post that has to wait because the daemon refused it for the moment.
+        """
         self._store = store
         self._accepted = accepted
         self._refused = refused
+        self._postponed = postponed
+        self._told: set[str] = set()  # the posts in the store that were told to be postponed
         self._doubtful = doubtful
         self._backoff = Backoff(random)
         self._again = Deadline(clock, self._refill)
@@ -156,8 +162,11 @@ class Outbox:
                 self.waits = True
                 self._again.set(self._backoff.delay())
                 self._check()
+            if key not in self._told:
+                self._told.add(key)
+                self._postponed(post, error)
             return
-        self._store.settle(key)
+        self._settle(key)
         self._refused(post, error)
 
     def settle(self, key: str, line: Line) -> bool:
@@ -165,7 +174,7 @@ class Outbox:
         post = self._store.posts.get(key)
         if post is None:
             return False
-        self._store.settle(key)
+        self._settle(key)
         id = message_id(line)
         if id is not None:
             self._store.reached(id)
@@ -178,7 +187,11 @@ class Outbox:
         """The identity has ended: what the daemon may have had from it is told and not sent again."""
         for post in [post for post in self._store.posts.values() if post.sent]:
             self._doubtful(post)
-            self._store.settle(post.key)
+            self._settle(post.key)
+
+    def _settle(self, key: str) -> None:
+        self._told.discard(key)
+        self._store.settle(key)
 
     # -- the end
 

@@ -351,6 +351,9 @@ class Talk(Visit):
             self._pending.discard(post.key)
             self.screen.line(f"* not sent: {_as_typed(post)}")
 
+    def postponed(self, post: Post, error: PychatError) -> None:
+        """Observer."""
+
     def doubtful(self, post: Post) -> None:
         """Observer."""
         self._pending.discard(post.key)

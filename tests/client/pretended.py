@@ -335,7 +335,8 @@ class Witness:
         self.log.append(" ".join([what, *map(str, more)]))
 
     def linked(self, link: Linked) -> None:
-        self._note("linked", link.name, "resumed" if link.resumed else "anew", link.count)
+        how = ["resumed" if link.resumed else "anew", *["rewound"] * link.rewound]
+        self._note("linked", link.name, *how, link.count)
 
     def broken(self, why: PychatError, delay: float) -> None:
         self.delays.append(delay)
@@ -353,6 +354,9 @@ class Witness:
 
     def refused(self, post: Post, error: PychatError) -> None:
         self._note("refused", post.text.decode(), error.code)
+
+    def postponed(self, post: Post, error: PychatError) -> None:
+        self._note("postponed", post.text.decode(), error.code)
 
     def doubtful(self, post: Post) -> None:
         self._note("doubtful", post.text.decode())

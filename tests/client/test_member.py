@@ -260,11 +260,12 @@ class ComingBack(Chatting):
         self.wait()
         self.daemon.say("bob", "alice", b"new")
         self.daemon.run()
-        self.assertEqual(self.witness.take()[-2:], ["linked alice resumed 2", "message 2 new"])
+        self.assertEqual(self.witness.take()[-2:], ["linked alice resumed rewound 2", "message 2 new"])
         self.assertEqual(self.store.after, 2)
         self.cut()
         self.wait()
         self.assertEqual(self.connects()[-1], b"<connect label=~2 resume=t2 after=2>alice\n")
+        self.assertEqual(self.witness.take("linked"), ["linked alice resumed 3"])
 
     def test_replaced(self) -> None:
         """The same identity came back elsewhere: it is not fought for."""
@@ -556,8 +557,12 @@ class Posting(Chatting):
         self.wait(FIRST)
         self.assertEqual(self.daemon.texts("alice"), [b"1", b"2", b"3"])
         self.assertEqual(
-            self.witness.take("accepted", "refused"), ["accepted 1 1", "accepted 2 2", "accepted 3 3"]
-        )
+            self.witness.take("accepted", "refused", "postponed"),
+            [
+                "postponed 1 journal-unavailable", "postponed 2 journal-unavailable",
+                "postponed 3 journal-unavailable", "accepted 1 1", "accepted 2 2", "accepted 3 3",
+            ],
+        )  # fmt: skip
 
     def test_doubtful(self) -> None:
         """The identity ended: what was written is in doubt and never sent again, what was not is sent."""
