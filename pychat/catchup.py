@@ -27,7 +27,7 @@ class CatchUp:
     """What one connection still has to be told of the past."""
 
     __slots__ = (
-        "_aside", "_asked", "_listening", "_resynced", "_size", "after", "count", "known", "open", "peer", "position",
+        "_aside", "_asked", "_listening", "_size", "after", "count", "known", "open", "peer", "position",
         "since",
     )  # fmt: skip
 
@@ -41,7 +41,6 @@ class CatchUp:
         self.after = self.open = self.known = self.position = self.since = 0
         self.count = 0
         """Messages told."""
-        self._resynced = False
         self._listening: int | None = None
         self._aside: list[Batch] = []
         self._size = 0
@@ -55,7 +54,7 @@ class CatchUp:
         """Up to here senders have been told, or will be, what she acknowledged."""
         self.after = self.known if after is None else after
         """She has what is up to here."""
-        self.open = self.after + 1 if open is None else open
+        self.open = max(person.joined, self.after if open is None else open - 1) + 1
         """She wants to know what became of her private messages from here on."""
         self.position = max(person.joined, min(self.after, self.known))
         """Everything up to here has been seen to."""
@@ -82,10 +81,8 @@ class CatchUp:
         :return: whether that was the last; she is to be made a member at once then.
         """
         peer = self.peer
-        if not self._resynced:
-            self._resynced = True
-            if page.oldest > self.position + 1:
-                peer.tell(b"<resync oldest=%d>\n" % page.oldest)
+        if page.oldest > self.position + 1:
+            peer.tell(b"<resync oldest=%d>\n" % page.oldest)
         out: list[bytes] = []
         ids: list[int] = []
         lines: list[bytes] = []

@@ -9,7 +9,7 @@ from .vocabulary import Standing
 if TYPE_CHECKING:
     from .peer import Person
 
-WAITING, DELIVERED, READ, UNDELIVERED = b"waiting", b"delivered", b"read", b"undelivered"
+WAITING, DELIVERED, READ, UNDELIVERED, UNKNOWN = b"waiting", b"delivered", b"read", b"undelivered", b"unknown"
 
 
 def of_living(person: Person, id: int, told: bytes) -> bytes:
@@ -34,7 +34,7 @@ def of_kept(standing: Standing | None, id: int, told: bytes, earlier: bool) -> t
     :return: the state, and a reason if it is ``undelivered``.
     """
     if standing is None:
-        return UNDELIVERED, b"unknown"
+        return UNDELIVERED, UNKNOWN
     if standing.read >= id:
         return READ, b""
     if standing.acked >= id:
@@ -44,7 +44,7 @@ def of_kept(standing: Standing | None, id: int, told: bytes, earlier: bool) -> t
     if standing.token or standing.spare:
         return UNDELIVERED, b"expired"
     was_there = standing.left is None or standing.left >= id
-    return UNDELIVERED, b"unknown" if earlier and was_there else b"gone"
+    return UNDELIVERED, UNKNOWN if earlier and was_there else b"gone"
 
 
 def verdict(state: bytes, reason: bytes, id: int, name: bytes) -> bytes:

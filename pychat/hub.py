@@ -55,6 +55,11 @@ COUNTS_LIMIT = 100
 RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
 
+
+def _refusal(post: Post, error: PychatError) -> bytes:
+    return b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
+
+
 _NOT_TAKEN_UP = RemoteProtocolError(
     "not-connected", "The connection ended before this was taken up. Say it again on the next one."
 )
@@ -92,14 +97,22 @@ class Hub(Members):
         person = sender.identity
         assert person is not None
         post = Post(sender, person, to, text, label)
-        if once:
-            self._recall(person, once, post)
+        post.once = once
+        if sender.early is None:
+            self._recall(post)
+            self._pending.append(post)
+        else:
+            sender.early.append(post)
         sender.posted += 1
-        (self._pending if sender.early is None else sender.early).append(post)
 
     def _take_up(self, peer: Peer) -> None:
         early, peer.early = peer.early, None
-        self._pending += early or ()
+        for post in early or ():
+            try:
+                self._recall(post)
+            except RemoteProtocolError as error:
+                post.refusal = error
+            self._pending.append(post)
 
     def _give_up(self, peer: Peer) -> None:
         early, peer.early = peer.early, None
@@ -119,8 +132,10 @@ class Hub(Members):
             return original.to
         return None
 
-    def _recall(self, person: Person, once: bytes, post: Post) -> None:
-        post.once = once
+    def _recall(self, post: Post) -> None:
+        person, once = post.person, post.once
+        if not once:
+            return
         post.seal(post.text)
         original = (person.once or {}).get(once)
         if isinstance(original, Known):
@@ -144,7 +159,7 @@ class Hub(Members):
         """Here is what people who can come back posted under ``once=`` keys in earlier runs, newest first."""
         for kept in keys:
             person = self.roster.numbered(kept.sender)
-            if person is None or len(person.once or ()) >= ONCE_LIMIT:
+            if person is None or len(person.once or ()) >= ONCE_LIMIT or kept.key in (person.once or ()):
                 continue
             to: Person | None = None
             if kept.to is not None:
@@ -154,9 +169,13 @@ class Hub(Members):
             known.seal(kept.text)
             self._once(person, kept.key, known)
 
-    def remembered(self) -> None:
-        """That was all: they can come back now."""
+    def remembered(self, now: float) -> None:
+        """That was all: they can come back, and their time begins.
+
+        :param now: seconds of a monotonic clock.
+        """
         for person in self.roster.away:
+            self.roster.away[person] = now
             if person.once:
                 person.once = dict(reversed(person.once.items()))  # the oldest shall go first
         self.ready = True
@@ -165,6 +184,10 @@ class Hub(Members):
     def posting(self) -> bool:
         """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
         return bool(self._pending) or self._ledger.arrivals
+
+    def is_due(self, id: int) -> bool:
+        """Whether the journal has yet to hear how this identity stands: what follows from that is told then."""
+        return self._ledger.is_due(id)
 
     @property
     def moved(self) -> bool:
@@ -181,13 +204,15 @@ class Hub(Members):
 
     def kept(self, changes: Changes) -> None:
         """The journal knows how these stand: tell the verdicts that rest on it, and let in who waited."""
+        self._ledger.done()
         for change in changes.all:
             person, standing = change.person, change.standing
             person.acked = max(person.acked, standing.acked)
             for sender, verdict in change.due:
                 self.tell(sender, verdict)
-            if standing.left is not None and (standing.token or standing.spare):
-                self.expired.append(person)
+            if standing.left is not None and person.lost:
+                self.expired.append((person, person.lost))
+                person.lost = b""
             if standing.read > person.read_told:
                 self.reads.append((person, person.read_told, standing.read))
                 person.read_told = standing.read
@@ -214,15 +239,14 @@ class Hub(Members):
             size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
             count += 1
         posts, self._pending = self._pending[:count], self._pending[count:]
-        entries = [post.entry(time_ms) for post in posts if post.original is None]
+        entries = [post.entry(time_ms) for post in posts if post.original is None and post.refusal is None]
         return posts, entries
 
     def refused(self, posts: Sequence[Post], error: PychatError) -> None:
         """The journal kept none of these: tell their senders."""
         self._hand_keys_on({post for post in posts if post.once and post.original is None})
         for post in posts:
-            line = b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
-            post.sender.tell(line + post.sender.settle())
+            post.sender.tell(_refusal(post, post.refusal or error) + post.sender.settle())
         for post in posts:
             self._let_go(post.sender)
 
@@ -257,12 +281,21 @@ class Hub(Members):
         fresh = iter(ids)
         for post in posts:
             label = post.to.label if post.to else b"all"
-            if post.original is not None:
-                # The first one is in the journal, or it stands before this one in the same batch.
-                batch.own(post.sender, b"<accepted%s id=%d>%s\n" % (post.label, post.original.id, label))
+            if post.refusal is not None:
+                batch.own(post.sender, _refusal(post, post.refusal))
                 continue
-            id = post.id = next(fresh)
+            if post.original is None:
+                post.id = next(fresh)
+            # Of a repeated one the first is in the journal, or it stands before this one in the same batch.
+            id = (post.original or post).id
+            assert id
             accepted = b"<accepted%s id=%d>%s\n" % (post.label, id, label)
+            if post.sender.identity is None and post.person.resumes and post.person.left is None:
+                # Her connection ended before what stands before this: she is told behind that, when she is back.
+                accepted = b""
+            if post.original is not None:
+                batch.own(post.sender, accepted)
+                continue
             self._remember(id, post)
             if post.to is None:
                 batch.own(post.sender, accepted, replaces=True)
@@ -272,7 +305,9 @@ class Hub(Members):
             batch.own(post.sender, accepted)
             recipient = post.to.peer
             if not self._takes_mail(post.to):
-                self._ledger.owe(post.to, post.person, b"<undelivered id=%d reason=gone>%s\n" % (id, label))
+                reason = b"expired" if post.to.token or post.to.spare else b"gone"
+                line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, label)
+                self._ledger.owe(post.to, post.person, line)
                 continue
             if recipient is None:
                 continue  # she will read it in the journal when she comes back

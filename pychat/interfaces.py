@@ -35,8 +35,10 @@ class IJournal(Interface):
             given before; fails with :class:`~pychat.errors.JournalError` if nothing was kept.
         """
 
-    def read(identity: int, after: int, limit: int) -> Deferred[Page]:
+    def read(identity: int, after: int, limit: int, private: bool = False) -> Deferred[Page]:
         """Read on: messages above ``after`` that were to everybody, to this identity, or from it.
+
+        :param private: leave out what was to everybody.
 
         What was appended before the call is seen.  A page may have fewer than ``limit`` messages, or none, and yet
         not be the last: it is when its ``upto`` is the newest id.

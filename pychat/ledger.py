@@ -64,11 +64,12 @@ class Changes:
 class Ledger:
     """Identities that have changed."""
 
-    __slots__ = ("_arrivals", "_moved")
+    __slots__ = ("_arrivals", "_moved", "_under_way")
 
     def __init__(self) -> None:
         self._moved: dict[Person, None] = {}
         self._arrivals: list[Arrival] = []
+        self._under_way = Changes([], [])
 
     @property
     def moved(self) -> bool:
@@ -98,14 +99,27 @@ class Ledger:
         """What the journal has to hear now.  One such lot is under way at a time."""
         changes = []
         for person in self._moved:
+            person.kept = True
             due, person.due = person.due, []
             changes.append(Change(person, person.standing(time_ms), due))
         self._moved = {}
         arrivals, self._arrivals = self._arrivals, []
-        return Changes(changes, arrivals)
+        self._under_way = Changes(changes, arrivals)
+        return self._under_way
+
+    def is_due(self, id: int) -> bool:
+        """Whether the journal has yet to hear how this identity stands: what follows from that is told then."""
+        return any(person.id == id for person in self._moved) or any(
+            change.standing.id == id for change in self._under_way.all
+        )
+
+    def done(self) -> None:
+        """The journal has heard what was under way."""
+        self._under_way = Changes([], [])
 
     def refused(self, changes: Changes) -> None:
         """The journal did not take them: they wait for the next time."""
+        self.done()
         for change in changes.all:
             change.person.due = change.due + change.person.due
             self._moved[change.person] = None

@@ -15,6 +15,7 @@ token that she was given, for :data:`HOLD` seconds; then she ends::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .catchup import CatchUp
@@ -23,7 +24,7 @@ from .ledger import Arrival, Ledger
 from .mailbox import Unacked
 from .peer import Peer
 from .receipts import GroupReceipts
-from .roster import Roster
+from .roster import Roster, digest_of
 from .vocabulary import Page, Standing
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 HOLD = 600.0
 """Seconds for which the name and the mail of somebody who is away are kept."""
+
+EXPIRE_LIMIT = 100
+"""So many are ended at once when their time is over."""
 
 AWAY_LIMIT = 20_000
 """At most so many are away; past it whoever is away longest ends early."""
@@ -44,7 +48,7 @@ class Members:
 
     :ivar replaced: connections to be ended, for their people came back on others.
     :ivar returning: who came back and has yet to be told what she missed.
-    :ivar expired: who ended while she was away, and is so in the journal: her mail waits for its last verdict.
+    :ivar expired: who ended before she was told all her mail, and is so in the journal; and the reason for its verdict.
     """
 
     def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
@@ -59,7 +63,7 @@ class Members:
         """What earlier runs left behind is known: who comes back can be let in."""
         self.replaced: list[Peer] = []
         self.returning: list[Peer] = []
-        self.expired: list[Person] = []
+        self.expired: list[tuple[Person, bytes]] = []
         self._make_token = make_token
         self._plain: dict[Peer, None] = {}
         self._full: dict[Peer, None] = {}
@@ -126,7 +130,7 @@ class Members:
             return
         person.arriving = person.resumes = True
         person.bot = peer.bot
-        person.joined = self._last_id
+        person.begin(self._last_id)
         token = self._make_token()
         self.roster.issue(person, token)
         self._let_in(Arrival(peer, person, label, token))
@@ -181,9 +185,12 @@ class Members:
                 person.resumes = False
                 self.roster.revoke(person)
             self._enter(peer, person)
-        token = b" resume=" + arrival.token if kept else b""
+        digest = digest_of(arrival.token)
+        good = kept and digest == person.spare  # another connection may have been given a newer one since
+        token = b" resume=" + arrival.token if good else b""
         peer.tell(self._connected(person, token + arrival.label) + peer.settle())
-        if kept:
+        if good:
+            peer.token_told = digest
             peer.confirmed_at = peer.mailbox.total
 
     def _connected(self, person: Person, attributes: bytes) -> bytes:
@@ -192,7 +199,7 @@ class Members:
 
     def _enter(self, peer: Peer, person: Person) -> None:
         self._announce(b"<joined>%s\n" % person.label)
-        person.joined = self._last_id
+        person.begin(self._last_id)
         (self._full if peer.full else self._plain)[peer] = None
 
     def _come_back(self, peer: Peer, person: Person, catchup: CatchUp) -> None:
@@ -207,7 +214,8 @@ class Members:
         person.peer = peer
         person.bot = peer.bot
         catchup.begin(person, self._last_id)
-        peer.acked = person.claimed = max(person.claimed, catchup.after)
+        person.claimed = max(person.claimed, catchup.after)
+        peer.acked = catchup.after
         self._ledger.move(person)
         self._catching[peer] = catchup
         self.returning.append(peer)
@@ -216,7 +224,7 @@ class Members:
         """A line came that was sent with the new token at hand."""
         peer.confirmed_at = None
         if peer.identity is not None and peer.identity.peer is peer:
-            self.roster.confirm(peer.identity)
+            self.roster.confirm(peer.identity, peer.token_told)
             self._ledger.move(peer.identity)
 
     # -- catching up
@@ -230,6 +238,10 @@ class Members:
         catchup, person = self._catching.get(peer), peer.identity
         if catchup is None or person is None:
             return
+        if page.upto > self._last_id:
+            # The journal's thread is ahead: what we do not know of yet will be delivered to who is here.
+            known = [(id, entry) for id, entry in page.messages if id <= self._last_id]
+            page = Page(known, self._last_id, page.oldest)
         if catchup.replay(page, person, self.roster, self._ledger):
             del self._catching[peer]
             if person.bot:
@@ -269,11 +281,17 @@ class Members:
         :param now: seconds of a monotonic clock.
         """
         person = peer.identity
-        if person is None or person.peer is not peer or person.arriving or peer.parting is not None:
+        if person is None or person.arriving or peer.parting is not None or person.left is not None:
+            return
+        if person.peer is not peer:
+            if not peer.farewell:
+                self._stay_away(peer)
             return
         if person.resumes and not peer.farewell:
             self._go_away(peer, person, now)
             return
+        if peer in self._catching:
+            person.lost = b"gone"
         self._forget(peer)
         peer.parting = person
         person.left = self._last_id
@@ -317,7 +335,9 @@ class Members:
         if person.arriving:
             self.roster.revoke(person)
             self._end(person)
-        elif peer.early is None or peer in self._catching:  # it does not just wait to come back
+        elif peer.early is not None and peer not in self._catching:
+            self._stay_away(peer)
+        else:
             self.part(peer, now)
             if peer.identity is None:
                 return
@@ -325,6 +345,11 @@ class Members:
                 self._ledger.owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
             person.lingers = False
         peer.awaiting = peer.resting = None
+        peer.identity = None
+        self._give_up(peer)
+
+    def _stay_away(self, peer: Peer) -> None:
+        """A connection on which somebody was about to come back ends before she is."""
         peer.identity = None
         self._give_up(peer)
 
@@ -338,8 +363,10 @@ class Members:
             person = peer.identity
             assert person is not None
             if person.resumes:
-                # Her time begins when the daemon is back.
-                person.peer = peer.identity = None
+                # Her time begins anew when the daemon is back.
+                peer.identity = None
+                self.roster.go_away(person, 0.0)
+                self._give_up(peer)
                 continue
             peer.parting = person
             person.left = self._last_id
@@ -356,19 +383,23 @@ class Members:
     def _end(self, person: Person) -> None:
         if person.left is None:
             person.left = self._last_id
-        if person.resumes:
+        if person.resumes or person.kept:
             self._ledger.move(person)
         self.roster.release(person)
         self._users = None
 
-    def expire(self, now: float) -> None:
-        """End those who have been away for too long."""
-        for person, since in [*self.roster.away.items()]:
+    def expire(self, now: float) -> bool:
+        """End those who have been away for too long, a bounded number at once; return whether there are more."""
+        if not self.ready:
+            return False
+        for person, since in [*islice(self.roster.away.items(), EXPIRE_LIMIT)]:
             if since + HOLD > now:
-                break
+                return False
             self._expire(person)
+        return bool(self.roster.away)
 
     def _expire(self, person: Person) -> None:
+        person.lost = b"expired"
         self._end(person)
         self._groups.departed(person)
         self._announce(b"<left>%s\n" % person.label)

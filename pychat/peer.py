@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .errors import PychatError
 from .mailbox import Mailbox, Unacked
 from .roster import Identity
 from .vocabulary import Entry
@@ -28,7 +29,7 @@ class Peer:
 
     __slots__ = (
         "_behind", "_dirty_list", "acked", "awaiting", "bot", "confirmed_at", "dirty", "early", "farewell", "full",
-        "identity", "mailbox", "owner", "parting", "posted", "resting", "resumes", "settled", "unacked",
+        "identity", "mailbox", "owner", "parting", "posted", "resting", "resumes", "settled", "token_told", "unacked",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
@@ -50,6 +51,8 @@ class Peer:
         """What it posted before it had all that it missed; ``None`` if there is nothing to catch up with."""
         self.confirmed_at: int | None = None
         """The position in its stream behind which it has its new token; ``None`` if there is none to confirm."""
+        self.token_told = b""
+        """SHA-256 of the token that it was told."""
         self.unacked: Unacked | None = None
         """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
         self.awaiting: deque[tuple[int, Person]] | None = None
@@ -124,7 +127,7 @@ class Known:
 class Post(Known):
     """A message on its way into the journal."""
 
-    __slots__ = ("label", "once", "original", "person", "sender", "text")
+    __slots__ = ("label", "once", "original", "person", "refusal", "sender", "text")
 
     def __init__(self, sender: Peer, person: Person, to: Person | None, text: bytes, label: bytes) -> None:
         super().__init__(to)
@@ -134,6 +137,8 @@ class Post(Known):
         self.label = label
         self.once = b""
         """Its ``once=`` key."""
+        self.refusal: PychatError | None = None
+        """Why it is not accepted, if that is known before the journal is asked."""
         self.original: Known | None = None
         """The message whose ``once=`` key came back with this one."""
 

@@ -35,6 +35,9 @@ BEAT_SHARE = 50e-6
 MOVED_DELAY = 0.01
 """Seconds for which cursors that moved wait for a batch to go with."""
 
+SWEEP_PAUSE = 0.05
+"""Seconds between two lots of people whose time is over."""
+
 REFUSED_DELAY = 1.0
 """The same, after the journal could not keep them."""
 
@@ -71,6 +74,7 @@ class Pump:
         self._journal: IJournal | None = None
         self._turn: IDelayedCall | None = None
         self._moved: IDelayedCall | None = None
+        self._sweep: IDelayedCall | None = None
         self._moved_delay = MOVED_DELAY
         self._beat: IDelayedCall | None = None
         self._watched: dict[Wire, None] = {}
@@ -116,15 +120,23 @@ class Pump:
     def stop(self) -> None:
         """No more turns and beats."""
         self._stopped = True
-        for call in (self._turn, self._beat, self._moved):
+        for call in (self._turn, self._beat, self._moved, self._sweep):
             if call is not None and call.active():
                 call.cancel()
-        self._turn = self._beat = self._moved = None
+        self._turn = self._beat = self._moved = self._sweep = None
 
     def sweep(self) -> None:
-        """From time to time: end those who have been away for too long."""
-        self.hub.expire(self.reactor.seconds())
+        """From time to time: end those who have been away for too long, and do what could not be done."""
+        if self._sweep is not None:
+            return
         self.reading.retry()
+        self._sweep_on()
+
+    def _sweep_on(self) -> None:
+        """End some now, and the others when everybody else has had a turn."""
+        self._sweep = None
+        if self.hub.expire(self.reactor.seconds()) and not self._stopped:
+            self._sweep = self.reactor.callLater(SWEEP_PAUSE, self._sweep_on)
         self.wake()
 
     def _take_turn(self) -> None:

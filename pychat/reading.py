@@ -26,7 +26,7 @@ from .hub import ONCE_LIMIT, Hub
 from .interfaces import IJournal
 from .peer import Peer
 from .session import ListReceipts, Session
-from .vocabulary import Entry
+from .vocabulary import Entry, Standing
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -72,14 +72,17 @@ class Reading:
         self._wake = wake
         self._waiting: dict[Peer, Deferred[None]] = {}
         self._again: list[Errand] = []
+        self._since_ms = 0
+        self._keys_unread = False
 
     def begin(self, now_ms: int) -> None:
         """Learn what people who can come back posted in earlier runs.
 
         :param now_ms: milliseconds of the wall clock since 1970, UTC.
         """
+        self._since_ms = now_ms - KEYS_AGE_MS
         if not self._hub.ready:
-            self._do(partial(self._learn_keys, now_ms - KEYS_AGE_MS))
+            self._run(self._learn_keys())
 
     def look(self) -> None:
         """Take up what the hub has for us, and go on where there is room now."""
@@ -87,7 +90,7 @@ class Reading:
         while hub.returning:
             self._run(self._catch_up(hub.returning.pop()))
         while hub.expired:
-            self._do(partial(self._tell_expired, hub.expired.pop()))
+            self._do(partial(self._tell_lost, *hub.expired.pop()))
         while hub.reads:
             self._do(partial(self._tell_read, *hub.reads.pop()))
         for peer in [peer for peer in self._waiting if self._has_room(peer)]:
@@ -95,6 +98,8 @@ class Reading:
 
     def retry(self) -> None:
         """From time to time: do what failed because the journal could not be read."""
+        if self._keys_unread:
+            self._run(self._learn_keys())
         again, self._again = self._again, []
         for errand in again:
             self._do(errand)
@@ -121,27 +126,35 @@ class Reading:
     async def _messages(
         self, person: Person, after: int, upto: int
     ) -> AsyncIterator[list[tuple[int, Entry]]]:
-        """What she was sent or sent herself above one id and up to another, page by page."""
+        """The private messages to her or from her above one id and up to another, page by page."""
         while after < upto:
-            page = await self._journal.read(person.id, after, PAGE)
+            page = await self._journal.read(person.id, after, PAGE, private=True)
             yield [(id, entry) for id, entry in page.messages if id <= upto]
             after = page.upto
 
     # -- coming back
 
-    async def _learn_keys(self, since_ms: int) -> None:
+    async def _learn_keys(self) -> None:
+        self._keys_unread = False
+        try:
+            await self._read_keys()
+        except JournalError as error:
+            self._log.error("cannot read: {error}", error=error)
+            self._keys_unread = True
+
+    async def _read_keys(self) -> None:
         before: int | None = None
         room = KEYS_LIMIT
         while room > 0:
             # Who is past her own limit is asked for no more.
             away = [person for person in self._hub.roster.away if len(person.once or ()) < ONCE_LIMIT]
-            keys, before = await self._journal.keys(since_ms, [person.id for person in away], before)
+            keys, before = await self._journal.keys(self._since_ms, [person.id for person in away], before)
             self._hub.remember(keys[:room])
             room -= len(keys)
             if before is None:
                 break
             await deferLater(self._clock, 0)
-        self._hub.remembered()
+        self._hub.remembered(self._clock.seconds())
 
     async def _catch_up(self, peer: Peer) -> None:
         hub, person = self._hub, peer.identity
@@ -191,8 +204,8 @@ class Reading:
                 name = (entry.to_name or "").encode()
                 if recipient is not None:
                     state, reason = fate.of_living(recipient, id, told), b""
-                elif entry.to not in kept and entry.to > roster.first_identity:
-                    continue  # the journal is about to know
+                elif self._hub.is_due(entry.to):
+                    continue  # the journal is about to know, and then she is told
                 else:
                     earlier = entry.to <= roster.first_identity
                     state, reason = fate.of_kept(kept.get(entry.to), id, told, earlier)
@@ -205,10 +218,10 @@ class Reading:
         wanted = sorted(ids)
         return await self._journal.standings(wanted) if wanted else ()
 
-    async def _tell_expired(self, person: Person) -> None:
-        """Her time was over: tell those who wrote to her that she will not have it."""
+    async def _tell_lost(self, person: Person, reason: bytes) -> None:
+        """She ended before she had all her mail: tell those who wrote to her that she will not have it."""
         assert person.left is not None
-        await self._tell_senders(person, person.claimed, person.left, b"undelivered", b"expired")
+        await self._tell_senders(person, person.claimed, person.left, fate.UNDELIVERED, reason)
 
     async def _tell_read(self, person: Person, after: int, upto: int) -> None:
         await self._tell_senders(person, after, upto, fate.READ, b"")
@@ -250,19 +263,19 @@ class Reading:
         hub, told = self._hub, self._hub.told
         if entry.to is not None:
             living = [person for person in (hub.roster.numbered(entry.to),) if person is not None]
-            kept = [] if living else await self._standings([entry.to])
-            if not living and not kept:
-                state = fate.WAITING if entry.to > hub.roster.first_identity else fate.UNDELIVERED
-                return [((entry.to_name or "").encode(), state)]
+            kept: dict[int, Standing | None] = {} if living else {entry.to: None}
+            kept.update({standing.id: standing for standing in await self._standings(kept)})
         else:
-            kept = await self._journal.owed(id)
+            kept = {standing.id: standing for standing in await self._journal.owed(id)}
             living = hub.owed(id)
         states = {person.id: (person.label, fate.of_living(person, id, told)) for person in living}
-        for standing in kept:
-            if hub.roster.numbered(standing.id):
+        for number, standing in kept.items():
+            if hub.roster.numbered(number):
                 continue
-            states.setdefault(
-                standing.id, (standing.name.encode(), fate.of_kept(standing, id, told, False)[0])
-            )
+            name = (standing.name if standing else entry.to_name or "").encode()
+            state, reason = fate.of_kept(standing, id, told, number <= hub.roster.first_identity)
+            if hub.is_due(number):
+                state = fate.WAITING
+            states[number] = (name, fate.UNKNOWN if reason == fate.UNKNOWN else state)
         states.pop(entry.sender, None)
         return sorted(states.values())

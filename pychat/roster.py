@@ -22,8 +22,24 @@ class Identity(Cursor, Generic[P]):
     """One person as the chat knows her, for as long as it can tell that it is the same one."""
 
     __slots__ = (
-        "arriving", "bot", "claimed", "counts", "due", "id", "key", "label", "name", "once", "peer", "read",
-        "read_told", "resumes", "spare", "token",
+        "arriving",
+        "bot",
+        "claimed",
+        "counts",
+        "due",
+        "id",
+        "kept",
+        "key",
+        "label",
+        "lost",
+        "name",
+        "once",
+        "peer",
+        "read",
+        "read_told",
+        "resumes",
+        "spare",
+        "token",
     )  # fmt: skip
 
     def __init__(self, name: str, key: str, peer: P | None, id: int = 0) -> None:
@@ -50,12 +66,20 @@ class Identity(Cursor, Generic[P]):
         """Verdicts that wait for the journal to have her cursors: whom to tell, and the line."""
         self.counts: deque[bytes] | None = None
         """Lines on messages to everybody that wait for her to come back."""
+        self.kept = False
+        """The journal has, or is about to have, how she stands."""
+        self.lost = b""
+        """Why the mail that she was not told of is undelivered, when she ended."""
         self.resumes = False
         """She can come back with a token."""
         self.bot = False
         """She wants no old mail."""
         self.token = self.spare = b""
         """See :class:`~pychat.vocabulary.Standing`."""
+
+    def begin(self, joined: int) -> None:
+        """She is here from now on: nothing before is hers."""
+        self.joined = self.claimed = self.read = self.read_told = joined
 
     def is_called(self, name: str) -> bool:
         """True if ``name`` is another way to type its name, or the same."""
@@ -115,13 +139,17 @@ class Roster(Generic[P]):
 
     def restore(self, standing: Standing, now: float) -> None:
         """Somebody of an earlier run is away from now on."""
-        key = names.check(standing.name)
+        try:
+            key = names.check(standing.name)
+        except RemoteProtocolError:
+            key = standing.name  # the rules have changed since
         if key in self._by_key:
             return
         identity: Identity[P] = Identity(standing.name, key, None, standing.id)
-        identity.joined = standing.joined
-        identity.acked = identity.claimed = standing.acked
-        identity.read = identity.read_told = standing.read
+        identity.begin(standing.joined)
+        identity.acked = identity.claimed = max(standing.acked, standing.joined)
+        identity.read = identity.read_told = max(standing.read, standing.joined)
+        identity.kept = True
         identity.plain = standing.plain
         identity.resumes = True
         identity.bot = standing.bot
@@ -186,9 +214,9 @@ class Roster(Generic[P]):
             if digest:
                 self._bearers[digest] = identity
 
-    def confirm(self, identity: Identity[P]) -> None:
-        """She has the newest token: the one before is good no more."""
-        if identity.spare:
+    def confirm(self, identity: Identity[P], told: bytes) -> None:
+        """She has the token of this digest: if it is the newest the one before is good no more."""
+        if told and told == identity.spare:
             self._bearers.pop(identity.token, None)
             identity.token, identity.spare = identity.spare, b""
 

@@ -391,7 +391,7 @@ class ComingBack(SynchronousTestCase):
         again.say(SMART, b"<connect>carol")
         self.assertIn(b"<connected", again.heard()[-1])
         self.assertEqual(self.bob.heard(), [b"<left>carol", b"<joined>carol"])
-        self.assertEqual([person.name for person in self.hub.expired], ["carol"])
+        self.assertEqual([person.name for person, _ in self.hub.expired], ["carol"])
 
     def test_expired(self) -> None:
         """When her time is over the name is free, and the journal knows before her mail gets its verdict."""
@@ -401,7 +401,7 @@ class ComingBack(SynchronousTestCase):
         self.hub.expire(HOLD + 1.0)
         self.assertEqual(self.hub.expired, [])
         self.assertEqual(self.bob.heard(), [b"<left>alice"])
-        self.assertEqual([person.name for person in self.hub.expired], ["alice"])
+        self.assertEqual([(person.name, why) for person, why in self.hub.expired], [("alice", b"expired")])
         self.assertEqual(self.come().heard()[-1], BAD_TOKEN)
         self.bob.say(b"<set_msg>alice hi")
         self.assertIn(b"no-such-user", self.bob.heard()[0])
@@ -423,7 +423,12 @@ class ComingBack(SynchronousTestCase):
         self.chat.commit()
         self.assertEqual(
             self.bob.heard(),
-            [b"<away>alice", b"<left>alice", b"<accepted id=1>alice", b"<undelivered id=1 reason=gone>alice"],
+            [
+                b"<away>alice",
+                b"<left>alice",
+                b"<accepted id=1>alice",
+                b"<undelivered id=1 reason=expired>alice",
+            ],
         )
 
     def test_many_are_away(self) -> None:
@@ -566,6 +571,213 @@ class ComingBack(SynchronousTestCase):
         assert catchup is not None
         self.assertEqual((catchup.position, catchup.open), (0, 1))
 
+    def test_the_reader_is_ahead(self) -> None:
+        """What the journal has and nobody here was told of yet comes once: live, like to everybody."""
+        self.bob.say(b"<set_msg>alice 1")
+        self.chat.commit()
+        self.go()
+        alice = self.come()
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        self.bob.say(b"<set_msg>alice 2")
+        catchup.listen(self.hub.last_id)
+        posts, entries = self.hub.take(NOON_MS) or ([], [])
+        self.chat.journal.append((2, entries[0]))
+        self.chat.last_id = 2
+        self.hub.replay(alice.peer, self.chat.page(alice))
+        self.assertEqual([line.rpartition(b">")[2] for line in alice.heard()], [b"1", b""])
+        self.hub.appended(posts, [2], NOON_MS, 0.0)
+        self.assertEqual([line.rpartition(b">")[2] for line in alice.heard()], [b"2"])
+        alice.say(b"<ack>2")
+        assert alice.peer.unacked is not None
+        self.assertEqual(alice.peer.unacked.messages, 0)
+
+    def test_an_ended_connection_is_not_told_what_stands_behind_more(self) -> None:
+        """She would take it that she has all before it; she is told when she is back."""
+        for ends in (lambda: self.go(), lambda: self.hub.disperse()):
+            self.setUp()
+            self.bob.say(b"<set_msg>alice 1")
+            self.alice.say(b"<set_msg label=7 once=k>bob 2", b"<set_msg label=8 once=k>bob 2", b"<ping>x")
+            self.alice.heard()
+            ends()
+            self.assertEqual(self.chat.commit(), [1, 2])
+            self.assertEqual(self.alice.heard(), [b"<pong>x"])
+            alice = self.come(b" after=0")
+            alice.heard()
+            self.assertEqual(
+                [line.split(b" ")[0] for line in self.chat.catch_up(alice)],
+                [b"<msg", b"<accepted", b"<replayed"],
+            )
+
+    def test_a_key_that_waits_on_two_connections(self) -> None:
+        """A post that waited, was refused with its connection, and came again on the next one is accepted for good."""
+        first = self.come()
+        first.say(b"<set_msg once=k>bob hi")
+        first.heard()
+        second = self.come()
+        second.say(b"<set_msg once=k>bob hi", b"<set_msg once=k label=7>bob other", b"<ping>x")
+        second.heard()
+        self.chat.catch_up(second)
+        self.assertEqual(self.chat.commit(), [1])
+        accepted, reused, pong = second.heard()
+        self.assertEqual((accepted, pong), (b"<accepted id=1>bob", b"<pong>x"))
+        self.assertIn(b"<error code=key-reused label=7>", reused)
+        second.say(b"<set_msg once=k>bob other")
+        self.assertIn(b"key-reused", second.heard()[0])
+
+    def test_refused_twice(self) -> None:
+        """A post that was wrong and that the journal refuses, too, is answered with what was wrong."""
+        alice = self.come()
+        alice.say(b"<set_msg once=k>bob one", b"<set_msg once=k>bob two")
+        alice.heard()
+        self.chat.catch_up(alice)
+        self.chat.refuse()
+        self.assertEqual([b"journal-unavailable" in line for line in alice.heard()], [True, False])
+
+    def test_a_late_line_on_the_older_connection(self) -> None:
+        """It confirms the token that it was told, and not one that somebody else was."""
+        first = self.come()
+        told = connected(first.heard()[-1])
+        self.token = told
+        second = self.come()
+        self.hub.confirm(first.peer)
+        second.heard()
+        self.hub.leave(second.peer)
+        self.assertIn(b"<connected", self.come().heard()[-1])
+
+    def test_two_come_back_at_once(self) -> None:
+        """Only the last one is told a token, for it is the only good one."""
+        first, second = self.come(), self.come()
+        self.hub.kept(self.hub.changes(NOON_MS))
+        self.assertEqual(first.heard()[1], b"<connected>alice")
+        self.token = connected(second.heard()[1])
+        self.assertIn(b"<connected", self.come().heard()[-1])
+
+    def test_a_connection_that_ends_does_not_take_over(self) -> None:
+        """Who is about to be ended while she waits to come back leaves the older connection alone."""
+        alice = self.come()
+        self.hub.part(alice.peer)
+        alice.heard()
+        self.assertEqual(self.hub.replaced, [])
+        self.bob.say(b"<set_msg_all>x")
+        self.chat.commit()
+        self.assertTrue(self.alice.heard())
+
+    def test_goodbye_before_she_is_back(self) -> None:
+        """Who comes back only to say goodbye ends her identity; what she was not told of gets its verdict."""
+        self.go()
+        self.bob.say(b"<set_msg>alice hi")
+        self.chat.commit()
+        alice = self.come()
+        alice.say(b"<disconnect>")
+        self.hub.part(alice.peer)
+        alice.heard()
+        self.hub.part(alice.peer)
+        self.hub.leave(alice.peer)
+        self.hub.kept(self.hub.changes(NOON_MS))
+        self.assertEqual([(person.name, why) for person, why in self.hub.expired], [("alice", b"gone")])
+        self.assertEqual(self.come().heard()[-1], BAD_TOKEN)
+
+    def test_shutdown_while_she_comes_back(self) -> None:
+        """Whatever is under way when the daemon ends is answered."""
+        self.bob.say(b"<set_msg>alice hi")
+        alice = self.come()
+        self.hub.disperse()
+        self.hub.kept(self.hub.changes(NOON_MS))
+        self.chat.commit()
+        self.assertIn(b"<connected resume=token2>alice", alice.heard())
+        self.assertEqual([line for line in self.bob.heard() if b"undelivered" in line], [])
+
+    def test_acks_of_what_is_told_again(self) -> None:
+        """They count, although the journal knows of them from before."""
+        self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")
+        self.chat.commit()
+        self.alice.say(b"<ack>2")
+        self.go()
+        alice = self.come(b" after=0")
+        alice.heard()
+        self.chat.catch_up(alice)
+        alice.say(b"<ack>2")
+        assert alice.peer.unacked is not None
+        self.assertEqual(alice.peer.unacked.messages, 0)
+
+    def test_resync_in_the_middle(self) -> None:
+        """What is pruned while she is told is not skipped silently."""
+        self.go()
+        self.bob.say(*(b"<set_msg_all>%d" % n for n in range(1, 7)))
+        self.chat.commit()
+        alice = self.come()
+        alice.heard()
+        catchup = self.hub.catching(alice.peer)
+        assert catchup is not None
+        catchup.listen(6)
+        self.hub.replay(alice.peer, self.chat.page(alice, 2))
+        del self.chat.journal[:4]
+        lines = self.chat.catch_up(alice)
+        self.assertEqual(
+            [line.split(b" ")[0] for line in lines],
+            [b"<msg"] * 2 + [b"<resync"] + [b"<msg"] * 2 + [b"<replayed"],
+        )
+
+    def test_nothing_before_she_came_is_looked_for(self) -> None:
+        """All her cursors begin where she began."""
+        self.bob.say(*(b"<set_msg_all>x" for _ in range(5)))
+        self.chat.commit()
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        token = connected(carol.heard()[-1])
+        self.hub.leave(carol.peer)
+        carol = self.chat.resume(b"carol", b"after=0 open=0 resume=" + token)
+        carol.heard()
+        catchup = self.hub.catching(carol.peer)
+        assert catchup is not None
+        self.assertEqual((catchup.position, catchup.open), (5, 6))
+        self.bob.say(b"<set_msg>carol hi")
+        self.chat.commit()
+        self.chat.catch_up(carol)
+        carol.say(b"<read>6")
+        carol.heard()
+        self.assertEqual([read[1:] for read in self.hub.reads], [(5, 6)])
+
+    def test_few_expire_at_once(self) -> None:
+        """The others have a turn before the next ones are ended."""
+        self.patch(members_module, "EXPIRE_LIMIT", 1)
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        carol.heard()
+        self.go(0.0)
+        self.hub.leave(carol.peer, 1.0)
+        self.assertTrue(self.hub.expire(HOLD))
+        self.assertFalse(self.hub.expire(HOLD))
+        self.assertEqual([person.name for person in self.hub.roster.away], ["carol"])
+        self.assertFalse(self.hub.expire(HOLD + 1.0))
+
+    def test_the_end_of_a_plain_client(self) -> None:
+        """The journal hears of it if it had heard of her."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.chat.commit()
+        self.chat.reach(self.bob)
+        self.alice.heard()
+        self.hub.leave(self.bob.peer)
+        standings = self.hub.changes(NOON_MS).standings
+        self.assertEqual([(standing.name, standing.left) for standing in standings], [("bob", 1)])
+
+    def test_what_is_due(self) -> None:
+        """While the journal has yet to hear of somebody nothing is said of her from what it has."""
+        person = self.hub.roster.find("alice")
+        assert person is not None
+        self.hub.kept(self.hub.changes(NOON_MS))
+        due = [self.hub.is_due(person.id)]
+        self.alice.say(b"<disconnect>")
+        self.hub.leave(self.alice.peer)
+        due.append(self.hub.is_due(person.id))
+        changes = self.hub.changes(NOON_MS)
+        due.append(self.hub.is_due(person.id))
+        self.hub.kept(changes)
+        due.append(self.hub.is_due(person.id))
+        self.assertEqual(due, [False, True, True, False])
+
     def test_nobody_can_come_back(self) -> None:
         """Where no tokens are made the capability is not granted."""
         talk = Talk(Hub(durable=True))
@@ -693,7 +905,7 @@ class Restart(SynchronousTestCase):
                 OnceKey(7, b"k1", 5, None, None, b"to all"),
             ]
         )
-        self.hub.remembered()
+        self.hub.remembered(50.0)
         alice = self.come(b"t")
         alice.heard()
         catchup = self.hub.catching(alice.peer)
@@ -715,10 +927,35 @@ class Restart(SynchronousTestCase):
         """The newest are remembered, and the oldest of them goes first when there are more."""
         self.patch(hub_module, "ONCE_LIMIT", 2)
         self.hub.remember([OnceKey(7, b"k%d" % id, id, None, None, b"x") for id in (9, 8, 7)])
-        self.hub.remembered()
+        self.hub.remembered(50.0)
         person = self.hub.roster.find("alice")
         assert person is not None
         self.assertEqual(list(person.once or ()), [b"k8", b"k9"])
+
+    def test_a_key_that_was_used_twice(self) -> None:
+        """It stands for the newer one."""
+        self.hub.remember([OnceKey(7, b"k", id, None, None, b"x") for id in (9, 5)])
+        person = self.hub.roster.find("alice")
+        assert person is not None
+        self.assertEqual([known.id for known in (person.once or {}).values()], [9])  # type: ignore[attr-defined]
+
+    def test_nobody_expires_before_it_is_ready(self) -> None:
+        """Her time begins when she can come back."""
+        self.hub.expire(50.0 + 2 * HOLD)
+        self.assertEqual(len(self.hub.roster.away), 1)
+        self.hub.remembered(1000.0)
+        self.hub.expire(999.0 + HOLD)
+        self.assertEqual(len(self.hub.roster.away), 1)
+        self.hub.expire(1000.0 + HOLD)
+        self.assertEqual(len(self.hub.roster.away), 0)
+
+    def test_a_name_that_the_rules_no_longer_allow(self) -> None:
+        """She is still who she is."""
+        roster: Roster[str] = Roster()
+        roster.restore(Standing(8, "a b", 0, resumes=True, token=digest_of(b"u")), 0.0)
+        identity = roster.bearer(b"u")
+        assert identity is not None
+        self.assertEqual(identity.name, "a b")
 
     def test_one_name_twice(self) -> None:
         """Two who claim one name cannot be: the first one has it."""

@@ -285,6 +285,34 @@ class Beats(PumpCase):
         self.turn()
         self.assertEqual(self.alice.flushed, [[b"<sent id=1>bob"]])
 
+    def test_a_journal_that_keeps_nothing(self) -> None:
+        """It is asked again after a while, not at once; a daemon that ends asks at once."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.turn()
+        self.journal.at_once = False
+        self.pump.watch(self.bob)
+        self.clock.pump([0.05, MOVED_DELAY])
+        self.journal.fail(JournalError("journal-unavailable", "The disk is full."))
+        self.clock.pump([0.0, 0.5])
+        self.assertEqual(len(self.journal.waiting), 0)
+        self.clock.pump([0.5, 0.01])
+        self.assertEqual(len(self.journal.waiting), 1)
+        self.journal.commit()
+        self.turn()
+        self.assertIn(b"<sent id=1>bob", self.alice.flushed[-1])
+
+    def test_settled_with_cursors(self) -> None:
+        """Who waits for the end waits until the journal knows all cursors, and does not wait long."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.turn()
+        self.pump.watch(self.bob)
+        self.clock.advance(0.05)
+        settled = self.pump.settled()
+        self.assertNoResult(settled)
+        self.pump.wake()
+        self.clock.pump([0.0, 0.0, MOVED_DELAY, 0.0])
+        self.successResultOf(settled)
+
     def test_counts(self) -> None:
         """While counts are open there are beats, and the counts are told when they are final or due."""
         self.alice.say(b"<set_msg_all>hi")

@@ -77,7 +77,7 @@ class ReadingCase(SynchronousTestCase):
         """The journal cannot be read until further notice; return what it is asked."""
         asked: list[tuple[Any, ...]] = []
 
-        def refuse(*what: Any) -> Deferred[Any]:
+        def refuse(*what: Any, **how: Any) -> Deferred[Any]:
             asked.append(what)
             return fail(BROKEN)
 
@@ -177,12 +177,12 @@ class Receipts(ReadingCase):
         self.stage.start()
         alice = self.come()
         alice.hear()
-        self.assertEqual(alice.answer("<receipts>1")[0], "<recipient state=undelivered>bob")
+        self.assertEqual(alice.answer("<receipts>1")[0], "<recipient state=unknown>bob")
 
     def test_gone_meanwhile(self) -> None:
         """Who left while the journal was asked gets no answer, and nothing breaks."""
         page: Deferred[Page] = Deferred()
-        self.patch(self.journal, "read", lambda *what: page)
+        self.patch(self.journal, "read", lambda *what, **how: page)
         self.alice.say("<set_msg_all>hi", "<receipts>1")
         self.go()
         page.callback(Page((), 1, 1))
@@ -276,6 +276,15 @@ class ComingBack(ReadingCase):
         alice.hear()
         self.assertIn("code=bad-token", self.come().hear()[-1])
 
+    def test_the_old_token_while_the_answer_is_under_way(self) -> None:
+        """A line that came before she can have the new token does not end the old one."""
+        alice = self.come()
+        alice.transport.stuck = True
+        alice.hear()
+        alice.say("<ping>")
+        alice.hear()
+        self.assertTrue(any("<connected" in line for line in self.come().hear()))
+
     def test_verdicts(self) -> None:
         """She learns what became of her private messages while she was away, from the one on that she names."""
         carol = self.smart("<connect>carol")
@@ -323,6 +332,76 @@ class ComingBack(ReadingCase):
                 "<undelivered id=4 reason=unknown>bob",
             ],
         )
+
+    def test_verdicts_that_are_under_way(self) -> None:
+        """What the journal is about to know is told when it does, and nothing that would not agree with it."""
+        carol = self.smart("<connect>carol")
+        carol.hear()
+        self.alice.say("<set_msg>carol 1")
+        carol.hear()
+        self.go()
+        answers: list[tuple[Deferred[Any], Any]] = []
+        append = self.journal.append
+
+        def later(*what: Any) -> Deferred[Any]:
+            answers.append((Deferred(), append(*what)))
+            return answers[-1][0]
+
+        alice = self.come(" after=1 open=1")
+        alice.protocol.dataReceived(b"")
+        self.clock.pump([0.0, 0.0])
+        self.patch(self.journal, "append", later)
+        carol.say("<ack>1", "<disconnect>")
+        lines = alice.hear()
+        while answers:
+            done, kept = answers.pop(0)
+            kept.chainDeferred(done)
+            lines += alice.hear()
+        told = [line for line in lines if "id=1" in line]
+        self.assertEqual(set(told), {"<delivered id=1>carol"})
+
+    def test_keys_that_cannot_be_read(self) -> None:
+        """Nobody comes back before they are known; they are asked for again, whatever else waits."""
+        self.alice.say("<set_msg_all once=k>hi")
+        self.alice.hear()
+        self.unreadable("keys")
+        self.stage.start()
+        self.assertIn("code=busy", self.come().hear()[-1])
+        self.stage.pump.sweep()
+        self.assertIn("code=busy", self.come().hear()[-1])
+        self.readable("keys")
+        self.stage.pump.sweep()
+        self.stage.clock.pump([0.0, 0.0])
+        alice = self.come()
+        alice.hear()
+        self.assertEqual(alice.answer("<set_msg_all once=k>hi"), ["<accepted id=1>all"])
+
+    def test_many_keys(self) -> None:
+        """At most a stated number of them is remembered."""
+        self.patch(reading, "KEYS_LIMIT", 2)
+        self.alice.say(*(f"<set_msg_all once=k{n}>{n}" for n in range(3)))
+        self.alice.hear()
+        self.stage.start()
+        self.stage.clock.pump([0.0, 0.0])
+        alice = self.come()
+        alice.hear()
+        self.assertEqual(
+            alice.answer("<set_msg_all once=k2>2", "<set_msg_all once=k0>0")[:2],
+            ["<accepted id=3>all", "<accepted id=4>all"],
+        )
+
+    def test_many_expire(self) -> None:
+        """All who are away for too long are ended, and the sweeps in between are not in each other's way."""
+        for number in range(250):
+            person = self.smart(f"<connect>p{number}")
+            person.hear(0.04)
+            person.transport.loseConnection()
+        self.clock.advance(HOLD)
+        self.stage.pump.sweep()
+        self.stage.pump.sweep()
+        self.assertGreater(len(self.stage.pump.hub.roster.away), 100)
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(len(self.stage.pump.hub.roster.away), 0)
 
     def test_gone_before_the_verdicts(self) -> None:
         """Who leaves before she could be told is told the next time."""

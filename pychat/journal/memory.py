@@ -69,14 +69,18 @@ class MemoryJournal:
     def _oldest(self) -> int:
         return self.last_id + 1 - len(self._entries)
 
-    def read(self, identity: int, after: int, limit: int) -> Deferred[Page]:
+    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Deferred[Page]:
         """See :meth:`IJournal.read`; never fails."""
         oldest = self._oldest
         start = min(max(after, oldest - 1), self.last_id)
         messages: list[tuple[int, Entry]] = []
         upto = self.last_id
         for id, entry in enumerate(islice(self._entries, start + 1 - oldest, None), start + 1):
-            if entry.to is None or entry.to == identity or entry.sender == identity:
+            if entry.to is None:
+                mine = not private
+            else:
+                mine = identity in (entry.to, entry.sender)
+            if mine:
                 messages.append((id, entry))
                 if len(messages) >= limit:
                     upto = id

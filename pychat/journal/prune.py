@@ -62,7 +62,7 @@ def parse_size(text: str) -> int:
 # The messages of a step are few, so the one that stops it is found by going through them in order.
 _WAITING = (
     "SELECT message.id FROM message CROSS JOIN identity ON identity.id = message.recipient WHERE message.id <= ? "  # noqa: S608
-    f"AND {LIVING} AND NOT bot AND acked < message.id ORDER BY message.id LIMIT 1"
+    f"AND {LIVING} AND acked < message.id ORDER BY message.id LIMIT 1"
 )
 
 

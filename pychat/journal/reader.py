@@ -34,6 +34,10 @@ _PAGE = (
     f"SELECT {MESSAGE} FROM message WHERE id > ? AND id <= ? "  # noqa: S608
     "AND (recipient IS NULL OR recipient = ? OR sender = ?) ORDER BY id LIMIT ?"
 )
+_PRIVATE = _PAGE.replace(
+    "recipient IS NULL OR recipient = ? OR sender = ?",
+    "recipient = ? OR sender = ? AND recipient IS NOT NULL",
+)
 # Forwards within a window: a disk that has to be asked reads ahead, and never backwards.
 _KEYS = (
     "SELECT sender, once, id, recipient, recipient_name, text FROM message "
@@ -79,13 +83,14 @@ class Reader:
                 raise JournalError("journal-unavailable", _UNREADABLE) from error
             raise
 
-    def read(self, identity: int, after: int, limit: int) -> Page:
+    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Page:
         """See :meth:`IJournal.read`; looks at no more than :data:`WINDOW` ids."""
         with self._looking() as connection:
             oldest, newest = connection.execute(_SPAN).fetchone()
             start = min(max(after, oldest - 1), newest)
             upto = min(start + WINDOW, newest)
-            rows = connection.execute(_PAGE, (start, upto, identity, identity, limit)).fetchall()
+            query = _PRIVATE if private else _PAGE
+            rows = connection.execute(query, (start, upto, identity, identity, limit)).fetchall()
         if len(rows) >= limit:
             upto = rows[-1][0]
         return Page([to_message(row) for row in rows], upto, oldest)

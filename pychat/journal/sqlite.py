@@ -109,9 +109,9 @@ class SqliteJournal:
         self.last_id += len(rows)
         return ids
 
-    def read(self, identity: int, after: int, limit: int) -> Deferred[Page]:
+    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Deferred[Page]:
         """See :meth:`IJournal.read`."""
-        return self._reader.do(lambda: self._looks.read(identity, after, limit))
+        return self._reader.do(lambda: self._looks.read(identity, after, limit, private))
 
     def standings(self, ids: Sequence[int]) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.standings`."""
