@@ -57,8 +57,9 @@ def _nobody(line: Line, raw: bytes) -> None:
     """The observer of who does not want to know."""
 
 
-def _nothing() -> None:
-    """Nothing has to be kept."""
+def _all() -> int | None:
+    """All that came may be acknowledged."""
+    return None
 
 
 class Client(Asking, LineReceiver):
@@ -81,13 +82,14 @@ class Client(Asking, LineReceiver):
         *,
         answer_timeout: float = ANSWER_TIMEOUT,
         shown: int = -1,
-        taken: Callable[[], object] = _nothing,
+        taken: Callable[[], int | None] = _all,
     ) -> None:
         """
         :param shown: the highest id of a message that was shown already, on a connection before this one; messages
             up to it are acknowledged and not shown again.
         :param taken: called once for each chunk of bytes that was received, when the observer has been given all of
-            it, and before any of it is acknowledged: here a client that comes back keeps how far it has read.
+            it, and before any of it is acknowledged: here a client that comes back keeps how far it has read.  It
+            gives the highest id that may be acknowledged by now, ``None`` for all; see :meth:`acknowledge`.
         """
         self._observer = observer
         self._splitter = LineSplitter(self.MAX_LENGTH)
@@ -100,6 +102,8 @@ class Client(Asking, LineReceiver):
         self.shown = shown
         self._taken = taken
         self._ack_due = False
+        self._ack_limit: int | None = None
+        self._acked = 0
         self._hushed = False
         self._pongs: deque[bytes] = deque(maxlen=PONGS_HELD)
         self._out = Outflow(self._drained)
@@ -234,11 +238,16 @@ class Client(Asking, LineReceiver):
                 self._line(raw)
         if self._ending is None:
             try:
-                self._taken()
+                self._ack_limit = self._taken()
             except Exception:
                 # What was not kept is not acknowledged either.
                 self._log.failure("what a connection received could not be kept")
                 return
+        self._acknowledge()
+
+    def acknowledge(self, limit: int) -> None:
+        """What was held back may be acknowledged now, up to this id."""
+        self._ack_limit = limit
         self._acknowledge()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
@@ -359,10 +368,13 @@ class Client(Asking, LineReceiver):
             return
         while self._pongs:
             self._out.write(self._pongs.popleft())
-        if self._ack_due:
-            self._ack_due = False
-            if "ack" in self.caps:
-                self._out.write(b"<ack>%d\n" % self.shown)
+        if not self._ack_due:
+            return
+        id = self.shown if self._ack_limit is None else min(self.shown, self._ack_limit)
+        self._ack_due = id < self.shown
+        if "ack" in self.caps and (id > self._acked or not self._ack_due):
+            self._acked = id
+            self._out.write(b"<ack>%d\n" % id)
 
 
 def connect(
@@ -374,7 +386,7 @@ def connect(
     timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
     shown: int = -1,
-    taken: Callable[[], object] = _nothing,
+    taken: Callable[[], int | None] = _all,
 ) -> Deferred[Client]:
     """Connect to a chat and wait for its greeting.
 

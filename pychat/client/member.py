@@ -5,7 +5,8 @@ it says who it was, with the newest token of its `store`; what comes back is, in
 and ``<replayed>``; only then the `outbox` goes on.  These are the rules that keep everything exactly once:
 
 - A new token is stored before anything more is said: the old one dies with the first line after it.
-- A message is shown, then its id is stored as ``after``, then it is acknowledged; all messages of a chunk together.
+- A message is shown, then its id is stored as ``after``, then it is acknowledged; all messages of a chunk together, or
+  later, all that a person has `seen` by then.  What comes again meanwhile is known and not shown again.
 - A post is stored as sent before it is written, and only unanswered posts are written again, with the same key.
 - When the identity has ended (``bad-token``, or a daemon that grants no ``resume``) the member joins anew under its
   name.  What had been written without an answer is in doubt then, and is told to be.
@@ -40,6 +41,7 @@ from .backoff import Backoff
 from .connection import Client, connect
 from .observer import Linked, Observer
 from .outbox import TEMPORARY, Outbox, of_ours
+from .seen import Seen, Shown, at_once
 from .store import Post, Store
 
 CAPS = ("ack", "resume")
@@ -78,10 +80,12 @@ class Member:
         patient: bool = False,
         random: Callable[[], float] = random.random,
         connect: Callable[..., Deferred[Client]] = connect,
+        shown: Shown = at_once,
     ) -> None:
         """
         :param patient: also the first connection is tried again when there is none.
         :param random: gives numbers from 0 to 1, for the back-off.
+        :param shown: for an observer that shows what it is told later: what is not yet shown is not acknowledged.
         """
         self._reactor = reactor
         self._where = (host, port)
@@ -97,11 +101,12 @@ class Member:
             reactor,
             store,
             random,
-            lambda *told: self._tell("accepted", *told),
+            self._was_accepted,
             lambda *told: self._tell("refused", *told),
             lambda *told: self._tell("postponed", *told),
             lambda *told: self._tell("doubtful", *told),
         )
+        self._seen = Seen(store, shown, self._seen_later)
         self._attempting: Deferred[None] | None = None
         self._opening: Client | None = None  # a connection on which we are not yet in the chat
         self._replaying = False
@@ -211,7 +216,7 @@ class Member:
 
     async def _come(self) -> None:
         host, port = self._where
-        shown = self._store.after if self._store.token is not None else -1
+        shown = self._seen.told if self._store.token is not None else -1
         client = await self._connect(self._reactor, host, port, self._noticed, shown=shown, taken=self._taken)
         self._opening = client
         hello: Line | None = None
@@ -224,7 +229,7 @@ class Member:
         # From here to the commit nothing may wait.
         if not resumed:
             self._outbox.doubt()
-            self._store.identify(joined.token, anew=True)
+            self._begin_anew(joined.token)
         elif joined.token is not None:
             self._store.identify(joined.token)
         self._store.commit(sync=True)
@@ -245,7 +250,7 @@ class Member:
                 if error.code == "not-sent":
                     # Its journal has lost what we have read: go on from what it knows.
                     joined = await client.join(self._typed_name, token)
-                    self._store.identify(token, anew=True)
+                    self._begin_anew(token)
                     return joined, True, True
         client.shown = -1
         try:
@@ -254,6 +259,11 @@ class Member:
             if client.goodbye is None:
                 self._ghost_until = self._reactor.seconds() + HOLD_SECONDS
             raise
+
+    def _begin_anew(self, token: str | None) -> None:
+        """Ids begin anew."""
+        self._store.identify(token, anew=True)
+        self._seen.anew()
 
     def _linked(self, client: Client, link: Linked) -> None:
         self.client = client
@@ -320,7 +330,7 @@ class Member:
         self._store.commit()
         if why.code == "bye":
             self._outbox.doubt()  # all was answered before the goodbye, unless the daemon is at fault
-            self._store.identify(None, anew=True)
+            self._begin_anew(None)
         if why.code == "bye" or self._stopping:
             self.goodbye = client.goodbye
             self._end(why)
@@ -381,17 +391,29 @@ class Member:
         if not of_ours(line):
             self._tell("notice", line, raw)
 
+    def _was_accepted(self, post: Post, id: str, line: Line) -> None:
+        """A message of ours that came out of the outbox."""
+        self._reach(line)
+        self._tell("accepted", post, id, line)
+
     def _reach(self, line: Line) -> int | None:
         id = message_id(line)
         if id is not None:
-            self._store.reached(id)
+            self._seen.tell(id)
         return id
 
-    def _taken(self) -> None:
-        """A chunk was shown: what it brought is kept, and what may go out now goes out, before it is acknowledged."""
+    def _taken(self) -> int:
+        """A chunk was told: what is seen of it is kept, and what may go out now goes out, before it is acknowledged."""
         if self._replaying:
             self._replay.set(REPLAY_TIMEOUT)
+        self._seen.check()
         self._outbox.flush()
+        return self._store.after
+
+    def _seen_later(self) -> None:
+        self._store.commit()
+        if self.client is not None:
+            self.client.acknowledge(self._store.after)
 
     def _tell(self, what: str, *told: Any) -> None:
         try:

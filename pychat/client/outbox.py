@@ -176,10 +176,8 @@ class Outbox:
             return False
         self._settle(key)
         id = message_id(line)
-        if id is not None:
-            self._store.reached(id)
-            if post.to is not None:
-                self._store.watch(id, post.to)
+        if id is not None and post.to is not None:
+            self._store.watch(id, post.to)
         self._accepted(post, decode(line.attributes.get(b"id", b"")), line)
         return True
 

@@ -28,6 +28,9 @@ from .visit import Invitation, Visit, login_name
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
 
+LAST_LINES = 2.0
+"""Seconds that who leaves waits for the terminal to take what came; what it does not take was not seen."""
+
 SHORT_REASONS = {
     "lost": "it broke",
     "closed": "it was closed",
@@ -50,7 +53,7 @@ class Talk(Visit):
         self._was_in = False
         self._outside = False  # the name was refused: who types can choose another one
         self._pending: set[str] = set()  # keys of posts that were shown as pending
-        self._on_screen = self._said_read = 0  # ids
+        self._on_screen = self._said_read = 0  # ids: given to the screen, and told to be read
         self._told_delay = 0.0
         self._heard_goodbye = False
 
@@ -94,7 +97,9 @@ class Talk(Visit):
         """
         self._store = await self._open_store(name)
         where = self._invitation
-        member = Member(self._reactor, where.host, where.port, name, self._store, self)
+        member = Member(
+            self._reactor, where.host, where.port, name, self._store, self, shown=self.screen.flushed
+        )
         try:
             await member.start()
         except Refused as error:
@@ -187,6 +192,7 @@ class Talk(Visit):
         member = self._member
         if member is None:
             return True
+        await self._all_seen()
         why = await (member.suspend() if member.pending else member.leave())
         if member.goodbye is not None and not self._heard_goodbye:
             self.screen.line(show_answer(member.goodbye))
@@ -195,8 +201,17 @@ class Talk(Visit):
             self.screen.note(
                 "* There was no connection to say goodbye on. Your name is kept for you for a while."
             )
+        if why.code != "bye":
+            await self._all_seen()
         self._store.close()
         return why.code == "bye" and not left
+
+    async def _all_seen(self) -> None:
+        """Wait until what came is on the screen: only that is acknowledged, and not told again by the next run."""
+        try:
+            await self.screen.flushed().addTimeout(LAST_LINES, self._reactor)
+        except DeferredTimeout:
+            pass
 
     def _tell_unsent(self) -> bool:
         """Whether something stays unsent."""
@@ -219,8 +234,9 @@ class Talk(Visit):
     def _say_read(self) -> None:
         """Who types has read what stood on the screen."""
         client = self._client
-        if client is not None and "resume" in client.caps and self._on_screen > self._said_read:
-            self._said_read = self._on_screen
+        seen = min(self._on_screen, self._store.after)  # a terminal may be behind
+        if client is not None and "resume" in client.caps and seen > self._said_read:
+            self._said_read = seen
             try:
                 client.read(self._said_read)
             except LinkError:

@@ -84,7 +84,8 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._failed = False
         self._full = False
-        self._flushed: list[Deferred[None]] = []
+        self._flushed: list[tuple[int, Deferred[bool]]] = []  # they wait for so many bytes
+        self._written = 0
         self.pending = 0
         """Bytes not yet written."""
 
@@ -103,13 +104,13 @@ class Writer:
             self._full = True
             self._level(True)
 
-    def flushed(self) -> Deferred[None]:
-        """Fires when everything is written, or nothing will be."""
-        if not self.pending:
-            return succeed(None)
-        flushed: Deferred[None] = Deferred(lambda flushed: self._flushed.remove(flushed))
-        self._flushed.append(flushed)
-        return flushed
+    def flushed(self) -> Deferred[bool]:
+        """Fires with True when everything up to now is written, with False when something never will be."""
+        if self._failed or not self.pending:
+            return succeed(not self._failed)
+        waiting = self._written + self.pending, Deferred[bool](lambda _: self._flushed.remove(waiting))
+        self._flushed.append(waiting)
+        return waiting[1]
 
     def stop(self) -> None:
         """The thread ends once all is written."""
@@ -141,16 +142,15 @@ class Writer:
 
     def _wrote(self, count: int, failed: bool) -> None:
         self.pending -= count
+        self._written += count
         if self._full and self.pending <= LOW_WATER:
             self._full = False
             self._level(False)
         if failed and not self._failed:
             self._failed = True
             self._broken()
-        if not self.pending:
-            flushed, self._flushed = self._flushed, []
-            for waiting in flushed:
-                waiting.callback(None)
+        while self._flushed and (self._failed or self._flushed[0][0] <= self._written):
+            self._flushed.pop(0)[1].callback(not self._failed)
 
 
 class Screen:
@@ -221,8 +221,8 @@ class Screen:
         if self._out.is_terminal and not self._bar:
             self._print(self._out, "\n")
 
-    def flushed(self) -> Deferred[None]:
-        """Fires when all of it is on the screen."""
+    def flushed(self) -> Deferred[bool]:
+        """Fires with True when all of it up to now is on the screen, with False when something never will be."""
         return self._writer.flushed()
 
     def close(self) -> None:

@@ -58,10 +58,14 @@ class Visit:
                 self.signals,
                 Invitation("127.0.0.1", port, name, str(folder), fresh),
                 self.input.reader,
-                self.out.stream,
+                self.stdout(),
                 self.err.stream,
             )
         )
+
+    def stdout(self) -> Any:
+        """Where the program writes."""
+        return self.out.stream
 
     def type(self, text: str) -> None:
         self.input.writer.write(text)

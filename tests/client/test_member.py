@@ -875,3 +875,75 @@ class Restarting(Chatting):
             self.wire.say(b"<delivered id=%d>bob" % number)
         self.daemon.run()
         self.assertEqual(self.witness.take("delivered"), ["delivered 1"])
+
+
+class Seeing(Chatting):
+    """An observer that shows later what it was told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shown: list[Deferred[bool]] = []
+        self.member, self.witness = member(self.daemon, self.store, shown=self.show)
+        self.come()
+        self.witness.take()
+
+    def show(self) -> Deferred[bool]:
+        self.shown.append(Deferred())
+        return self.shown[-1]
+
+    def acks(self) -> list[bytes]:
+        return [line for line in self.wire.heard if line.startswith(b"<ack>")]
+
+    def test_not_before_it_is_seen(self) -> None:
+        """Nothing is stored as read or acknowledged before; one wait is enough for all that comes meanwhile."""
+        for text in (b"one", b"two"):
+            self.daemon.say("bob", "alice", text)
+            self.daemon.run()
+        self.assertEqual(self.witness.take(), ["message 1 one", "message 2 two"])
+        self.assertEqual((self.store.after, self.acks(), len(self.shown)), (0, [], 1))
+        self.shown[0].callback(True)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks(), len(self.shown)), (1, [b"<ack>1\n"], 2))
+        self.shown[1].callback(True)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks(), len(self.shown)), (2, [b"<ack>1\n", b"<ack>2\n"], 2))
+
+    def test_never_seen(self) -> None:
+        """What nobody will see is not acknowledged."""
+        self.daemon.say("bob", "alice", b"one")
+        self.daemon.run()
+        self.shown[0].callback(False)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks()), (0, []))
+
+    def test_own_message_behind_it(self) -> None:
+        """An id of our own does not stand for what was told before it."""
+        self.daemon.say("bob", "alice", b"one")
+        self.daemon.run()
+        self.member.post("bob", "two")
+        self.daemon.run()
+        self.assertEqual((self.member.pending, self.store.after, self.acks()), ((), 0, []))
+
+    def test_on_another_connection(self) -> None:
+        """It comes again and is known; seen meanwhile, it is acknowledged where the member is now."""
+        self.daemon.say("bob", "alice", b"one")
+        self.daemon.run()
+        self.wire.cut()
+        self.wait()
+        self.assertIn(b" after=0>", self.connects()[-1])
+        self.assertEqual(self.witness.take("message"), ["message 1 one"])
+        self.assertEqual(self.acks(), [])
+        self.shown[0].callback(True)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks(), len(self.shown)), (1, [b"<ack>1\n"], 1))
+
+    def test_of_an_identity_that_ended(self) -> None:
+        """Its ids say nothing of those of the next."""
+        for _ in range(3):
+            self.daemon.say("bob", "alice", b"one")
+        self.daemon.run()
+        self.daemon.expire("alice")
+        self.wire.cut()
+        self.wait()
+        self.shown[0].callback(True)
+        self.assertEqual(self.store.after, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,38 @@ from .daemons import acting, serving
 from .test_chat import Visit, until
 
 
+class Gate:
+    """An output at a terminal where somebody pressed Ctrl-S: it takes nothing until she presses Ctrl-Q."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stream: Any) -> None:
+        """:param stream: gets what comes through."""
+        self.buffer = self.raw = self
+        self.open = threading.Event()
+        self.open.set()
+        self.offered = b""
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> int:
+        self.offered += data
+        self.open.wait(10)
+        written: int = self._stream.buffer.raw.write(data)
+        return written
+
+
 class Talking(Visit):
     """Somebody at a terminal."""
 
     def __init__(self, port: int, name: str = "bob", fresh: bool = False) -> None:
         super().__init__(port, name, terminal=True, fresh=fresh)
+
+    def stdout(self) -> Gate:
+        self.gate = Gate(super().stdout())
+        return self.gate
 
 
 class Other:
@@ -143,6 +171,31 @@ async def test_read(tmp_path: Path) -> None:
         await alice.leave()
     assert [raw for raw in other.heard if raw.startswith(b"<read")] == [b"<read id=1>bob", b"<read id=2>bob"]
     assert "<error" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_stopped_terminal(tmp_path: Path, own_state: Path) -> None:
+    """What the terminal has not taken is not delivered yet, and not read either, whatever is typed."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        visit.gate.open.clear()
+        await alice.say("bob", "one")
+        await until(lambda: b"<msg id=1 " in visit.gate.offered)
+        # What follows goes the same way as an acknowledgement would.
+        visit.type("<set_msg>alice two\n")
+        await other.hears(b"<msg id=2 ")
+        early = [raw for raw in other.heard if raw.startswith((b"<delivered", b"<read"))]
+        visit.gate.open.set()
+        await other.hears(b"<delivered id=1>bob")
+        visit.type("<ping>\n")
+        await other.hears(b"<read id=1>bob")
+        assert await visit.end() == 0
+        await alice.leave()
+    assert (early, visit.printed.count("<msg id=1 ")) == ([], 1)
 
 
 @pytest_twisted.ensureDeferred

@@ -214,9 +214,29 @@ class Writers(SynchronousTestCase):
         self.writer.put(sink, b"b")
         flushed = self.writer.flushed()
         self.calls.run_until(lambda: bool(flushed.called))
-        self.assertEqual(self.broken, [True])
+        self.assertEqual((self.broken, self.successResultOf(flushed)), ([True], False))
         self.writer.put(sink, b"c")
-        self.successResultOf(self.writer.flushed())
+        self.assertFalse(self.successResultOf(self.writer.flushed()))
+
+    def test_flushed(self) -> None:
+        """It speaks of what was put before it was asked for, however much is put after."""
+        pipe = Pipe()
+        self.addCleanup(pipe.close)
+        sink = Sink(pipe.writer)
+        self.writer.put(sink, b"a")
+        first = self.writer.flushed()
+        self.calls.run_until(lambda: self.writer.pending == 0)
+        self.assertTrue(self.successResultOf(first))
+        self.writer.put(sink, b"b")
+        second = self.writer.flushed()
+        self.assertEqual(os.read(pipe.reader.fileno(), 1) + os.read(pipe.reader.fileno(), 1), b"ab")
+        self.writer.put(sink, b"x" * HIGH_WATER)  # nobody reads: this stays
+        third = self.writer.flushed()
+        self.addCleanup(third.cancel)
+        third.addErrback(lambda failure: failure.trap(CancelledError))
+        self.calls.run_until(lambda: bool(second.called))
+        self.assertTrue(self.successResultOf(second))
+        self.assertNoResult(third)
 
     def test_non_blocking(self) -> None:
         """An output that somebody made non-blocking takes all in the end."""
