@@ -10,6 +10,8 @@ and ``<replayed>``; only then the `outbox` goes on.  These are the rules that ke
 - A post is stored as sent before it is written, and only unanswered posts are written again, with the same key.
 - When the identity has ended (``bad-token``, or a daemon that grants no ``resume``) the member joins anew under its
   name.  What had been written without an answer is in doubt then, and is told to be.
+- With a first token something is said at once, ``<pong>``: until then the daemon cannot know that it arrived, and
+  lets the name go to whoever asks for it, should the connection break.
 
 ======================  ===========================================================================
 the connection ends     and the member
@@ -20,7 +22,7 @@ otherwise               comes back
 ======================  ===========================================================================
 
 A name that is taken ends it as well, unless it is our own that the daemon still keeps: that of a connection which it
-does not know to be lost, or of a ``<connect>`` whose answer, with the token, was lost on its way.
+does not know to be lost.  A first ``<connect>`` whose answer was lost is said again, also by who is not patient.
 """
 
 from __future__ import annotations
@@ -51,9 +53,6 @@ REPLAY_TIMEOUT = 60.0
 
 GHOST_SECONDS = 150.0
 """Seconds for which our own name may be taken by a connection of ours that the daemon does not know to be lost."""
-
-HOLD_SECONDS = 660.0
-"""The same for an identity whose token never arrived: the daemon keeps its name for ten minutes."""
 
 VERDICTS = frozenset((b"sent", b"handed", b"delivered", b"undelivered", b"read", b"receipt"))
 
@@ -113,6 +112,7 @@ class Member:
         self._linked_at = 0.0
         self._count = 0
         self._ghost_until = 0.0  # until then our name may be taken by ourselves
+        self._first_until = -1.0  # until then a start whose answer was lost is tried again
         self._started: Deferred[None] | None = None
         self._stopping = False  # we have been asked to end
         self._over: PychatError | None = None
@@ -224,7 +224,12 @@ class Member:
             hello = (await client.hello(CAPS)).line
         except Refused:
             pass  # a daemon that is older than <hello>
-        joined, resumed, rewound = await self._join(client)
+        try:
+            joined, resumed, rewound = await self._join(client)
+        except LinkError:
+            if client.goodbye is None and self._first_until < 0:
+                self._first_until = self._reactor.seconds() + GHOST_SECONDS
+            raise
         self._attempting = self._opening = None
         # From here to the commit nothing may wait.
         if not resumed:
@@ -257,7 +262,7 @@ class Member:
             return await client.join(self._typed_name), False, False
         except LinkError:
             if client.goodbye is None:
-                self._ghost_until = self._reactor.seconds() + HOLD_SECONDS
+                self._ghost_until = self._reactor.seconds() + GHOST_SECONDS
             raise
 
     def _begin_anew(self, token: str | None) -> None:
@@ -280,7 +285,16 @@ class Member:
         if started is not None:
             started.callback(None)
         if not link.resumed:
+            if self._store.token is not None:
+                self._say_something(client)
             self._live(client)
+
+    def _say_something(self, client: Client) -> None:
+        """Show the daemon that the answer to the first ``<connect>`` came."""
+        try:
+            client.send(b"<pong>")
+        except LinkError:
+            pass  # it has ended while the observer was told
 
     def _live(self, client: Client) -> None:
         """All that was missed has been told."""
@@ -307,11 +321,11 @@ class Member:
             error = LinkError("lost", "Something went wrong here; the log has more.")
         if client is not None:
             client.abort()
-        first = self._started is not None and not self._patient
-        if first or not self._may_pass(error):
-            self._end(error)
-        else:
+        may_wait = self._patient or self._started is None or self._reactor.seconds() < self._first_until
+        if may_wait and self._may_pass(error):
             self._wait(error)
+        else:
+            self._end(error)
 
     def _may_pass(self, error: PychatError) -> bool:
         """Whether an attempt is worth another one."""

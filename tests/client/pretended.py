@@ -28,13 +28,17 @@ TIME = b"time=2026-11-22T12:00:00.000Z"
 
 @dataclass(eq=False)
 class Person:
-    """An identity."""
+    """An identity.
+
+    :ivar sure: it has shown that it got a token.
+    """
 
     name: str
     since: int
     tokens: list[str] = field(default_factory=list)
     keys: dict[bytes, int] = field(default_factory=dict)
     wire: Wire | None = None
+    sure: bool = False
 
 
 @dataclass
@@ -218,6 +222,7 @@ class Daemon:
         label = b" label=" + line.attributes[b"label"] if b"label" in line.attributes else b""
         if wire.confirms is not None and wire.person is not None:
             wire.person.tokens = [wire.confirms]
+            wire.person.sure = True
             wire.confirms = None
         getattr(self, "_" + line.verb.decode(), self._other)(wire, line, label)
 
@@ -253,7 +258,7 @@ class Daemon:
                 person.wire.say(b"<goodbye code=replaced>You came back elsewhere.")
                 person.wire.out()
                 person.wire.cut()
-        elif person is not None and (person.wire is not None or person.tokens):
+        elif person is not None and (person.wire is not None or person.sure):
             wire.say(b"<error code=name-taken%s>no" % label)
             return
         else:
@@ -261,6 +266,7 @@ class Daemon:
             person = Person(name, len(self.journal))
             self.people.append(person)
         person.wire, wire.person = wire, person
+        person.sure = bool(token)
         wire.say(b"<connected%s%s>%s" % (label, self._token(wire, person), name.encode()))
         if token:
             self._replay(wire, person, after)

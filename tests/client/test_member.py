@@ -18,6 +18,7 @@ from pychat.client.files import FileStore
 from pychat.client.member import GHOST_SECONDS, REPLAY_TIMEOUT, Member
 from pychat.client.store import MemoryStore
 from pychat.errors import LocalProtocolError
+from pychat.grammar import Line
 
 from .pretended import Daemon, Wire, member
 
@@ -66,9 +67,24 @@ class Coming(Chatting):
         self.assertNoResult(started)
         self.daemon.run()
         self.successResultOf(started)
-        self.assertEqual(self.wire.heard[1:], [b"<connect label=~2>alice\n"])
+        self.assertEqual(self.wire.heard[1:], [b"<connect label=~2>alice\n", b"<pong>\n"])
         self.assertEqual(self.witness.take(), ["linked alice anew 1"])
         self.assertEqual((self.store.token, self.store.after), ("t1", 0))
+
+    def test_keeps_the_name(self) -> None:
+        """Who came once and said nothing keeps her name, and what waits for her, also while she is away."""
+        self.come()
+        self.assertEqual(self.wire.heard[2:], [b"<pong>\n"])
+        self.cut()
+        self.daemon.say("bob", "alice", b"hi")
+        other, _ = member(self.daemon, MemoryStore())
+        started = other.start()
+        self.daemon.run()
+        self.assertEqual(self.failureResultOf(started, Refused).value.code, "name-taken")
+        self.wait()
+        self.assertEqual(
+            self.witness.take("linked", "message")[1:], ["linked alice resumed 2", "message 1 hi"]
+        )
 
     def test_nobody_listens(self) -> None:
         """Without a first connection there is nothing to come back to."""
@@ -328,19 +344,47 @@ class ComingBack(Chatting):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_token_that_never_came(self) -> None:
-        """The answer to the first `<connect>` was lost: the name is held for an identity that nobody can claim."""
-        self.member, self.witness = member(self.daemon, self.store, patient=True)
-        self.member.start()
+        """The answer to the first `<connect>` was lost: the name is ours again once the daemon has noticed."""
+        for settings in ({}, {"patient": True}):
+            self.setUp()
+            self.member, self.witness = member(self.daemon, self.store, **settings)
+            started = self.lose_the_answer()
+            alice = self.daemon.person("alice")
+            assert alice is not None
+            alice.wire = self.wire  # the daemon has not noticed
+            self.wait()
+            self.assertEqual(self.witness.take(), ["broken lost", "broken name-taken"])
+            self.assertNoResult(started)
+            alice.wire = None
+            self.wait()
+            self.assertEqual(self.witness.take(), ["linked alice anew 1"])
+            self.successResultOf(started)
+
+    def test_token_that_never_comes(self) -> None:
+        """Who is not patient tries no longer than the daemon may take to notice, whatever the reason."""
+
+        def never(wire: Wire, line: Line, label: bytes) -> None:
+            wire.cut()
+
+        started = self.lose_the_answer()
+        self.daemon._connect = never  # type: ignore[method-assign]
+        while self.clock.seconds() < GHOST_SECONDS - 31:
+            self.wait(30)
+            self.assertNoResult(started)
+        for _ in range(2):
+            self.wait(31)
+        self.assertEqual(self.failureResultOf(started, LinkError).value.code, "lost")
+        self.assertEqual(self.witness.take("ended"), ["ended lost"])
+
+    def lose_the_answer(self) -> Deferred[None]:
+        """Start, and lose the connection after `<connect>` was written."""
+        started = self.member.start()
         for _ in range(2):
             self.wire.out()
             self.wire.in_()
         self.assertEqual(self.wire.verbs, ["hello", "connect"])
         self.cut()
-        self.wait()
-        self.assertEqual(self.witness.take()[-1], "broken name-taken")
-        self.daemon.expire("alice")
-        self.wait()
-        self.assertEqual(self.witness.take(), ["linked alice anew 1"])
+        return started
 
     def test_drop(self) -> None:
         """A test may break the connection, at any time."""
@@ -429,7 +473,7 @@ class Posting(Chatting):
         self.assertEqual([post.key for post in self.member.pending], keys)
         self.daemon.run()
         self.assertEqual(
-            self.wire.heard[2:],
+            self.wire.heard[3:],
             [
                 f"<set_msg_all label=~3 once={keys[0]}>1\n".encode(),
                 f"<set_msg label=~4 once={keys[1]}>bob 2\n".encode(),
