@@ -51,6 +51,7 @@ class Talk(Visit):
         self._member: Member | None = None
         self._fresh = invitation.fresh
         self._was_in = False
+        self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
         self._pending: set[str] = set()  # keys of posts that were shown as pending
         self._on_screen = self._said_read = 0  # ids: given to the screen, and told to be read
@@ -100,6 +101,7 @@ class Talk(Visit):
         member = Member(
             self._reactor, where.host, where.port, name, self._store, self, shown=self.screen.flushed
         )
+        self._coming = member
         try:
             await member.start()
         except Refused as error:
@@ -116,6 +118,8 @@ class Talk(Visit):
         else:
             self._outside = False
             self._member = member
+        finally:
+            self._coming = None
 
     def _go_outside(self, error: PychatError) -> None:
         self._refused(error)
@@ -225,6 +229,14 @@ class Talk(Visit):
             )
         return count > 0
 
+    def _output_broken(self) -> None:
+        """Nobody sees what comes: it waits for the next run."""
+        super()._output_broken()
+        member = self._member or self._coming
+        if member is not None:
+            member.suspend()
+        self._done()
+
     # -- lines out
 
     async def _typed(self, lines: list[bytes | None]) -> None:
@@ -302,12 +314,13 @@ class Talk(Visit):
     def linked(self, link: Linked) -> None:
         """Observer."""
         self._told_delay = 0.0
+        self._said_read = 0  # the connection may have broken before it arrived
         self._heard_goodbye = False
         self._was_in = True
         left = len(self._store.posts)
         pending = f"; {_messages(left)} pending" if left else ""
         if not link.resumed:
-            self._on_screen = self._said_read = 0
+            self._on_screen = 0
         if link.count > 1:
             anew = "" if link.resumed else ", as a newcomer: what was said meanwhile is not told"
             self.screen.line(f"* back{anew}{pending}")

@@ -29,6 +29,7 @@ class Gate:
         self.open = threading.Event()
         self.open.set()
         self.offered = b""
+        self.broken = False
         self._stream = stream
 
     def isatty(self) -> bool:
@@ -37,6 +38,8 @@ class Gate:
     def write(self, data: bytes) -> int:
         self.offered += data
         self.open.wait(10)
+        if self.broken:
+            raise BrokenPipeError
         written: int = self._stream.buffer.raw.write(data)
         return written
 
@@ -196,6 +199,55 @@ async def test_stopped_terminal(tmp_path: Path, own_state: Path) -> None:
         assert await visit.end() == 0
         await alice.leave()
     assert (early, visit.printed.count("<msg id=1 ")) == ([], 1)
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_nobody_reads(tmp_path: Path, own_state: Path) -> None:
+    """The program ends, as a reader ended it with `| head`, and what it could not show waits for the next run."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        visit.gate.broken = True
+        await alice.say("bob", "one")
+        assert await visit.status() == 1
+        assert not [raw for raw in other.heard if raw.startswith(b"<delivered")]
+        visit = Talking(port)
+        await visit.shows("<msg id=1 from=alice to=bob>one")
+        assert await visit.end() == 0
+        await other.hears(b"<delivered id=1>bob")
+        await alice.leave()
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_read_again_after_a_break() -> None:
+    """A <read> may have been lost with its connection: the next one is told again."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        label = line.split(b"label=")[-1].split(b">")[0].split(b" ")[0]
+        if verb == b"hello":
+            return b"<hello label=%s caps=ack,resume>\n" % label
+        if verb == b"connect":
+            once = b"<connected label=%s resume=t%d>bob\n" % (label, len(stage.actors))
+            if b"resume=" in line:
+                return once + b"<replayed count=0>\n"
+            return once + b"<msg id=7 from=alice to=bob>hi\n"
+        return None
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        await visit.shows("<msg id=7 ")
+        for count in (1, 2):
+            await until(lambda: any(line.startswith(b"<ack>7") for line in stage.heard))
+            visit.type("<ping>a\n")
+            await until(lambda: stage.heard.count(b"<read>7") == count)  # noqa: B023
+            if count == 1:
+                stage.actor.transport.abortConnection()
+                await visit.shows("* back")
+        assert await visit.end() == 0
 
 
 @pytest_twisted.ensureDeferred
