@@ -15,9 +15,10 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
 from ..grammar import Line, parse, render
 from .answers import LinkError, Refused, message_id
-from .connection import Client, connect
+from .connection import Client
+from .farewell import forget
 from .files import FileStore, StoreError, state_file, state_folder
-from .member import CAPS, Member
+from .member import Member
 from .observer import Linked
 from .outbox import typed_post
 from .program import FAILED, OK, Signals
@@ -144,32 +145,19 @@ class Talk(Visit):
             self.screen.note(f"* {visible(error.sentence)} Nothing is kept this time.")
             return MemoryStore()
         if self._fresh:
-            self._fresh = False
-            await self._forget(store, name)
-        return store
-
-    async def _forget(self, store: MemoryStore, name: str) -> None:
-        """Begin anew: the identity that was kept ends, so that its name is free, and what was to be said is dropped."""
-        token = store.token
-        store.identify(None, anew=True)
-        for key in list(store.posts):
-            store.settle(key)
-        store.commit(sync=True)
-        if token is None:
-            return
-        where = self._invitation
-        try:
-            client = await connect(self._reactor, where.host, where.port)
             try:
-                await client.hello(CAPS)
-                if "resume" in client.caps:
-                    await client.join(name, token)
-                    await client.leave()
-            finally:
-                client.abort()
-                await client.ended()
-        except PychatError:
-            pass  # it has ended already, or nobody is there, which is told next
+                dropped = await forget(self._reactor, where.host, where.port, name, store)
+            except BaseException:
+                store.close()
+                if store.token is not None:
+                    self.screen.note(
+                        "* Nothing is forgotten yet: the chat has to be told, so that your name is free."
+                    )
+                raise
+            self._fresh = False
+            if dropped:
+                self.screen.note(f"* {_messages(dropped)} not sent, and dropped.")
+        return store
 
     async def _all_answered(self) -> None:
         """Wait for the answers to all that was typed, as far as they can be had."""
@@ -292,7 +280,7 @@ class Talk(Visit):
         else:
             try:
                 await self._enter(line.text.decode(errors="replace").strip(" "))
-            except LinkError as error:
+            except PychatError as error:
                 self.screen.note(f"* {visible(error.sentence)}")
 
     def _post(self, member: Member, raw: bytes, to: str | None, text: bytes) -> bool:

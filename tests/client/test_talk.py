@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
 
+from pychat.client.answers import LinkError
 from pychat.client.connection import Client, connect
 from pychat.client.files import FileStore, state_file
 from pychat.grammar import Line
@@ -152,6 +154,27 @@ async def test_interrupted_with_something_pending(tmp_path: Path) -> None:
     assert "resumed" not in visit.printed
     assert "<users count=1>" in visit.lines
     assert "accepted" not in visit.printed
+    assert visit.complained == "* 1 message not sent, and dropped.\n"
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_fresh_without_a_daemon(tmp_path: Path) -> None:
+    """What cannot be told is not forgotten either: otherwise nobody could take the name for a while."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost")
+    assert await visit.end("<set_msg_all>never mind\n") == 1
+    visit = Talking(port, fresh=True)
+    with pytest.raises(LinkError):
+        await visit.status()
+    assert visit.complained.startswith("* Nothing is forgotten yet")
+    async with serving(tmp_path, port):
+        visit = Talking(port)
+        await visit.shows("* resumed as bob; 1 message pending")
+        assert await visit.end() == 0
+    assert "* accepted, id=1: <set_msg_all>never mind" in visit.lines
 
 
 @pytest_twisted.ensureDeferred
