@@ -36,6 +36,10 @@ _CREATE = (
 )
 
 
+_STRANGE = ("no such table", "no such column", "already exists", "ecode to UTF-8")
+"""In what SQLite says of a database that is whole, and not ours."""
+
+
 class StoreError(PychatError):
     """Nothing can be kept.
 
@@ -44,7 +48,10 @@ class StoreError(PychatError):
 
 
 def state_folder() -> Path:
-    """Where this person's chats are kept."""
+    """Where this person's chats are kept.
+
+    :raise StoreError: ``no-access``: this person has no home.
+    """
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.path.join("~", "AppData", "Local")
     else:
@@ -52,7 +59,10 @@ def state_folder() -> Path:
         base = os.environ.get("XDG_STATE_HOME", "")
         if not os.path.isabs(base):
             base = os.path.join("~", ".local", "state")
-    return Path(base).expanduser() / "pychat"
+    try:
+        return Path(base).expanduser() / "pychat"
+    except RuntimeError:
+        raise StoreError("no-access", "There is no home directory to keep anything in.") from None
 
 
 def state_file(folder: Path, host: str, port: int, name: str) -> Path:
@@ -94,12 +104,19 @@ class FileStore(MemoryStore):
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made with its mode, for SQLite would give it that of the umask, and its log gets the same.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            # One that is there is not touched: to close it would end the lock of whoever has it open in this process.
+            try:
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                pass
             self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
             self._load(host, port, name)
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, PychatError) as error:
             self._discard()
             raise self._explain(error) from None
+        except BaseException:
+            self._discard()
+            raise
 
     def _load(self, host: str, port: int, name: str) -> None:
         assert self._database is not None
@@ -136,10 +153,12 @@ class FileStore(MemoryStore):
             return error
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return StoreError("in-use", "Another pychat is in this chat under this name.")
-        if isinstance(error, OSError) or "unable to open" in str(error) or "readonly" in str(error):
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            return StoreError("no-access", f"{self.path} cannot be used: {why}.")
-        return StoreError("damaged", f"{self.path} is damaged. Delete it to keep things again.")
+        # SQLITE_CORRUPT and SQLITE_NOTADB are of the base class; what is wrong with the machine is of the others.
+        strange = type(error) is sqlite3.DatabaseError or not isinstance(error, (sqlite3.Error, OSError))
+        if strange or any(word in str(error) for word in _STRANGE):
+            return StoreError("damaged", f"{self.path} is damaged. Delete it to keep things again.")
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return StoreError("no-access", f"{self.path} cannot be used: {why}.")
 
     @property
     def works(self) -> bool:
@@ -209,10 +228,9 @@ class FileStore(MemoryStore):
             run("COMMIT")
             if sync:
                 run("PRAGMA synchronous = NORMAL")
-        except (sqlite3.Error, OSError) as error:
-            self._discard()
+        except Exception as error:
             # What is in it is no longer true: a message that it holds would be sent a second time.
-            self._remove()
+            self._discard(remove=True)
             self.failed(
                 f"{self.path} cannot be written any more ({error}): what is not sent when this program ends is lost."
             )
@@ -223,9 +241,7 @@ class FileStore(MemoryStore):
         if self._database is None:
             return
         empty = self.token is None and not self.posts
-        self._discard()
-        if empty:
-            self._remove()
+        self._discard(remove=empty)
 
     def _remove(self) -> None:
         for path in (self.path, self.path.with_name(self.path.name + "-wal")):
@@ -234,11 +250,22 @@ class FileStore(MemoryStore):
             except OSError:
                 pass  # then it stays
 
-    def _discard(self) -> None:
+    def _discard(self, *, remove: bool = False) -> None:
+        """Close the file, and remove it: while it is locked, for the next one to lock it may be somebody else."""
         database, self._database = self._database, None
         self._changes = []
+        if remove and os.name != "nt":
+            if database is not None:
+                try:
+                    # Else SQLite removes its log, by name, as it closes: by then it may be that of a new file.
+                    database.execute("PRAGMA journal_mode = DELETE")
+                except sqlite3.Error:
+                    pass
+            self._remove()
         if database is not None:
             try:
                 database.close()
             except sqlite3.Error:
                 pass
+        if remove and os.name == "nt":
+            self._remove()  # there a file that is open cannot be

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.client import store as store_module
 from pychat.client.files import FileStore, StoreError, state_file, state_folder
 from pychat.client.store import MemoryStore, Post, Store
 from pychat.errors import RemoteProtocolError
@@ -33,6 +34,18 @@ store.commit()
 store.add(Post("lost", None, b"not committed"))
 print("ready", flush=True)
 sys.stdin.read()
+"""
+
+
+OPENS = """
+import sys
+from pathlib import Path
+from pychat.client.files import FileStore, StoreError
+try:
+    FileStore(Path(sys.argv[1])).close()
+    print("opened")
+except StoreError as error:
+    print(error.code)
 """
 
 
@@ -109,6 +122,11 @@ class Kept(Keeping):
         error = self.refused()
         self.assertEqual(error.code, "in-use")
         self.assertIn("Another pychat is in this chat under this name", error.sentence)
+        # And the attempt has not cost the first one its lock.
+        other = subprocess.run(
+            [sys.executable, "-c", OPENS, str(self.path)], stdout=subprocess.PIPE, check=True
+        )
+        self.assertEqual(other.stdout.strip(), b"in-use")
         store.identify("t", anew=True)
         store.close()
         self.assertEqual(self.open().token, "t")
@@ -179,7 +197,63 @@ class Kept(Keeping):
         database = sqlite3.connect(self.path)
         database.execute("PRAGMA user_version = 99")
         database.close()
-        self.assertEqual(self.refused().code, "newer")
+        error = self.refused()
+        self.assertEqual(error.code, "newer")
+        # Nor is it locked, for as long as somebody has the error.
+        database = sqlite3.connect(self.path, timeout=0)
+        database.execute("BEGIN EXCLUSIVE")
+        database.close()
+
+    def test_full(self) -> None:
+        """A disk that takes nothing is no damage, and nothing is to be deleted for it."""
+        if sys.platform == "win32":
+            return  # no such limit there
+        import resource
+
+        self.path.parent.mkdir()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            error = self.refused()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.assertEqual(error.code, "no-access")
+        self.assertNotIn("elete", error.sentence)
+
+    def test_more_than_fits(self) -> None:
+        """A file with more than an outbox may hold was not written here."""
+        store = self.open()
+        for number in range(3):
+            store.add(Post(str(number), None, b"x"))
+        store.close()
+        self.patch(store_module, "POSTS_LIMIT", 2)
+        self.assertEqual(self.refused().code, "damaged")
+
+    def test_removed_while_it_is_locked(self) -> None:
+        """A file of no worth is removed before somebody else may open it: it is never hers that goes."""
+        store = self.open()
+        unlink, codes = Path.unlink, []
+
+        def seen(path: Path, missing_ok: bool = False) -> None:
+            if path == self.path:
+                other = subprocess.run(
+                    [sys.executable, "-c", OPENS, str(self.path)], stdout=subprocess.PIPE, check=True
+                )
+                codes.append(other.stdout.strip())
+            unlink(path, missing_ok)
+
+        self.patch(Path, "unlink", seen)
+        store.close()
+        self.assertEqual(codes, [b"opened" if os.name == "nt" else b"in-use"])
+        self.assertEqual(list(self.path.parent.iterdir()), [])
+
+    def test_change_that_cannot_be_kept(self) -> None:
+        """Whatever is wrong with a change: it raises nothing, and is said once."""
+        store = self.open()
+        store.reached(2**63)
+        store.commit()
+        self.assertEqual((len(self.said), store.works), (1, False))
+        self.assertEqual(list(self.path.parent.iterdir()), [])
 
     def test_no_access(self) -> None:
         """A folder that cannot be made, and a file that is a folder."""
@@ -241,6 +315,17 @@ class Kept(Keeping):
         ):
             self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": value})
             self.assertEqual(state_folder(), folder)
+
+    def test_no_home(self) -> None:
+        """Who has no home keeps nothing, and hears why."""
+
+        def homeless(path: Path) -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        self.patch(Path, "expanduser", homeless)
+        with self.assertRaises(StoreError) as caught:
+            state_folder()
+        self.assertEqual(caught.exception.code, "no-access")
 
 
 KEYS = st.sampled_from("abcde")
