@@ -45,6 +45,7 @@ TOKEN_LIMIT = 512
 
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % TOKEN_LIMIT)
 _NUMBER = re.compile(rb"[0-9]{1,19}")
+_LARGEST_ID = 2**63 - 1
 _VERSION = re.compile(rb"[\x21-\x7e]{1,%d}" % VERSION_LIMIT)
 
 
@@ -243,9 +244,11 @@ def read_asked_offer(answer: Answer, name: str) -> Offer:
 
 
 def message_id(line: Line) -> int | None:
-    """The id in a line, if it is a number."""
-    value = line.attributes.get(b"id", b"")
-    return int(value) if _NUMBER.fullmatch(value) else None
+    """The id in a line, if it is a number that a daemon may give: one of 63 bits."""
+    try:
+        return _number(line, b"id", _LARGEST_ID)
+    except ValueError:
+        return None
 
 
 def _hex(line: Line, key: bytes, length: int) -> bytes:

@@ -230,7 +230,7 @@ class Member:
             if client.goodbye is None and self._first_until < 0:
                 self._first_until = self._reactor.seconds() + GHOST_SECONDS
             raise
-        self._attempting = self._opening = None
+        self._attempting = None
         # From here to the commit nothing may wait.
         if not resumed:
             self._outbox.doubt()
@@ -238,6 +238,7 @@ class Member:
         elif joined.token is not None:
             self._store.identify(joined.token)
         self._store.commit(sync=True)
+        self._opening = None
         link = Linked(joined.name, resumed, joined.durable, self._count + 1, hello, rewound)
         self._linked(client, link)
 
@@ -279,6 +280,7 @@ class Member:
         self._replaying = link.resumed
         client.ended().addCallback(self._lost, client)
         if link.resumed:
+            self._outbox.expect()
             self._replay.set(REPLAY_TIMEOUT)
         self._tell("linked", link)
         started, self._started = self._started, None

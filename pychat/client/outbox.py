@@ -72,6 +72,7 @@ class Outbox:
         self._backoff = Backoff(random)
         self._again = Deadline(clock, self._refill)
         self._client: Asking | None = None
+        self._expects = False  # a connection is there, on which we may speak soon
         self._queue: deque[str] = deque()
         self._flight: set[str] = set()
         self._settled: list[Deferred[bool]] = []
@@ -96,19 +97,26 @@ class Outbox:
 
     # -- out
 
+    def expect(self) -> None:
+        """Here is a connection; what the daemon has of us is being told, and then it is opened."""
+        self._expects = True
+
     def open(self, client: Asking) -> None:
         """Here is a connection, and what the daemon has of us was told: all that is left goes out."""
+        self._expects = False
         self._client = client
         self._refill()
 
     def stop(self) -> None:
         """Nothing more is sent; answers may still come."""
+        self._expects = False
         self._client = None
         self._again.cancel()
         self._check()
 
     def close(self) -> None:
         """The connection is gone."""
+        self._expects = False
         self._client = None
         self._again.cancel()
         self.waits = False
@@ -197,14 +205,19 @@ class Outbox:
         """Fires with True once nothing is left, with False when something is and cannot be said now."""
         if not self._store.posts:
             return succeed(True)
-        if self._client is None or self.waits:
+        if self._stuck:
             return succeed(False)
         settled: Deferred[bool] = Deferred(lambda settled: self._settled.remove(settled))
         self._settled.append(settled)
         return settled
 
+    @property
+    def _stuck(self) -> bool:
+        """What is left cannot be said soon."""
+        return self.waits or (self._client is None and not self._expects)
+
     def _check(self) -> None:
-        if self._settled and (not self._store.posts or self._client is None or self.waits):
+        if self._settled and (not self._store.posts or self._stuck):
             waiting, self._settled = self._settled, []
             for settled in waiting:
                 settled.callback(not self._store.posts)

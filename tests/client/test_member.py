@@ -667,6 +667,24 @@ class Posting(Chatting):
         self.assertEqual(self.successResultOf(settled), False)
         self.assertEqual(self.successResultOf(self.member.settled()), False)
 
+    def test_settled_while_it_is_replayed(self) -> None:
+        """Who comes back waits as well: the connection is there, and what waits goes out in a moment."""
+        self.come()
+        self.cut()
+        self.member.post(None, "hi")
+        self.clock.advance(31)
+        for _ in range(2):
+            self.wire.out()
+            self.wire.in_()
+        coming, self.wire.coming = self.wire.coming, b""
+        self.wire.client.dataReceived(coming.partition(b"\n")[0] + b"\n")
+        self.wire.coming = coming.partition(b"\n")[2]
+        self.assertEqual(self.witness.take("linked")[-1], "linked alice resumed 2")
+        settled = self.member.settled()
+        self.assertNoResult(settled)
+        self.daemon.run()
+        self.assertEqual(self.successResultOf(settled), True)
+
 
 class Verdicts(Chatting):
     """What became of messages is told once."""
@@ -811,6 +829,24 @@ class Going(Chatting):
                 self.assertEqual(self.store.token, "t1")
 
 
+class Failing(Chatting):
+    """What goes wrong here."""
+
+    def test_store_that_raises(self) -> None:
+        """A connection whose token cannot be kept is given up, and the next attempt brings us back."""
+        self.come()
+        commit = self.store.commit
+        self.cut()
+        self.store.commit = lambda sync=False: 1 / 0 if sync else None
+        self.wait()
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(self.wire.up)
+        self.store.commit = commit
+        self.wait()
+        self.assertEqual(self.witness.take("linked")[-1], "linked alice resumed 2")
+
+
 class Restarting(Chatting):
     """The client is killed and started again: its file is all that it has."""
 
@@ -903,6 +939,19 @@ class Restarting(Chatting):
             self.daemon.say("bob", "alice", text)
         self.wire.out()
         self.assertEqual(kept, [2])
+
+    def test_id_that_is_too_large(self) -> None:
+        """No id that a file can hold: what has it is shown, and the file goes on."""
+        self.come()
+        for id in (2**63 - 1, 2**63, 10**19 - 1):
+            self.wire.say(b"<delivered id=%d>bob" % id)
+            self.wire.say(b"<accepted id=%d>bob" % id)
+            self.wire.say(b"<msg id=%d from=bob to=alice>hi" % id)
+        self.daemon.run()
+        self.assertTrue(self.store.works)
+        self.assertEqual(len(self.witness.take("message")), 3)
+        self.restart()
+        self.assertEqual((self.store.token, self.store.after), ("t1", 2**63 - 1))
 
     def test_verdicts(self) -> None:
         """What was told of a message is not told again."""
