@@ -24,7 +24,9 @@ from .outbox import typed_post
 from .program import FAILED, OK, Signals
 from .render import show_answer, show_line, show_replayed, visible
 from .store import MemoryStore, Post
+from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
+from .wording import SHORT_REASONS, as_typed, messages
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -32,15 +34,7 @@ LAST_ANSWERS = 2.0
 LAST_LINES = 2.0
 """Seconds that who leaves waits for the terminal to take what came; what it does not take was not seen."""
 
-SHORT_REASONS = {
-    "lost": "it broke",
-    "closed": "it was closed",
-    "timed-out": "no answer",
-    "refused": "nobody listens",
-    "unreachable": "no way there",
-    "unknown-host": "unknown host",
-}
-"""What to call the reasons whose own sentences say what to do: that is being done."""
+MESSAGES = (b"set_msg", b"set_msg_all")
 
 
 class Talk(Visit):
@@ -54,6 +48,7 @@ class Talk(Visit):
         self._was_in = False
         self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
+        self._unkept = Unkept(self._doubtful_line)
         self._pending: set[str] = set()  # keys of posts that were shown as pending
         self._on_screen = self._said_read = 0  # ids: given to the screen, and told to be read
         self._told_delay = 0.0
@@ -156,7 +151,7 @@ class Talk(Visit):
                 raise
             self._fresh = False
             if dropped:
-                self.screen.note(f"* {_messages(dropped)} not sent, and dropped.")
+                self.screen.note(f"* {messages(dropped)} not sent, and dropped.")
         return store
 
     async def _all_answered(self) -> None:
@@ -211,9 +206,9 @@ class Talk(Visit):
         kept = isinstance(self._store, FileStore) and self._store.works
         if count and not self._broken:
             self.screen.note(
-                f"* {_messages(count)} not sent yet. The next pychat chat with this address and name sends them."
+                f"* {messages(count)} not sent yet. The next pychat chat with this address and name sends them."
                 if kept
-                else f"* {_messages(count)} not sent, and lost: nothing could be kept here."
+                else f"* {messages(count)} not sent, and lost: nothing could be kept here."
             )
         return count > 0
 
@@ -259,13 +254,26 @@ class Talk(Visit):
             self._done()
             return
         elif member.client is None:
-            self.screen.note("* There is no connection now. Only messages wait for it: try again later.")
+            what = (
+                "Messages with attributes of their own do not wait"
+                if line.verb in MESSAGES
+                else "Only messages wait"
+            )
+            self.screen.note(f"* There is no connection now. {what} for it: try again later.")
+            return
+        elif line.verb in MESSAGES and self._unkept.full:
+            self.screen.note(
+                f"* {UNKEPT_LIMIT} messages like this have no answer yet. This one was not sent."
+            )
             return
         else:
             if line.verb == b"download":
                 self._downloads.asked(line)
             try:
-                member.client.send(raw)
+                if line.verb in MESSAGES:
+                    self._unkept.send(member.client, raw)
+                else:
+                    member.client.send(raw)
             except LinkError:
                 return
         if member.client is not None:
@@ -288,9 +296,15 @@ class Talk(Visit):
         try:
             key = member.post(to, text)
         except LocalProtocolError as error:
-            if error.code == "line-too-long" and member.client is not None:
+            if error.code != "line-too-long":
+                self._refused(error)
+            elif member.client is not None:
                 return False  # there is no room for a key: then it goes without
-            self._refused(error)
+            else:
+                self.screen.note(
+                    "* There is no connection now, and a message as long as this does not wait for it: below 4,000 "
+                    "bytes it would."
+                )
             return True
         if member.client is None:
             self._pending.add(key)
@@ -306,7 +320,7 @@ class Talk(Visit):
         self._heard_goodbye = False
         self._was_in = True
         left = len(self._store.posts)
-        pending = f"; {_messages(left)} pending" if left else ""
+        pending = f"; {messages(left)} pending" if left else ""
         if not link.resumed:
             self._on_screen = 0
         if link.count > 1:
@@ -320,7 +334,7 @@ class Talk(Visit):
             if link.resumed:
                 self.screen.line(f"* resumed as {visible(link.name)}{pending}")
             elif left:
-                self.screen.line(f"* {_messages(left)} pending")
+                self.screen.line(f"* {messages(left)} pending")
             self._pending.update(self._store.posts)
         if self._full and self._client is not None:
             self._client.pauseProducing()
@@ -356,7 +370,7 @@ class Talk(Visit):
         """Observer."""
         if post.key in self._pending:
             self._pending.discard(post.key)
-            self.screen.line(f"* accepted, id={visible(id)}: {_as_typed(post)}")
+            self.screen.line(f"* accepted, id={visible(id)}: {as_typed(post)}")
         else:
             keep = {key: line.attributes[key] for key in (b"id",) if key in line.attributes}
             self.screen.line(show_line(line, render(b"accepted", keep)[:-1] + line.text))
@@ -366,7 +380,7 @@ class Talk(Visit):
         self._refused(error)
         if post.key in self._pending:
             self._pending.discard(post.key)
-            self.screen.line(f"* not sent: {_as_typed(post)}")
+            self.screen.line(f"* not sent: {as_typed(post)}")
 
     def postponed(self, post: Post, error: PychatError) -> None:
         """Observer."""
@@ -374,7 +388,10 @@ class Talk(Visit):
     def doubtful(self, post: Post) -> None:
         """Observer."""
         self._pending.discard(post.key)
-        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {_as_typed(post)}")
+        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {as_typed(post)}")
+
+    def _doubtful_line(self, raw: bytes) -> None:
+        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {visible(raw)}")
 
     def verdict(self, line: Line, raw: bytes) -> None:
         """Observer."""
@@ -389,12 +406,3 @@ class Talk(Visit):
         self.screen.line(show_line(line, raw))
         if line.verb == b"offer" and self._client is not None:
             self._downloads.offered(line, self._client)
-
-
-def _as_typed(post: Post) -> str:
-    head = "<set_msg_all>" if post.to is None else f"<set_msg>{visible(post.to)} "
-    return head + visible(post.text)
-
-
-def _messages(count: int) -> str:
-    return f"{count} message{'' if count == 1 else 's'}"

@@ -86,7 +86,7 @@ async def test_daemon_restarts(tmp_path: Path, own_state: Path) -> None:
     async with serving(tmp_path) as port:
         visit = Talking(port)
         await visit.shows("<connected>bob")
-    await visit.shows("* connection lost (shutdown); trying again in 0.")
+    await visit.shows("* connection lost (the chat closes down); trying again in 0.")
     visit.type("<set_msg_all>hello\n<get_users>\n")
     await visit.shows("* There is no connection now.")
     async with serving(tmp_path, port):
@@ -399,6 +399,53 @@ async def test_own_attributes(tmp_path: Path) -> None:
     assert accepted == ["<accepted label=7 id=1>all", "<accepted id=1>all"]
     assert any(line.startswith("<error code=missing-argument>") for line in visit.lines)
     assert any(line.startswith("<error code=bad-text>") for line in visit.lines)
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_broken_without_a_key() -> None:
+    """What went as it was typed is in doubt when its answer is lost, but not when that came."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        if verb == b"set_msg_all":
+            return b"" if b"two" in line or b"xxx" in line else b"<accepted label=7 id=1>all\n"
+        silent = b"<set_msg_all label=8>two" in stage.heard and len(stage.actors) == 1
+        return b"" if verb == b"ping" and silent else None
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        visit.type("<set_msg_all label=7>one\n")
+        await until(lambda: any(line.startswith(b"<ping") for line in stage.heard))
+        visit.type("<ping>\n")
+        await visit.shows("<pong>")
+        long = "<set_msg_all>" + "x" * 4060
+        visit.type(f"<set_msg_all label=8>two\n{long}\n")
+        await until(lambda: long.encode() in stage.heard)
+        stage.actor.transport.abortConnection()
+        await visit.shows("* back")
+        assert await visit.end() == 0
+    assert [line for line in visit.lines if line.startswith("* perhaps")] == [
+        "* perhaps sent, perhaps not, and not sent again: <set_msg_all label=8>two",
+        "* perhaps sent, perhaps not, and not sent again: " + long,
+    ]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_no_connection_for_it(tmp_path: Path) -> None:
+    """Who types what cannot wait is told what can."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost")
+    visit.type("<set_msg_all label=7>x\n<set_msg_all>" + "x" * 4060 + "\n<get_users>\n")
+    await visit.shows("Only messages wait for it")
+    await visit.end()
+    assert visit.complained.splitlines()[:3] == [
+        "* There is no connection now. Messages with attributes of their own do not wait for it: try again later.",
+        "* There is no connection now, and a message as long as this does not wait for it: below 4,000 bytes it would.",
+        "* There is no connection now. Only messages wait for it: try again later.",
+    ]
 
 
 @pytest_twisted.ensureDeferred
