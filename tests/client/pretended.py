@@ -175,8 +175,13 @@ class Daemon:
         for wire in self.wires:
             wire.vanish()
         assert store._database is not None
+        files = [store.path, store.path.with_name(store.path.name + "-wal")]
+        left = [file.read_bytes() for file in files]
         store._database.close()
         store._database = None
+        # To close it tidies up, which who is killed does not: its log is left.
+        for file, content in zip(files, left, strict=True):
+            file.write_bytes(content)
         self.clock = Clock()
         return FileStore(store.path)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.client.answers import LinkError
+from pychat.client.connection import CLOSE_TIMEOUT
 from pychat.client.files import FileStore
 
 from .pretended import Daemon, Witness, member
@@ -35,6 +37,9 @@ EVENTS = st.lists(
                 "take",
                 "post",
                 "post",
+                "suspend",
+                "leave",
+                "expire",
             ]
         ),
         st.tuples(st.just("some"), st.integers(1, 80)),
@@ -50,6 +55,8 @@ class ExactlyOnce(SynchronousTestCase):
 
     @settings(max_examples=300, deadline=None)
     @given(events=EVENTS)
+    @example(events=["post", "in", "expire"])  # taken, and the answer died with the identity
+    @example(events=["post", "in", "kill", "expire"])
     def test_whatever_happens(self, events: list[str | tuple[str, object]]) -> None:
         """A client's posts are in the journal once, in order; it was shown once, in order, what concerns it."""
         with tempfile.TemporaryDirectory() as folder:
@@ -59,9 +66,15 @@ class ExactlyOnce(SynchronousTestCase):
         daemon = Daemon(Clock())
         witness = Witness()
         store = FileStore(path)
-        person, _ = member(daemon, store, patient=True)
-        person._observer = witness
-        person.start()
+
+        def begin() -> None:
+            nonlocal person
+            person, _ = member(daemon, store, patient=True)
+            person._observer = witness
+            person.start().addErrback(lambda why: why.trap(LinkError))  # it may be ended before it began
+
+        person, _ = member(daemon, store)
+        begin()
         daemon.run()
         posts: list[bytes] = []
         for event in events:
@@ -94,9 +107,17 @@ class ExactlyOnce(SynchronousTestCase):
                 person.post("bob" if len(posts) % 2 else None, posts[-1])
             elif what == "kill":
                 store = daemon.kill(store)
-                person, _ = member(daemon, store, patient=True)
-                person._observer = witness
-                person.start()
+                begin()
+            elif what in ("suspend", "leave"):
+                ended = getattr(person, what)()
+                daemon.run()
+                for _ in range(2):
+                    daemon.clock.advance(CLOSE_TIMEOUT)
+                self.successResultOf(ended)
+                begin()
+            elif what == "expire":
+                daemon.wire.cut()
+                daemon.expire("alice")
         daemon.reachable, daemon.refusing = True, b""
         for _ in range(8):
             daemon.run()
@@ -104,23 +125,38 @@ class ExactlyOnce(SynchronousTestCase):
             daemon.run()
 
         said = daemon.texts("alice")
-        self.assertEqual(sorted(said), sorted(posts))
-        if "refuse" not in events:
+        doubtful = [entry.partition(" ")[2].encode() for entry in witness.log if entry.startswith("doubtful")]
+        self.assertEqual(len(set(said)), len(said))
+        if "kill" not in events:
+            self.assertEqual(len(set(doubtful)), len(doubtful))
+        lived = not {"leave", "expire"} & set(events)  # it was one identity all the time
+        if lived:
+            self.assertEqual(doubtful, [])
+        self.assertEqual({*said, *doubtful}, {*posts})
+        if lived and "refuse" not in events:
             self.assertEqual(said, posts)
         concerns = [
             f"message {number} {entry.text.decode()}"
             for number, entry in enumerate(daemon.journal, 1)
             if entry.name == "bob" and entry.to in ("alice", "all")
         ]
-        self.assertEqual([entry for entry in witness.log if entry.startswith("message")], concerns)
-        accepted = [entry for entry in witness.log if entry.startswith("accepted")]
-        # A client that is killed after it was told may be told again; the daemon's words agree.
-        self.assertEqual(
-            {entry.split(" ")[2] for entry in accepted}, {post.split(b" ")[1].decode() for post in posts}
-        )
-        self.assertFalse(
-            [entry for entry in witness.log if entry.startswith(("doubtful", "refused", "ended"))]
-        )
-        self.assertEqual((person.pending, store.after >= len(concerns)), ((), True))
+        shown = [entry for entry in witness.log if entry.startswith("message")]
+        # Who was away for too long, or left, misses something; nobody is shown anything twice, or out of order.
+        self.assertEqual(shown, concerns if lived else [entry for entry in concerns if entry in set(shown)])
+        accepted = [
+            entry.partition(" ")[2].rpartition(" ")[0].encode()
+            for entry in witness.log
+            if entry.startswith("accepted")
+        ]
+        self.assertEqual({*accepted} | {*doubtful}, {*posts})
+        if "kill" not in events:  # after it was told, it may be told again
+            self.assertEqual(sorted({*accepted}), sorted(accepted))
+            self.assertFalse({*accepted} & {*doubtful})
+        self.assertFalse([entry for entry in witness.log if entry.startswith("refused")])
+        ended = [entry for entry in witness.log if entry.startswith("ended")]
+        self.assertEqual(len(ended), len([event for event in events if event in ("leave", "suspend")]))
+        self.assertEqual(person.pending, ())
+        if lived:
+            self.assertGreaterEqual(store.after, len(concerns))
         self.assertTrue(person.client)
         store.close()
