@@ -243,6 +243,9 @@ class Witness:
         if self.member:
             self._person.answered(post, "", error)
 
+    def postponed(self, post: Pending, error: PychatError) -> None:
+        """It is said again, and its answer comes then."""
+
     def doubtful(self, post: Pending) -> None:
         if self.member:
             self._person.doubtful(post)
