@@ -40,7 +40,10 @@ AWAY_LIMIT = 20_000
 """At most so many are away; past it whoever is away longest ends early."""
 
 
-_NOT_YOURS = "This token is not, or no longer, good for this name. Join anew: <connect>your-name"
+_NOT_YOURS = (
+    "This token is not, or no longer, good for this name. Check both; if it is lost, join under another name: "
+    "<connect>your-name"
+)
 
 
 class Members:

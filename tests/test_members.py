@@ -15,7 +15,10 @@ from pychat.vocabulary import OnceKey, Page, Standing
 from tests.chatkit import NOON, NOON_MS, Chat, Talk
 
 SMART = b"<hello caps=ack,resume>"
-BAD_TOKEN = b"<error code=bad-token>This token is not, or no longer, good for this name. Join anew: <connect>your-name"
+BAD_TOKEN = (
+    b"<error code=bad-token>This token is not, or no longer, good for this name. "
+    b"Check both; if it is lost, join under another name: <connect>your-name"
+)
 NOT_TAKEN_UP = (
     b"<error code=not-connected%s>The connection ended before this was taken up. "
     b"Say it again on the next one."

@@ -48,7 +48,7 @@ class Pruning(Case):
         self.assertEqual((self.prune(), self.left()), (1, ([5], [2, 3])))
 
     def test_mail_that_does_not_wait(self) -> None:
-        """Mail for plain clients, and for those who have ended or are not known, is no reason to keep it; a bot's is."""
+        """Mail for plain clients, and for those who have ended or are not known, need not stay; a bot's does."""
         fresh = {"time_ms": LATER_MS}
         self.reactor.wait(
             self.journal.append(
