@@ -152,6 +152,7 @@ class Script(Visit):
         self.screen.line(show_line(line, raw))
         if line.verb == b"error":
             self._wrong += 1
+            self._downloads.refused(line)
         elif line.verb == b"offer" and self._connected is not None:
             self._downloads.offered(line, self._connected)
         elif line.verb == b"goodbye":

@@ -21,6 +21,9 @@ from .progress import Board, Transfer, human_size, human_time
 from .render import visible
 from .terminal import Screen
 
+REFUSALS = (b"no-such-file", b"busy")
+"""Codes with which nothing but a ``<download>`` is answered."""
+
 ASKED_LIMIT = 1000
 """Files asked for whose offers may still come."""
 
@@ -55,6 +58,11 @@ class Downloads:
         names, self._asked = list(self._asked), deque(maxlen=ASKED_LIMIT)
         for name in names:
             self._not_arrived(visible(name), "The connection was lost before the daemon answered. Ask again.")
+
+    def refused(self, line: Line) -> None:
+        """An ``<error>`` came: if it answers a ``<download>``, then the one that waits longest."""
+        if self._asked and line.attributes.get(b"code") in REFUSALS:
+            self._asked.popleft()
 
     def offered(self, line: Line, client: Client) -> None:
         """An ``<offer>`` came."""

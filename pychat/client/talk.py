@@ -26,7 +26,7 @@ from .render import show_answer, show_line, show_replayed, visible
 from .store import MemoryStore, Post
 from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import SHORT_REASONS, as_typed, messages
+from .wording import NEWCOMER, REWOUND, SHORT_REASONS, as_typed, left_over, messages
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -46,12 +46,14 @@ class Talk(Visit):
         self._member: Member | None = None
         self._fresh = invitation.fresh
         self._was_in = False
+        self._had_identity = False  # when the member was made
         self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
         self._unkept = Unkept(self._doubtful_line)
         self._pending: set[str] = set()  # keys of posts that were shown as pending
         self._on_screen = self._said_read = 0  # ids: given to the screen, and told to be read
         self._told_delay = 0.0
+        self._told_code = ""  # of the refusal for the moment that was told last
         self._heard_goodbye = False
 
     @property
@@ -83,8 +85,8 @@ class Talk(Visit):
             if self._member is None and not self._outside:
                 raise  # there was no connection yet
             await self._last_answers()
-            await self._go()
-            return signals.status if cut_off else OK
+            well = await self._go()
+            return signals.status if cut_off else OK if well else FAILED
         return OK if await self._go() else FAILED
 
     async def _enter(self, name: str) -> None:
@@ -98,9 +100,11 @@ class Talk(Visit):
             self._reactor, where.host, where.port, name, self._store, self, shown=self.screen.flushed
         )
         self._coming = member
+        self._had_identity = self._store.token is not None
         try:
             await member.start()
         except Refused as error:
+            self._tell_unsent()
             self._go_outside(error)
         except LinkError:
             self._store.close()
@@ -202,15 +206,12 @@ class Talk(Visit):
 
     def _tell_unsent(self) -> bool:
         """Whether something stays unsent."""
-        count = len(self._store.posts)
+        posts = self._store.posts.values()
         kept = isinstance(self._store, FileStore) and self._store.works
-        if count and not self._broken:
-            self.screen.note(
-                f"* {messages(count)} not sent yet. The next pychat chat with this address and name sends them."
-                if kept
-                else f"* {messages(count)} not sent, and lost: nothing could be kept here."
-            )
-        return count > 0
+        if not self._broken:
+            for sentence in left_over([post.sent for post in posts], kept=kept):
+                self.screen.note(f"* {sentence}")
+        return bool(posts)
 
     def _output_broken(self) -> None:
         """Nobody sees what comes: it waits for the next run."""
@@ -321,7 +322,7 @@ class Talk(Visit):
         self._was_in = True
         left = len(self._store.posts)
         pending = f"; {messages(left)} pending" if left else ""
-        if not link.resumed:
+        if not link.resumed or link.rewound:
             self._on_screen = 0
         if link.count > 1:
             anew = "" if link.resumed else ", as a newcomer: what was said meanwhile is not told"
@@ -333,9 +334,13 @@ class Talk(Visit):
             self.screen.line(f"<connected{durable.decode()}>{visible(link.name)}")
             if link.resumed:
                 self.screen.line(f"* resumed as {visible(link.name)}{pending}")
+            elif self._had_identity:
+                self.screen.line(f"* {NEWCOMER}{pending}")
             elif left:
                 self.screen.line(f"* {messages(left)} pending")
-            self._pending.update(self._store.posts)
+        if link.rewound:
+            self.screen.line(f"* {REWOUND}")
+        self._pending.update(self._store.posts)
         if self._full and self._client is not None:
             self._client.pauseProducing()
 
@@ -343,11 +348,10 @@ class Talk(Visit):
         """Observer: told at first, and then each time that the wait has doubled."""
         self._downloads.line_lost()
         if delay >= 2 * self._told_delay:
+            what = "still no connection" if self._told_delay else "connection lost"
             self._told_delay = delay
             reason = SHORT_REASONS.get(why.code, why.code)
-            self.screen.line(
-                f"* connection lost ({visible(reason)}); trying again in {delay:.{int(delay < 1)}f} s"
-            )
+            self.screen.line(f"* {what} ({visible(reason)}); trying again in {delay:.{int(delay < 1)}f} s")
 
     def ended(self, why: PychatError) -> None:
         """Observer."""
@@ -368,6 +372,7 @@ class Talk(Visit):
 
     def accepted(self, post: Post, id: str, line: Line) -> None:
         """Observer."""
+        self._told_code = ""
         if post.key in self._pending:
             self._pending.discard(post.key)
             self.screen.line(f"* accepted, id={visible(id)}: {as_typed(post)}")
@@ -384,6 +389,12 @@ class Talk(Visit):
 
     def postponed(self, post: Post, error: PychatError) -> None:
         """Observer."""
+        if error.code != self._told_code:
+            self._told_code = error.code  # until something is accepted
+            self.screen.line(f"<error code={visible(error.code)}>{visible(error.sentence)}")
+        if post.key not in self._pending:
+            self._pending.add(post.key)
+            self.screen.line(f"* pending: {as_typed(post)}")
 
     def doubtful(self, post: Post) -> None:
         """Observer."""
@@ -406,3 +417,5 @@ class Talk(Visit):
         self.screen.line(show_line(line, raw))
         if line.verb == b"offer" and self._client is not None:
             self._downloads.offered(line, self._client)
+        elif line.verb == b"error":
+            self._downloads.refused(line)

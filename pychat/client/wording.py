@@ -22,6 +22,11 @@ SHORT_REASONS = {
 """What to call the reasons whose own sentences say what to do: that is being done."""
 
 
+NEWCOMER = "Who you were here has ended, and you are a newcomer: what was said meanwhile is not told"
+
+REWOUND = "The chat has lost messages that you had: it goes on from those that it still has."
+
+
 def as_typed(post: Post) -> str:
     """A post as somebody types it."""
     head = "<set_msg_all>" if post.to is None else f"<set_msg>{visible(post.to)} "
@@ -31,3 +36,30 @@ def as_typed(post: Post) -> str:
 def messages(count: int) -> str:
     """``1 message``, ``2 messages``."""
     return f"{count} message{'' if count == 1 else 's'}"
+
+
+def left_over(sent: list[bool], *, kept: bool) -> list[str]:
+    """What becomes of posts without an answer when the program ends.
+
+    :param sent: of each whether it has been written to a connection.
+    :param kept: they are in a file.
+    """
+    doubtful = sum(sent)
+    unsent = len(sent) - doubtful
+    said = []
+    if unsent:
+        fate = (
+            " yet. The next pychat chat with this address and name sends them."
+            if kept
+            else ", and lost: nothing could be kept here."
+        )
+        said.append(f"{messages(unsent)} not sent{fate}")
+    if doubtful:
+        fate = (
+            ("has" if doubtful == 1 else "have")
+            + " no answer yet. The next pychat chat with this address and name asks."
+            if kept
+            else "perhaps sent, perhaps not: nothing could be kept here."
+        )
+        said.append(f"{messages(doubtful)} {fate}")
+    return said

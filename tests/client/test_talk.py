@@ -146,7 +146,7 @@ async def test_interrupted_with_something_pending(tmp_path: Path) -> None:
     visit.type("<set_msg_all>never mind\n")
     await visit.shows("* pending")
     visit.interrupt()
-    assert await visit.status() == 0
+    assert await visit.status() == 1
     assert "1 message not sent yet" in visit.complained
     async with serving(tmp_path, port):
         visit = Talking(port, fresh=True)
@@ -385,6 +385,67 @@ async def test_daemon_that_does_not_resume() -> None:
         assert await visit.end() == 0
     assert "* perhaps sent, perhaps not, and not sent again: <set_msg_all>hello" in visit.lines
     assert [line.split(b" ")[0].split(b">")[0] for line in stage.heard].count(b"<set_msg_all") == 1
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_journal_that_takes_nothing() -> None:
+    """Who types sees that it was not taken, why, and what becomes of it; it is said again by itself."""
+    refused: list[bytes] = []
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        label = line.split(b"label=")[-1].split(b">")[0].split(b" ")[0]
+        if verb == b"hello":
+            return b"<hello label=%s caps=ack,resume>\n" % label
+        if verb == b"connect":
+            return b"<connected label=%s resume=t>bob\n" % label
+        if verb != b"set_msg_all":
+            return None
+        if len(refused) < 2:
+            refused.append(line)
+            return b"<error code=journal-unavailable label=%s>The disk is full.\n" % label
+        return b"<accepted id=%d label=%s>all\n" % (len(stage.heard), label)
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        visit.type("<set_msg_all>one\n<set_msg_all>two\n")
+        await visit.shows("<error code=journal-unavailable>The disk is full.")
+        await visit.shows("* pending: <set_msg_all>one")
+        await visit.shows("* pending: <set_msg_all>two")
+        await until(lambda: sum(b"set_msg_all" in line for line in stage.heard) == 4)
+        assert await visit.end() == 0
+    assert visit.printed.count("* accepted, id=") == 2
+    assert visit.printed.count("journal-unavailable") == 1
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_identity_that_ended(tmp_path: Path) -> None:
+    """Who comes back too late is told that she is a newcomer."""
+    async with serving(tmp_path / "one") as port:
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+    await visit.shows("* connection lost")
+    assert await visit.end("<set_msg_all>hi\n") == 1
+    async with serving(tmp_path / "two", port):
+        visit = Talking(port)
+        await visit.shows("* Who you were here has ended, and you are a newcomer")
+        await visit.shows("* accepted, id=1: <set_msg_all>hi")
+        assert await visit.end() == 0
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_file_that_was_refused(tmp_path: Path) -> None:
+    """What was answered is not said to be lost when the connection breaks later."""
+    async with serving(tmp_path) as port:
+        visit = Talking(port)
+        visit.type("<download>nope\n")
+        await visit.shows("<error code=no-such-file>")
+    await visit.shows("* connection lost")
+    await visit.end()
+    assert "nope was not downloaded" not in visit.printed
 
 
 @pytest_twisted.ensureDeferred
