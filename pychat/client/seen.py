@@ -71,6 +71,9 @@ class Seen:
 
     def _note(self, seen: object, upto: int, identity: object) -> bool:
         """Whether to go on."""
-        if identity is self._identity and seen is True:
+        if seen is not True:
+            return False
+        if identity is self._identity:
             self._store.reached(upto)
-        return seen is True
+            return self._store.after >= upto  # a store that does not take it is not asked again at once
+        return True

@@ -90,6 +90,8 @@ class Person:
             self._reactor, "127.0.0.1", self._port, self.name, self._store, witness,
             patient=True, random=lambda: self._chance.random() * HASTE, connect=self._connect,
         )  # fmt: skip
+        if isinstance(self._store, Forgetful):
+            member._seen.tell = lambda id: None  # type: ignore[method-assign]
         witness.member = member
         return member
 

@@ -16,6 +16,7 @@ from pychat.client.backoff import CEILING, FIRST
 from pychat.client.connection import ANSWER_TIMEOUT
 from pychat.client.files import FileStore
 from pychat.client.member import GHOST_SECONDS, REPLAY_TIMEOUT, Member
+from pychat.client.seen import at_once
 from pychat.client.store import MemoryStore
 from pychat.errors import LocalProtocolError
 from pychat.grammar import Line
@@ -1006,6 +1007,14 @@ class Seeing(Chatting):
         self.daemon.say("bob", "alice", b"one")
         self.daemon.run()
         self.shown[0].callback(False)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks()), (0, []))
+
+    def test_store_that_does_not_move(self) -> None:
+        """It is not asked again and again, and nothing is acknowledged."""
+        self.store.reached = lambda id: None  # type: ignore[method-assign]
+        self.member._seen._shown = at_once
+        self.daemon.say("bob", "alice", b"one")
         self.daemon.run()
         self.assertEqual((self.store.after, self.acks()), (0, []))
 
