@@ -93,7 +93,9 @@ async def test_daemon_restarts(tmp_path: Path, own_state: Path) -> None:
         await visit.shows("* accepted, id=1: <set_msg_all>hello")
         visit.type("<set_msg_all>again\n")
         assert await visit.end() == 0
-    assert [line for line in visit.lines[3:] if not line.startswith(("* connection", "* still no", "<receipt"))] == [
+    assert [
+        line for line in visit.lines[3:] if not line.startswith(("* connection", "* still no", "<receipt"))
+    ] == [
         "<goodbye code=shutdown>The chat is closing down. Come back later.",
         "* pending: <set_msg_all>hello",
         "* back; 1 message pending",
