@@ -22,13 +22,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from . import names
 from .batch import Batch
 from .errors import PychatError, RemoteProtocolError
 from .ledger import Changes
 from .members import Members
 from .peer import Known, Peer, Post
-from .roster import Identity
+from .roster import Identity, key_of
 from .vocabulary import Entry, OnceKey
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class Hub(Members):
             to: Person | None = None
             if kept.to is not None:
                 name = kept.to_name or ""
-                to = self.roster.numbered(kept.to) or Identity(name, names.check(name), None, kept.to)
+                to = self.roster.numbered(kept.to) or Identity(name, key_of(name), None, kept.to)
             known = Known(to, kept.id)
             known.seal(kept.text)
             self._once(person, kept.key, known)
@@ -185,9 +184,9 @@ class Hub(Members):
         """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
         return bool(self._pending) or self._ledger.arrivals
 
-    def is_due(self, id: int) -> bool:
-        """Whether the journal has yet to hear how this identity stands: what follows from that is told then."""
-        return self._ledger.is_due(id)
+    def due(self) -> set[int]:
+        """The identities of which the journal has yet to hear how they stand: what follows from that is told then."""
+        return self._ledger.due()
 
     @property
     def moved(self) -> bool:

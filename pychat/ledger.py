@@ -107,11 +107,11 @@ class Ledger:
         self._under_way = Changes(changes, arrivals)
         return self._under_way
 
-    def is_due(self, id: int) -> bool:
-        """Whether the journal has yet to hear how this identity stands: what follows from that is told then."""
-        return any(person.id == id for person in self._moved) or any(
-            change.standing.id == id for change in self._under_way.all
-        )
+    def due(self) -> set[int]:
+        """The identities of which the journal has yet to hear how they stand."""
+        due = {person.id for person in self._moved}
+        due.update(change.standing.id for change in self._under_way.all)
+        return due
 
     def done(self) -> None:
         """The journal has heard what was under way."""

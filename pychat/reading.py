@@ -192,23 +192,23 @@ class Reading:
         roster, told = self._hub.roster, self._hub.told
         async for messages in self._messages(person, since - 1, upto):
             mine = [
-                (id, entry) for id, entry in messages if entry.sender == person.id and entry.to is not None
+                (id, entry.to, (entry.to_name or "").encode())
+                for id, entry in messages
+                if entry.sender == person.id and entry.to is not None
             ]
-            others = {entry.to for _, entry in mine if entry.to is not None and not roster.numbered(entry.to)}
+            others = {to for _, to, _ in mine if not roster.numbered(to)}
             kept = {standing.id: standing for standing in await self._standings(others)}
             if person.peer is not peer:
                 return
-            for id, entry in mine:
-                assert entry.to is not None
-                recipient = roster.numbered(entry.to)
-                name = (entry.to_name or "").encode()
+            due = self._hub.due()
+            for id, to, name in mine:
+                recipient = roster.numbered(to)
                 if recipient is not None:
                     state, reason = fate.of_living(recipient, id, told), b""
-                elif self._hub.is_due(entry.to):
+                elif to in due:
                     continue  # the journal is about to know, and then she is told
                 else:
-                    earlier = entry.to <= roster.first_identity
-                    state, reason = fate.of_kept(kept.get(entry.to), id, told, earlier)
+                    state, reason = fate.of_kept(kept.get(to), id, told, to <= roster.first_identity)
                 line = fate.verdict(state, reason, id, name)
                 if line:
                     peer.tell(line)
@@ -268,13 +268,14 @@ class Reading:
         else:
             kept = {standing.id: standing for standing in await self._journal.owed(id)}
             living = hub.owed(id)
+        due = hub.due()
         states = {person.id: (person.label, fate.of_living(person, id, told)) for person in living}
         for number, standing in kept.items():
             if hub.roster.numbered(number):
                 continue
             name = (standing.name if standing else entry.to_name or "").encode()
             state, reason = fate.of_kept(standing, id, told, number <= hub.roster.first_identity)
-            if hub.is_due(number):
+            if number in due:
                 state = fate.WAITING
             states[number] = (name, fate.UNKNOWN if reason == fate.UNKNOWN else state)
         states.pop(entry.sender, None)

@@ -139,10 +139,7 @@ class Roster(Generic[P]):
 
     def restore(self, standing: Standing, now: float) -> None:
         """Somebody of an earlier run is away from now on."""
-        try:
-            key = names.check(standing.name)
-        except RemoteProtocolError:
-            key = standing.name  # the rules have changed since
+        key = key_of(standing.name)
         if key in self._by_key:
             return
         identity: Identity[P] = Identity(standing.name, key, None, standing.id)
@@ -229,6 +226,14 @@ class Roster(Generic[P]):
     def bearer(self, token: bytes) -> Identity[P] | None:
         """Whose token this is."""
         return self._bearers.get(digest_of(token))
+
+
+def key_of(name: str) -> str:
+    """What a name that the journal has is compared by; the rules may have changed since it was given."""
+    try:
+        return names.check(name)
+    except RemoteProtocolError:
+        return name
 
 
 def digest_of(token: bytes) -> bytes:

@@ -771,14 +771,14 @@ class ComingBack(SynchronousTestCase):
         person = self.hub.roster.find("alice")
         assert person is not None
         self.hub.kept(self.hub.changes(NOON_MS))
-        due = [self.hub.is_due(person.id)]
+        due = [person.id in self.hub.due()]
         self.alice.say(b"<disconnect>")
         self.hub.leave(self.alice.peer)
-        due.append(self.hub.is_due(person.id))
+        due.append(person.id in self.hub.due())
         changes = self.hub.changes(NOON_MS)
-        due.append(self.hub.is_due(person.id))
+        due.append(person.id in self.hub.due())
         self.hub.kept(changes)
-        due.append(self.hub.is_due(person.id))
+        due.append(person.id in self.hub.due())
         self.assertEqual(due, [False, True, True, False])
 
     def test_nobody_can_come_back(self) -> None:
@@ -953,7 +953,11 @@ class Restart(SynchronousTestCase):
         self.assertEqual(len(self.hub.roster.away), 0)
 
     def test_a_name_that_the_rules_no_longer_allow(self) -> None:
-        """She is still who she is."""
+        """She is still who she is, and what was said to her is known by it."""
+        self.hub.remember([OnceKey(7, b"k", 5, 9, "a b", b"x")])
+        alice = self.hub.roster.find("alice")
+        assert alice is not None
+        self.assertEqual([*(alice.once or {})], [b"k"])
         roster: Roster[str] = Roster()
         roster.restore(Standing(8, "a b", 0, resumes=True, token=digest_of(b"u")), 0.0)
         identity = roster.bearer(b"u")

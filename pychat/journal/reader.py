@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import JournalError
 from ..vocabulary import OnceKey, Page, Standing
 from .rows import MESSAGE, STANDING, to_message, to_standing
-from .store import connect
+from .store import Handle, connect
 
 WINDOW = 20_000
 """Ids that one look goes over at most."""
@@ -56,27 +56,20 @@ class Reader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._handle = Handle(lambda: connect(path, read_only=True))
 
     def drop(self) -> None:
         """Close the connection; the next look opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except sqlite3.Error:
-                pass
+        self._handle.drop()
 
     @contextmanager
     def _looking(self) -> Iterator[sqlite3.Connection]:
         """One look: whatever is read inside is of one moment."""
         try:
-            if self._connection is None:
-                self._connection = connect(self._path, read_only=True)
-            self._connection.execute("BEGIN")
-            yield self._connection
-            self._connection.execute("COMMIT")
+            connection = self._handle.get()
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
         except BaseException as error:
             self.drop()
             if isinstance(error, sqlite3.Error):

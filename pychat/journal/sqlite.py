@@ -28,7 +28,7 @@ from ..vocabulary import Entry, OnceKey, Page, Standing
 from .prune import Retention, forget_step, prune_step
 from .reader import Reader
 from .rows import INSERT_MESSAGE, LIVING, REPLACE_STANDING, STANDING, message_rows, standing_row, to_standing
-from .store import FILE_NAME, connect, lock_folder, open_journal
+from .store import FILE_NAME, Handle, connect, lock_folder, open_journal
 from .worker import Worker
 
 _UNAVAILABLE = (
@@ -55,9 +55,10 @@ class SqliteJournal:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         try:
-            self._connection: sqlite3.Connection | None = open_journal(self.path)
-            (self.last_id,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
-            self.last_identity = self._start(self._connection, now_ms)
+            connection = open_journal(self.path)
+            (self.last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+            self.last_identity = self._start(connection, now_ms)
+            self._handle = Handle(lambda: connect(self.path), connection)
         except BaseException:
             self._lock.close()
             raise
@@ -98,13 +99,13 @@ class SqliteJournal:
         ids = range(first, first + len(entries))
         rows = message_rows(ids, entries)
         try:
-            connection = self._connected()
+            connection = self._handle.get()
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(INSERT_MESSAGE, rows)
             connection.executemany(REPLACE_STANDING, map(standing_row, standings))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._drop()
+            self._handle.drop()
             raise JournalError("journal-unavailable", _UNAVAILABLE) from error
         self.last_id += len(rows)
         return ids
@@ -138,31 +139,17 @@ class SqliteJournal:
 
     def _prune(self, retention: Retention, now_ms: int) -> int:
         try:
-            connection = self._connected()
+            connection = self._handle.get()
             return prune_step(connection, retention, now_ms) + forget_step(connection, now_ms)
         except sqlite3.Error:
-            self._drop()
+            self._handle.drop()
             return 0
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self.path)
-        return self._connection
-
-    def _drop(self) -> None:
-        """After an error nothing of a connection is trusted; closing it rolls back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except sqlite3.Error:
-                pass
 
     def close(self) -> Deferred[None]:
         """See :meth:`IJournal.close`."""
 
         def finish() -> None:
-            self._drop()
+            self._handle.drop()
             self._lock.close()
 
         # The writer's connection goes last: it can clear the write-ahead log away, and the reader's cannot.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -49,6 +50,35 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+class Handle:
+    """A connection that is opened when it is needed, dropped after an error, and then opened afresh."""
+
+    def __init__(
+        self, opens: Callable[[], sqlite3.Connection], connection: sqlite3.Connection | None = None
+    ) -> None:
+        """:param connection: one that is open already."""
+        self._opens = opens
+        self._connection = connection
+
+    def get(self) -> sqlite3.Connection:
+        """The connection.
+
+        :raise sqlite3.Error: it cannot be opened.
+        """
+        if self._connection is None:
+            self._connection = self._opens()
+        return self._connection
+
+    def drop(self) -> None:
+        """Close it, which rolls back: after an error nothing of a connection is trusted."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass
 
 
 def lock_folder(folder: Path) -> sqlite3.Connection:

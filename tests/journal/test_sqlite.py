@@ -127,7 +127,7 @@ class Faults(Case):
             return connection
 
         self.patch(sqlite, "connect", spoiled)
-        self.reactor.wait(journal._writer.do(journal._drop))
+        self.reactor.wait(journal._writer.do(journal._handle.drop))
 
     def refuses_then_heals(self, pragma: str, text: bytes) -> None:
         journal = self.open()
@@ -167,7 +167,7 @@ class Faults(Case):
             return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Broken)
 
         self.patch(sqlite, "connect", broken)
-        self.reactor.wait(journal._writer.do(journal._drop))
+        self.reactor.wait(journal._writer.do(journal._handle.drop))
         with self.assertRaises(JournalError):
             self.append(journal, 1, 2)
         self.assertEqual(self.reactor.wait(journal.prune(Retention(seconds=1), NOON_MS * 2)), 0)

@@ -107,7 +107,7 @@ class Restarts(Case):
         self.reactor.wait(journal.append([message()], [standing(1)]))
         for word in ("INSERT INTO message", "INSERT OR REPLACE INTO identity", "COMMIT"):
             self.patch(sqlite, "connect", broken_at(word))
-            self.reactor.wait(journal._writer.do(journal._drop))
+            self.reactor.wait(journal._writer.do(journal._handle.drop))
             with self.assertRaises(JournalError):
                 self.reactor.wait(journal.append([message()], [standing(1, acked=1), standing(2)]))
             self.patch(sqlite, "connect", connect)
@@ -174,7 +174,7 @@ class Reading(Case):
         """Reading goes on while the disk takes nothing."""
         self.keep(message())
         self.patch(sqlite, "connect", broken_at("BEGIN"))
-        self.reactor.wait(self.journal._writer.do(self.journal._drop))
+        self.reactor.wait(self.journal._writer.do(self.journal._handle.drop))
         self.assertRaises(JournalError, self.keep, message())
         self.assertEqual(self.reactor.wait(self.journal.read(1, 0, 9)).upto, 1)
 
