@@ -26,8 +26,8 @@ from .batch import Batch
 from .errors import PychatError, RemoteProtocolError
 from .ledger import Changes
 from .members import Members
-from .peer import Known, Peer, Post
-from .roster import Identity, key_of
+from .once import hand_on, lookup, recall, remember, remembered, shrink
+from .peer import Peer, Post
 from .vocabulary import Entry, OnceKey
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ RESTING_LIMIT = 256
 
 RECENT_LIMIT = 8192
 """Messages whose recipients are remembered, to judge the acks of plain peers."""
-
-ONCE_LIMIT = 1024
-"""``once=`` keys remembered for an identity; the oldest goes first."""
 
 BATCH_LIMIT = 256 * 1024
 """Bytes of lines in one batch for the journal, about; what is over waits for the next."""
@@ -98,7 +95,7 @@ class Hub(Members):
         post = Post(sender, person, to, text, label)
         post.once = once
         if sender.early is None:
-            self._recall(post)
+            recall(post)
             self._pending.append(post)
         else:
             sender.early.append(post)
@@ -108,7 +105,7 @@ class Hub(Members):
         early, peer.early = peer.early, None
         for post in early or ():
             try:
-                self._recall(post)
+                recall(post)
             except RemoteProtocolError as error:
                 post.refusal = error
             self._pending.append(post)
@@ -126,47 +123,14 @@ class Hub(Members):
     def addressee(self, sender: Peer, once: bytes, name: str) -> Person | None:
         """To whom a message went that is repeated under its ``once=`` key, be she here or not."""
         assert sender.identity is not None
-        original = (sender.identity.once or {}).get(once)
-        if isinstance(original, Known) and original.to is not None and original.to.is_called(name):
+        original = lookup(sender.identity, once)
+        if original is not None and original.to is not None and original.to.is_called(name):
             return original.to
         return None
 
-    def _recall(self, post: Post) -> None:
-        person, once = post.person, post.once
-        if not once:
-            return
-        post.seal(post.text)
-        original = (person.once or {}).get(once)
-        if isinstance(original, Known):
-            if original.digest != post.digest:
-                raise RemoteProtocolError(
-                    "key-reused",
-                    "This once= key stood for another message. Take a new key for a new message.",
-                )
-            post.original = original
-            return
-        self._once(person, once, post)
-
-    def _once(self, person: Person, once: bytes, known: Known) -> None:
-        if person.once is None:
-            person.once = {}
-        person.once[once] = known
-        if len(person.once) > ONCE_LIMIT:
-            del person.once[next(iter(person.once))]
-
     def remember(self, keys: Sequence[OnceKey]) -> None:
         """Here is what people who can come back posted under ``once=`` keys in earlier runs, newest first."""
-        for kept in keys:
-            person = self.roster.numbered(kept.sender)
-            if person is None or len(person.once or ()) >= ONCE_LIMIT or kept.key in (person.once or ()):
-                continue
-            to: Person | None = None
-            if kept.to is not None:
-                name = kept.to_name or ""
-                to = self.roster.numbered(kept.to) or Identity(name, key_of(name), None, kept.to)
-            known = Known(to, kept.id)
-            known.seal(kept.text)
-            self._once(person, kept.key, known)
+        remember(self.roster, keys)
 
     def remembered(self, now: float) -> None:
         """That was all: they can come back, and their time begins.
@@ -175,8 +139,7 @@ class Hub(Members):
         """
         for person in self.roster.away:
             self.roster.away[person] = now
-            if person.once:
-                person.once = dict(reversed(person.once.items()))  # the oldest shall go first
+            remembered(person)
         self.ready = True
 
     @property
@@ -243,31 +206,11 @@ class Hub(Members):
 
     def refused(self, posts: Sequence[Post], error: PychatError) -> None:
         """The journal kept none of these: tell their senders."""
-        self._hand_keys_on({post for post in posts if post.once and post.original is None})
+        hand_on({post for post in posts if post.once and post.original is None}, self._pending)
         for post in posts:
             post.sender.tell(_refusal(post, post.refusal or error) + post.sender.settle())
         for post in posts:
             self._let_go(post.sender)
-
-    def _hand_keys_on(self, refused: set[Post]) -> None:
-        """A refused message's ``once=`` key goes to the first that repeats it and still waits, or is free again."""
-        if not refused:
-            return
-        heirs: dict[Post, Post] = {}
-        for post in self._pending:
-            original = post.original
-            if original is not None and original in refused:
-                heir = heirs.setdefault(original, post)
-                post.original = heir if heir is not post else None
-        for post in refused:
-            keys = post.person.once
-            if keys is None or keys.get(post.once) is not post:
-                # The key was forgotten meanwhile, and perhaps given again.
-                continue
-            if post in heirs:
-                keys[post.once] = heirs[post]
-            else:
-                del keys[post.once]
 
     def appended(self, posts: Sequence[Post], ids: Sequence[int], time_ms: int, now: float) -> None:
         """The journal has these: give them their ids, deliver them, and answer their senders.
@@ -323,10 +266,7 @@ class Hub(Members):
         for catchup in self._catching.values():
             catchup.overhear(batch)
         for post in posts:
-            keys = post.person.once
-            if post.once and keys and keys.get(post.once) is post:
-                known = keys[post.once] = Known(post.to, post.id)  # less of it has to be kept for long
-                known.digest = post.digest
+            shrink(post)
             if post.sender.parting is not None:
                 self._let_go(post.sender)
 

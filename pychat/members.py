@@ -23,8 +23,9 @@ from .errors import RemoteProtocolError
 from .ledger import Arrival, Ledger
 from .mailbox import Unacked
 from .peer import Peer
+from .presence import Presence
 from .receipts import GroupReceipts
-from .roster import Roster, digest_of
+from .roster import digest_of
 from .vocabulary import Page, Standing
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ _NOT_YOURS = (
 )
 
 
-class Members:
-    """Everybody who is here, away, or coming back.
+class Members(Presence):
+    """Coming, going, and coming back.
 
     :ivar replaced: connections to be ended, for their people came back on others.
     :ivar returning: who came back and has yet to be told what she missed.
@@ -59,22 +60,17 @@ class Members:
         :param durable: what ``<connected durable=…>`` says.
         :param make_token: makes a token that nobody can guess; without it nobody can come back.
         """
+        super().__init__()
         self.durable = durable
-        self.dirty: list[Peer] = []
-        self.roster: Roster[Peer] = Roster()
         self.ready = True
         """What earlier runs left behind is known: who comes back can be let in."""
         self.replaced: list[Peer] = []
         self.returning: list[Peer] = []
         self.expired: list[tuple[Person, bytes]] = []
         self._make_token = make_token
-        self._plain: dict[Peer, None] = {}
-        self._full: dict[Peer, None] = {}
-        self._catching: dict[Peer, CatchUp] = {}
         self._ledger = Ledger()
         self._groups = GroupReceipts()
         self._last_id = 0
-        self._users: bytes | None = None
 
     def begin(
         self, last_id: int, last_identity: int, living: Sequence[Standing] = (), now: float = 0.0
@@ -232,10 +228,6 @@ class Members:
 
     # -- catching up
 
-    def catching(self, peer: Peer) -> CatchUp | None:
-        """What a connection still has to be told of the past."""
-        return self._catching.get(peer)
-
     def replay(self, peer: Peer, page: Page) -> None:
         """Tell somebody who came back a page of what she missed; after the last one she is a member."""
         catchup, person = self._catching.get(peer), peer.identity
@@ -304,10 +296,6 @@ class Members:
             self.roster.revoke(person)
             self._ledger.move(person)
         self._let_go(peer)
-
-    def _forget(self, peer: Peer) -> None:
-        for members in (self._plain, self._full, self._catching):
-            members.pop(peer, None)
 
     def _go_away(self, peer: Peer, person: Person, now: float) -> None:
         self._detach(peer)
@@ -406,55 +394,3 @@ class Members:
         self._end(person)
         self._groups.departed(person)
         self._announce(b"<left>%s\n" % person.label)
-
-    # -- who is here
-
-    def users(self) -> tuple[bytes, int]:
-        """One ``<user>`` line for everybody here or away, by name, and their number."""
-        listing = self.roster.listing()
-        if self._users is None:
-            away = self.roster.away
-            self._users = b"".join(
-                (b"<user away>%s\n" if person in away else b"<user>%s\n") % person.label for person in listing
-            )
-        return self._users, len(listing)
-
-    def _announce(self, notice: bytes) -> None:
-        """Tell everybody who came, or went."""
-        self._users = None
-        for other in self._members():
-            other.tell(notice)
-
-    def _members(self) -> list[Peer]:
-        return [*self._plain, *self._full, *self._catching]
-
-    def _is_here(self, peer: Peer) -> bool:
-        return peer in self._plain or peer in self._full
-
-    def _takes_mail(self, person: Person) -> bool:
-        """Whether she is here, or away and will be told."""
-        peer = person.peer
-        if peer is None:
-            return person in self.roster.away
-        return not person.arriving and (self._is_here(peer) or peer in self._catching)
-
-    def _takes_part(self, person: Person) -> bool:
-        """Whether she will have what is said to all."""
-        return self._takes_mail(person) and not (person.bot and person.peer is None)
-
-    def owed(self, id: int) -> list[Person]:
-        """Who of those who live was to have a message to everybody."""
-        return [person for person in self._owed() if person.joined < id]
-
-    def _owed(self) -> list[Person]:
-        """Everybody who takes part in what is said to all."""
-        people = [peer.identity for peer in self._members() if peer.identity is not None]
-        return people + [person for person in self.roster.away if not person.bot]
-
-    def tell(self, sender: Person, verdict: bytes) -> bool:
-        """Tell a sender, if she is there; the verdict on a private message is told again when she comes back."""
-        peer = sender.peer
-        if peer is None or peer.identity is not sender or peer in self._catching:
-            return False
-        peer.tell(verdict)
-        return True

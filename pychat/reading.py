@@ -22,8 +22,9 @@ from twisted.logger import Logger
 
 from . import fate
 from .errors import JournalError, RemoteProtocolError
-from .hub import ONCE_LIMIT, Hub
+from .hub import Hub
 from .interfaces import IJournal
+from .once import has_room
 from .peer import Peer
 from .session import ListReceipts, Session
 from .vocabulary import Entry, Standing
@@ -147,7 +148,7 @@ class Reading:
         room = KEYS_LIMIT
         while room > 0:
             # Who is past her own limit is asked for no more.
-            away = [person for person in self._hub.roster.away if len(person.once or ()) < ONCE_LIMIT]
+            away = [person for person in self._hub.roster.away if has_room(person)]
             keys, before = await self._journal.keys(self._since_ms, [person.id for person in away], before)
             self._hub.remember(keys[:room])
             room -= len(keys)

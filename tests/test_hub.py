@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import hub as hub_module
+from pychat import once as once_module
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.peer import Post
@@ -546,7 +547,7 @@ class Retries(SynchronousTestCase):
 
     def test_limit(self) -> None:
         """The oldest key is forgotten past the limit, whatever becomes of its message."""
-        self.patch(hub_module, "ONCE_LIMIT", 2)
+        self.patch(once_module, "ONCE_LIMIT", 2)
         for key in (b"a", b"b", b"c"):
             self.alice.say(b"<set_msg_all once=%s>hi" % key)
         self.chat.refuse()
@@ -559,7 +560,7 @@ class Retries(SynchronousTestCase):
 
     def test_forgotten_key_of_a_refused_message(self) -> None:
         """A key that was forgotten and given again is not lost when its first message is refused."""
-        self.patch(hub_module, "ONCE_LIMIT", 1)
+        self.patch(once_module, "ONCE_LIMIT", 1)
         self.alice.say(b"<set_msg_all once=a>one")
         posts = self.taken()
         self.alice.say(b"<set_msg_all once=b>two", b"<set_msg_all once=a>three")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import catchup as catchup_module
-from pychat import fate
-from pychat import hub as hub_module
+from pychat import fate, once
 from pychat import members as members_module
 from pychat.hub import Hub
 from pychat.members import HOLD
@@ -928,7 +927,7 @@ class Restart(SynchronousTestCase):
 
     def test_many_once_keys(self) -> None:
         """The newest are remembered, and the oldest of them goes first when there are more."""
-        self.patch(hub_module, "ONCE_LIMIT", 2)
+        self.patch(once, "ONCE_LIMIT", 2)
         self.hub.remember([OnceKey(7, b"k%d" % id, id, None, None, b"x") for id in (9, 8, 7)])
         self.hub.remembered(50.0)
         person = self.hub.roster.find("alice")
