@@ -21,12 +21,13 @@ from zope.interface import implementer
 
 from . import kernel
 from .address import format_host_port
+from .commands import Stage
 from .desk import Desk
 from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .session import Close, ListReceipts, Session, Stage
+from .session import Close, ListReceipts, Session
 from .vocabulary import CLIENT_LINE_LIMIT
 
 SOFT_MARK = 256 * 1024

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import __version__
+from pychat.commands import COMMANDS, Stage
 from pychat.errors import PychatError, RemoteProtocolError, ShelfError, TransferError
 from pychat.grammar import Line, parse
-from pychat.session import COMMANDS, Close, ListFiles, OpenFile, Session, Stage
+from pychat.session import Close, ListFiles, OpenFile, Session
 from pychat.transfer.terms import Terms
 from pychat.vocabulary import ERROR_CODES, GOODBYE_CODES, SERVER_LINE_LIMIT, ListedFile, Offer
 from tests.chatkit import Chat, Talk, examples

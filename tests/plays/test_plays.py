@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.session import COMMANDS, Stage
+from pychat.commands import COMMANDS, Stage
 from pychat.vocabulary import ERROR_CODES, GOODBYE_CODES
 
 from .stage import DOCS, DaemonStage, MemoryStage, Step, read_plays
