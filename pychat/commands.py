@@ -1,4 +1,4 @@
-"""The table of commands: which verbs there are, what they take, and from which stage of a conversation on they are legal.
+"""The table of commands: which verbs there are, what they take, and from which stage on they are legal.
 
 It is data.  `pychat.session` checks lines against it and carries the commands out; ``<help>`` is printed from it, and a
 test holds the table in ``docs/protocol.md`` against it.
