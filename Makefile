@@ -36,7 +36,7 @@ trial: $(TESTS)  ## run the tests that Twisted's own runner can run
 test-system: $(TESTS)  ## run the tests that need root, nc, telnet, tmux and network namespaces (Linux)
 	$(BIN)/pytest -m system $(ARGS)
 
-chaos: $(TESTS)  ## kill the daemon 50 times while 80 people talk, and check that nothing is lost, double or untrue
+chaos: $(TESTS)  ## kill the daemon 50 times while 80 people talk in rooms, and check that nothing is lost, double, leaked or untrue
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 coverage: $(TESTS)  ## run `test` and fail if a branch of floors 0 to 2 was not taken

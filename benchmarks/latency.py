@@ -74,6 +74,11 @@ class Line:
             if line.startswith(self._answer):
                 self.times.append(now - self._sent[len(self.times)])
 
+    def forget(self) -> None:
+        """Measure anew; nothing is under way."""
+        self._sent.clear()
+        self.times.clear()
+
     @property
     def waiting(self) -> bool:
         return len(self.times) < len(self._sent)

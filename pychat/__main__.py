@@ -30,13 +30,22 @@ examples:
 _CHAT_EPILOG = """\
 What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <get_users>, <listfiles>, <help>.
 <download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf.
-Ctrl-D or <disconnect> leaves, Ctrl-C leaves at once and gives up downloads. When a message came in between, Ctrl-R
-shows again what you have typed so far.
+Ctrl-D or <disconnect> leaves, Ctrl-C leaves at once and gives up downloads.
 
-When the connection breaks it comes back by itself. Messages that you type meanwhile are shown as pending, and are sent
-once there is a connection again; what you missed is told with its time. Messages that are still pending when you leave
-are sent by the next pychat chat with the same address and name, for which they are kept, with what it takes to be you,
-in ~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave for good.
+Rooms: <join>#tea makes you a member, and shows what the room is about and what was said there last. <set_msg>#tea hello
+says something there, <leave>#tea leaves, <get_rooms> lists all. <history>#tea, <history>bob, <search>words look back.
+With the id= of a message <set_msg reply=42>#tea text answers it, <react>42 +1 reacts to it, and <edit>42 text and
+<retract>42 change a message of yours or take it back.
+
+Several lines that you paste behind <set_msg>name, <set_msg_all> or <edit>id are one message, of about 4,000 bytes at
+most; Enter sends it. Pasted lines that are commands, each of them, are sent one after the other. (Your terminal marks
+what is pasted, if it knows bracketed paste, as most do; otherwise every line is a line of its own.)
+
+When the connection breaks it comes back by itself. Messages that you type meanwhile, and what you say of messages, are
+shown as pending, and are sent once there is a connection again; what you missed is told with its time. What is still
+pending when you leave is sent by the next pychat chat with the same address and name, for which it is kept, with what
+it takes to be you, in ~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave
+for good, and your rooms too.
 Whoever types has read what stood on the screen: then those who wrote it are told <read>.
 
 The input may be a pipe, with one connection and nothing kept:

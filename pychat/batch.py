@@ -1,138 +1,239 @@
 """One batch on its way from the journal into the mailboxes.
 
-The batch is rendered once for each of the two manners, plain and full, joined into one buffer, and that
-buffer is shared by all who get the whole batch. Only those who take part in it themselves, as senders or as
-recipients of private lines, get a buffer of their own, cut out of the same lines.
+What is said to everybody or in a room is rendered once for each manner (:mod:`pychat.rendering`), and all connections
+that hear the same places in the same manner share one buffer.  Only those who take part in the batch themselves, as
+senders or as recipients of private lines, or are not owed a line of it, get a buffer of their own, cut out of the same
+lines.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .grammar import isolate
 from .peer import Peer, Post
+from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
 
 if TYPE_CHECKING:
     from .peer import Person
-
-
-def stamp(time_ms: int) -> bytes:
-    """A moment as messages carry it (RFC 3339)."""
-    moment = datetime.fromtimestamp(time_ms / 1000, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    from .rooms import Audience, Member
 
 
 class Batch:
     """One batch on its way into the mailboxes."""
 
-    def __init__(self, time_ms: int, with_full: bool) -> None:
+    def __init__(self, time_ms: int) -> None:
         self._time = stamp(time_ms)
-        self._with_full = with_full
         self.size = 0
         """Bytes of text in it, for who sets it aside."""
+        # What was said to groups, in order; below, a place is an index into these.
         self._ids: list[int] = []
-        self._plain: list[bytes] = []
-        self._full: list[bytes] = []
-        # For those who get a buffer of their own: (broadcasts before it, broadcasts it replaces, line, id or 0)
+        self._said: list[Post] = []
+        self._places: dict[Audience, list[int]] = {}
+        self._not: dict[Peer, set[int]] = {}
+        self._rendered: list[list[bytes] | None] = [None, None, None]
+        # For those who get a buffer of their own: (places before it, places it replaces, line, id or 0)
         self._own: dict[Peer, list[tuple[int, int, bytes, int]]] = {}
-        # For those who catch up: (broadcasts before it, line, id, sender)
+        # For those who catch up: (places before it, line, id, sender)
         self._late: dict[Peer, list[tuple[int, bytes, int, Person]]] = {}
 
-    def broadcast(self, id: int, post: Post) -> None:
+    # -- what is in it
+
+    def broadcast(self, id: int, post: Post, audience: Audience, but: Collection[Peer] = ()) -> None:
+        """Something that is said to a group.
+
+        :param but: connections of the audience that are not to get it.
+        """
+        place = len(self._ids)
         self._ids.append(id)
-        sender, text = post.person.label, post.text
-        self.size += len(text) + len(sender)
-        self._plain.append(b"<msg id=%d from=%s to=all>%s\n" % (id, sender, isolate(text)))
-        if self._with_full:
-            self._full.append(b"<msg id=%d from=%s to=all time=%s>%s\n" % (id, sender, self._time, text))
+        self._said.append(post)
+        self._places.setdefault(audience, []).append(place)
+        self.size += len(post.text)
+        for peer in but:
+            self._not.setdefault(peer, set()).add(place)
 
     def private(self, recipient: Peer, id: int, post: Post) -> None:
-        sender, text = post.person.label, post.text
-        if recipient.full:
-            line = self._private(id, post)
-        else:
-            line = b"<msg id=%d from=%s>%s\n" % (id, sender, isolate(text))
-        self._own.setdefault(recipient, []).append((len(self._ids), 0, line, id))
-
-    def _private(self, id: int, post: Post) -> bytes:
-        assert post.to is not None
-        return b"<msg id=%d from=%s to=%s time=%s>%s\n" % (
-            id, post.person.label, post.to.label, self._time, post.text,
-        )  # fmt: skip
+        """A private message to somebody who is here."""
+        self._own.setdefault(recipient, []).append(
+            (len(self._ids), 0, self._private(recipient, id, post), id)
+        )
 
     def late(self, recipient: Peer, id: int, post: Post) -> None:
         """A private message to somebody who has yet to be told what she missed."""
         self.size += len(post.text)
         self._late.setdefault(recipient, []).append(
-            (len(self._ids), self._private(id, post), id, post.person)
+            (len(self._ids), self._private(recipient, id, post), id, post.person)
         )
 
-    def deliver_late(self, peer: Peer, after: int) -> int:
-        """Deliver what is above an id to somebody who has just caught up to there; return how many messages."""
-        ids: list[int] = []
-        lines: list[bytes] = []
-        assert peer.awaiting is not None
-        place = 0
-        for before, line, id, sender in [*self._late.get(peer, ()), (len(self._ids), b"", 0, None)]:
-            for index in range(place, before):
-                if self._ids[index] > after:
-                    ids.append(self._ids[index])
-                    lines.append(self._full[index])
-            if id > after and sender is not None:
-                ids.append(id)
-                lines.append(line)
-                peer.awaiting.append((id, sender))
-            place = before
-        if ids:
-            peer.send(b"".join(lines), ids, lines)
-        return len(ids)
-
-    def own(self, sender: Peer, accepted: bytes, replaces: bool = False) -> None:
-        """``replaces``: the answer stands where the broadcast that follows would."""
-        line = accepted + sender.settle()
+    def own(self, sender: Peer, answer: bytes, replaces: bool = False) -> None:
+        """``replaces``: the answer stands where what is said next to a group would."""
+        line = answer + sender.settle()
         self._own.setdefault(sender, []).append((len(self._ids), int(replaces), line, 0))
 
-    def deliver(self, plain: dict[Peer, None], full: dict[Peer, None], dirty: list[Peer]) -> None:
-        for peer, events in self._own.items():
-            peer.soil()
-            member = peer in plain or peer in full
-            self._deliver_own(peer, events, member)
-        if not self._ids:
-            return
-        own, ids = self._own, self._ids
-        for members, lines in ((plain, self._plain), (full, self._full)):
-            if not members:
-                continue
-            data = b"".join(lines)
-            size, last = len(data), ids[-1]
-            for peer in members:
-                if peer in own:
-                    continue
-                peer.mailbox.put_messages(data, last)
-                if peer.unacked is not None:
-                    peer.unacked.sent(ids, lines, size)
-                if not peer.dirty:
-                    peer.dirty = True
-                    dirty.append(peer)
+    # -- as lines
 
-    def _deliver_own(self, peer: Peer, events: list[tuple[int, int, bytes, int]], member: bool) -> None:
-        lines = self._full if peer.full else self._plain
-        place, out = 0, []
+    def _private(self, recipient: Peer, id: int, post: Post) -> bytes:
+        assert post.to is not None
+        manner = recipient.manner
+        return self._render(id, post, b" to=" + post.to.label if manner else b"", manner)
+
+    def _render(self, id: int, post: Post, to: bytes, manner: int) -> bytes:
+        head = b"<msg id=%d from=%s%s%s" % (id, post.person.label, to, about(post.kind, post.ref))
+        tail = b" time=" + self._time if manner else b""
+        return render(head, text_of(post.kind, post.text), tail, manner)
+
+    def _lines(self, manner: int) -> list[bytes]:
+        """What is said to groups, as lines."""
+        lines = self._rendered[manner]
+        if lines is not None:
+            return lines
+        if manner == MULTI and not any(b"\n" in post.text for post in self._said):
+            lines = self._lines(FULL)
+        else:
+            lines = []
+            for id, post in zip(self._ids, self._said, strict=True):
+                to = post.to.label if post.to else b"all"
+                text = post.text
+                if post.kind or post.ref or b"\n" in text:
+                    lines.append(self._render(id, post, b" to=" + to, manner))
+                elif manner == PLAIN:
+                    lines.append(
+                        b"<msg id=%d from=%s to=%s>%s\n" % (id, post.person.label, to, isolate(text))
+                    )
+                else:
+                    lines.append(
+                        b"<msg id=%d from=%s to=%s time=%s>%s\n"
+                        % (id, post.person.label, to, self._time, text)
+                    )
+        self._rendered[manner] = lines
+        return lines
+
+    # -- on its way
+
+    def deliver(self, dirty: list[Peer]) -> None:
+        """Put it into the mailboxes of all who are here, senders first.
+
+        :param dirty: takes the connections that got something.
+        """
+        groups = [*self._places.items()]
+        alone = groups[0][0] if len(groups) == 1 else None
+        hearing: dict[Peer, list[int]] = {}
+        if alone is None:
+            for number, (audience, _) in enumerate(groups):
+                for members in audience.manners:
+                    for peer in members:
+                        if peer in hearing:
+                            hearing[peer].append(number)
+                        else:
+                            hearing[peer] = [number]
+        own, spared = self._own, self._not
+        for peer in [*own, *(peer for peer in spared if peer not in own)]:
+            if alone is not None:
+                places: Sequence[int] = range(len(self._ids)) if peer in alone else ()
+            else:
+                places = _merge([groups[number][1] for number in hearing.get(peer, ())])
+            missed = spared.get(peer)
+            if missed:
+                places = [place for place in places if place not in missed]
+            if places or peer in own:
+                peer.soil()
+                self._deliver_own(peer, own.get(peer, []), places)
+        if alone is not None:
+            for manner, members in enumerate(alone.manners):
+                if members:
+                    self._share(members, range(len(self._ids)), manner, dirty)
+        elif groups:
+            together: dict[tuple[int, ...], list[Peer]] = {}
+            for peer, numbers in hearing.items():
+                together.setdefault((peer.manner, *numbers), []).append(peer)
+            for (manner, *numbers), peers in together.items():
+                self._share(peers, _merge([groups[number][1] for number in numbers]), manner, dirty)
+
+    def _share(
+        self, members: Collection[Peer], places: Sequence[int], manner: int, dirty: list[Peer]
+    ) -> None:
+        """Give one buffer to all of these who get no buffer of their own."""
+        own, spared = self._own, self._not
+        lines, ids = self._lines(manner), self._ids
+        if len(places) != len(ids):
+            lines, ids = [lines[place] for place in places], [ids[place] for place in places]
+        data = b"".join(lines)
+        size, last = len(data), ids[-1]
+        for peer in members:
+            if peer in own or peer in spared:
+                continue
+            peer.mailbox.put_messages(data, last)
+            if peer.unacked is not None:
+                peer.unacked.sent(ids, lines, size)
+            if not peer.dirty:
+                peer.dirty = True
+                dirty.append(peer)
+
+    def _deliver_own(
+        self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]
+    ) -> None:
+        lines, ids = self._lines(peer.manner) if places else [], self._ids
+        begin, out = 0, []
         got_ids: list[int] = []
         got_lines: list[bytes] = []
-        for before, replaces, line, id in [*events, (len(self._ids), 0, b"", 0)]:
-            if member and place < before:
-                out += lines[place:before]
-                got_ids += self._ids[place:before]
-                got_lines += lines[place:before]
+        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+            end = bisect_left(places, before)
+            for place in places[begin:end]:
+                out.append(lines[place])
+                got_ids.append(ids[place])
+                got_lines.append(lines[place])
             out.append(line)
             if id:
                 got_ids.append(id)
                 got_lines.append(line)
-            place = before + replaces
+            begin = bisect_left(places, before + replaces)
         data = b"".join(out)
-        if not got_ids:
+        if got_ids:
+            peer.send(data, got_ids, got_lines)
+        elif data:
             peer.mailbox.put(data)
-            return
-        peer.send(data, got_ids, got_lines)
+
+    def deliver_late(self, peer: Peer, after: int, hears: Mapping[Audience, Member | None]) -> int:
+        """Deliver what is above an id to somebody who has just caught up to there; return how many messages.
+
+        :param hears: the audiences that she may belong to, each with the stay that says what she is owed there;
+            ``None``: everything.
+        """
+        ids: list[int] = []
+        lines: list[bytes] = []
+        assert peer.awaiting is not None
+        missed = self._not.get(peer, ())
+        places = sorted(
+            place
+            for audience, places in self._places.items()
+            if audience in hears
+            for place in places
+            if place not in missed and _is_owed(hears[audience], self._ids[place], after)
+        )
+        begin = 0
+        for before, line, id, sender in [*self._late.get(peer, ()), (len(self._ids), b"", 0, None)]:
+            end = bisect_left(places, before)
+            for place in places[begin:end]:
+                ids.append(self._ids[place])
+                lines.append(self._lines(peer.manner)[place])
+            begin = end
+            if id > after and sender is not None:
+                ids.append(id)
+                lines.append(line)
+                peer.awaiting.append((id, sender))
+        if ids:
+            peer.send(b"".join(lines), ids, lines)
+        return len(ids)
+
+
+def _is_owed(stay: Member | None, id: int, after: int) -> bool:
+    return id > after and (stay is None or stay.owed(id))
+
+
+def _merge(places: Sequence[list[int]]) -> Sequence[int]:
+    """The places of several groups, in order."""
+    if len(places) == 1:
+        return places[0]
+    return sorted(place for some in places for place in some)

@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .batch import Batch, stamp
+from .batch import Batch
 from .ledger import Ledger
-from .vocabulary import Page
+from .personal import is_owed
+from .rendering import render_missed
+from .rooms import Audience, heard_by
+from .roster import key_of
+from .vocabulary import Kind, Page
 
 if TYPE_CHECKING:
     from .peer import Peer, Person
@@ -75,9 +79,12 @@ class CatchUp:
             self._listening = None
             self._aside = []
 
-    def replay(self, page: Page, person: Person, roster: Roster[Peer], ledger: Ledger) -> bool:
+    def replay(
+        self, page: Page, person: Person, roster: Roster[Peer], ledger: Ledger, everybody: Audience
+    ) -> bool:
         """Put a page into her mailbox, and what was set aside behind it.
 
+        :param everybody: who hears what is said to everybody.
         :return: whether that was the last; she is to be made a member at once then.
         """
         peer = self.peer
@@ -88,21 +95,27 @@ class CatchUp:
         lines: list[bytes] = []
         awaiting: deque[tuple[int, Person]] = peer.awaiting or deque()
         for id, entry in page.messages:
-            to = b"all" if entry.to_name is None else entry.to_name.encode()
+            if entry.kind in (Kind.JOIN, Kind.LEAVE):
+                continue  # as with the chat itself, who came and went is not told
             if entry.sender == person.id:
                 if id > self.after:
+                    to = b"all" if entry.to_name is None else entry.to_name.encode()
                     once = b" once=" + entry.once if entry.once else b""
                     out.append(b"<accepted id=%d%s replay>%s\n" % (id, once, to))
                 continue
-            if entry.to is None and person.bot and id <= self.since:
+            private = entry.to is not None and entry.to >= 0
+            if entry.kind == Kind.TOPIC:
+                continue  # no message: who missed it can ask
+            if not private and person.bot and id <= self.since:
                 continue
-            sender = None if entry.to is None else roster.numbered(entry.sender)
+            if not is_owed(person, id, entry, key_of(entry.sender_name)):
+                continue
             if id > self.after:
-                form = b"<msg id=%d from=%s to=%s time=%s replay>%s\n"
-                line = form % (id, entry.sender_name.encode(), to, stamp(entry.time_ms), entry.text)
+                line = render_missed(id, entry, peer.manner)
                 out.append(line)
                 ids.append(id)
                 lines.append(line)
+            sender = roster.numbered(entry.sender) if private else None
             if sender is None or id <= self.known:
                 continue
             if id <= self.after:
@@ -120,7 +133,8 @@ class CatchUp:
             self._listening = None
             self._aside = []
             return False
+        hears = {everybody: None, **heard_by(person.stays.values())}
         for batch in self._aside:
-            self.count += batch.deliver_late(peer, page.upto)
+            self.count += batch.deliver_late(peer, page.upto, hears)
         self._aside = []
         return True

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .errors import PychatError
-from .session import ListFiles, OpenFile, Session
+from .requests import ListFiles, OpenFile
+from .session import Session
 from .shelf import Listing, Shelf, ShelfFile
 from .transfer.terms import Terms
 from .vocabulary import Offer

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .peer import Person
 
 WAITING, DELIVERED, READ, UNDELIVERED, UNKNOWN = b"waiting", b"delivered", b"read", b"undelivered", b"unknown"
+BLOCKED = b"blocked"
 
 
 def of_living(person: Person, id: int, told: bytes) -> bytes:

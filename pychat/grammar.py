@@ -24,10 +24,14 @@ _HEAD = re.compile(rb"[a-z_]+(?: +[a-z][a-z0-9_-]*(?:=[^ >]*)?)*")
 _ATTRIBUTE = re.compile(rb" +([a-z][a-z0-9_-]*)(?:=([^ >]*))?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_TAB = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 BIDI_LIMIT = 100
 """A text holds at most this many bidirectional controls (UAX #9 nests 125 deep)."""
+
+TEXT_LINES_LIMIT = 200
+"""A text of several lines has at most this many."""
 
 NO_ATTRIBUTES: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -124,6 +128,31 @@ def check_text(text: bytes) -> None:
         raise RemoteProtocolError(
             "bad-text", f"The text holds more than {BIDI_LIMIT} bidirectional controls. Send it with fewer."
         )
+
+
+def decode_lines(text: bytes) -> bytes:
+    """A message's text that came percent-encoded (``enc=pct``): it may hold LF.
+
+    :raise RemoteProtocolError: ``bad-text``, for the same as :func:`check_text`, for a ``%`` that encodes nothing, and
+        for more than :data:`TEXT_LINES_LIMIT` lines.
+    """
+    # Strict, so that what is encoded again for others is never longer than what came.
+    if _BAD_ESCAPE.search(text):
+        raise RemoteProtocolError(
+            "bad-text", "With enc=pct a % begins two hexadecimal digits: write %25 for a %."
+        )
+    plain = unquote_to_bytes(text)
+    if plain.count(b"\n") >= TEXT_LINES_LIMIT:
+        raise RemoteProtocolError(
+            "bad-text", f"A message has at most {TEXT_LINES_LIMIT} lines. Send it as several, or as a file."
+        )
+    check_text(plain.replace(b"\n", b"\t"))
+    return plain
+
+
+def encode_lines(text: bytes) -> bytes:
+    """The inverse of :func:`decode_lines`; only ``%`` and LF are encoded."""
+    return text.replace(b"%", b"%25").replace(b"\n", b"%0A")
 
 
 def isolate(text: bytes) -> bytes:

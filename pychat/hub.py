@@ -22,28 +22,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from .batch import Batch
-from .errors import PychatError, RemoteProtocolError
+from .errors import RemoteProtocolError
 from .ledger import Changes
-from .members import Members
-from .once import hand_on, lookup, recall, remember, remembered, shrink
-from .peer import Peer, Post
-from .vocabulary import Entry, OnceKey
+from .once import remember, remembered
+from .peer import Peer
+from .personal import ignores
+from .posting import Posting
+from .rooms import Room
+from .vocabulary import OnceKey
 
 if TYPE_CHECKING:
     from .peer import Person
+    from .receipts import Count
 
 RESTING_LIMIT = 256
 """Private messages at rest with a plain peer for which a later ack is still told to the sender."""
-
-RECENT_LIMIT = 8192
-"""Messages whose recipients are remembered, to judge the acks of plain peers."""
-
-BATCH_LIMIT = 256 * 1024
-"""Bytes of lines in one batch for the journal, about; what is over waits for the next."""
-
-LINE_OVERHEAD = 64
-"""Bytes that a line has besides a name and a text, about."""
 
 COUNTS_LIMIT = 100
 """Counts that wait for a sender who is away; the oldest goes first."""
@@ -52,16 +45,7 @@ RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
 
 
-def _refusal(post: Post, error: PychatError) -> bytes:
-    return b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
-
-
-_NOT_TAKEN_UP = RemoteProtocolError(
-    "not-connected", "The connection ended before this was taken up. Say it again on the next one."
-)
-
-
-class Hub(Members):
+class Hub(Posting):
     """Everybody who is here and everything that is on its way."""
 
     def __init__(
@@ -77,56 +61,8 @@ class Hub(Members):
         self.reads: list[tuple[Person, int, int]] = []
         """Who read what (above which id, up to which), and is so in the journal: senders are to be told."""
         self.told = told
-        self._pending: list[Post] = []
-        self._recent: dict[int, tuple[Person | None, Person]] = {}
 
-    # -- what is said
-
-    def post(
-        self, sender: Peer, to: Person | None, text: bytes, label: bytes = b"", once: bytes = b""
-    ) -> None:
-        """Put a message on its way; ``to`` is ``None`` for everybody.  The answer follows from the journal.
-
-        :param label: the rendered attribute, `` label=…``, or nothing.
-        :raise RemoteProtocolError: ``key-reused``.
-        """
-        person = sender.identity
-        assert person is not None
-        post = Post(sender, person, to, text, label)
-        post.once = once
-        if sender.early is None:
-            recall(post)
-            self._pending.append(post)
-        else:
-            sender.early.append(post)
-        sender.posted += 1
-
-    def _take_up(self, peer: Peer) -> None:
-        early, peer.early = peer.early, None
-        for post in early or ():
-            try:
-                recall(post)
-            except RemoteProtocolError as error:
-                post.refusal = error
-            self._pending.append(post)
-
-    def _give_up(self, peer: Peer) -> None:
-        early, peer.early = peer.early, None
-        self.refused(early or (), _NOT_TAKEN_UP)
-
-    def _supersede(self, person: Person) -> None:
-        dropped = [post for post in self._pending if post.person is person]
-        if dropped:
-            self._pending = [post for post in self._pending if post.person is not person]
-            self.refused(dropped, _NOT_TAKEN_UP)
-
-    def addressee(self, sender: Peer, once: bytes, name: str) -> Person | None:
-        """To whom a message went that is repeated under its ``once=`` key, be she here or not."""
-        assert sender.identity is not None
-        original = lookup(sender.identity, once)
-        if original is not None and original.to is not None and original.to.is_called(name):
-            return original.to
-        return None
+    # -- what the journal says
 
     def remember(self, keys: Sequence[OnceKey]) -> None:
         """Here is what people who can come back posted under ``once=`` keys in earlier runs, newest first."""
@@ -141,11 +77,6 @@ class Hub(Members):
             self.roster.away[person] = now
             remembered(person)
         self.ready = True
-
-    @property
-    def posting(self) -> bool:
-        """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
-        return bool(self._pending) or self._ledger.arrivals
 
     def due(self) -> set[int]:
         """The identities of which the journal has yet to hear how they stand: what follows from that is told then."""
@@ -187,94 +118,6 @@ class Hub(Members):
         for arrival in changes.arrivals:
             self._arrived(arrival, False)
 
-    def take(self, time_ms: int) -> tuple[list[Post], list[Entry]] | None:
-        """What to append now: posts, and their entries for the journal (one less for each repeated post).
-
-        The caller appends and then calls :meth:`appended` or :meth:`refused` with the posts before it takes again.
-        """
-        if not self._pending:
-            return None
-        size = 0
-        count = 0
-        while count < len(self._pending) and size < BATCH_LIMIT:
-            post = self._pending[count]
-            size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
-            count += 1
-        posts, self._pending = self._pending[:count], self._pending[count:]
-        entries = [post.entry(time_ms) for post in posts if post.original is None and post.refusal is None]
-        return posts, entries
-
-    def refused(self, posts: Sequence[Post], error: PychatError) -> None:
-        """The journal kept none of these: tell their senders."""
-        hand_on({post for post in posts if post.once and post.original is None}, self._pending)
-        for post in posts:
-            post.sender.tell(_refusal(post, post.refusal or error) + post.sender.settle())
-        for post in posts:
-            self._let_go(post.sender)
-
-    def appended(self, posts: Sequence[Post], ids: Sequence[int], time_ms: int, now: float) -> None:
-        """The journal has these: give them their ids, deliver them, and answer their senders.
-
-        :param ids: one for each entry that :meth:`take` gave with the posts.
-        :param now: seconds of a monotonic clock.
-        """
-        batch = Batch(time_ms, bool(self._full or self._catching))
-        of = len(self._plain) + len(self._full) + len(self._catching) + self.roster.people_away
-        fresh = iter(ids)
-        for post in posts:
-            label = post.to.label if post.to else b"all"
-            if post.refusal is not None:
-                batch.own(post.sender, _refusal(post, post.refusal))
-                continue
-            if post.original is None:
-                post.id = next(fresh)
-            # Of a repeated one the first is in the journal, or it stands before this one in the same batch.
-            id = (post.original or post).id
-            assert id
-            accepted = b"<accepted%s id=%d>%s\n" % (post.label, id, label)
-            if post.sender.identity is None and post.person.resumes and post.person.left is None:
-                # Her connection ended before what stands before this: she is told behind that, when she is back.
-                accepted = b""
-            if post.original is not None:
-                batch.own(post.sender, accepted)
-                continue
-            self._remember(id, post)
-            if post.to is None:
-                batch.own(post.sender, accepted, replaces=True)
-                batch.broadcast(id, post)
-                self._groups.open(id, post.person, of - self._takes_part(post.person), now)
-                continue
-            batch.own(post.sender, accepted)
-            recipient = post.to.peer
-            if not self._takes_mail(post.to):
-                reason = b"expired" if post.to.token or post.to.spare else b"gone"
-                line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, label)
-                self._ledger.owe(post.to, post.person, line)
-                continue
-            if recipient is None:
-                continue  # she will read it in the journal when she comes back
-            if recipient in self._catching:
-                batch.late(recipient, id, post)
-                continue
-            batch.private(recipient, id, post)
-            if recipient.awaiting is None:
-                recipient.awaiting = deque()
-            recipient.awaiting.append((id, post.person))
-        if ids:
-            self._last_id = ids[-1]
-        batch.deliver(self._plain, self._full, self.dirty)
-        for catchup in self._catching.values():
-            catchup.overhear(batch)
-        for post in posts:
-            shrink(post)
-            if post.sender.parting is not None:
-                self._let_go(post.sender)
-
-    def _remember(self, id: int, post: Post) -> None:
-        self._recent[id] = (post.to, post.person)
-        if len(self._recent) > RECENT_LIMIT:
-            del self._recent[next(iter(self._recent))]
-
     # -- what became of it
 
     def reached(self, peer: Peer, position: int) -> None:
@@ -307,9 +150,7 @@ class Hub(Members):
         if peer.unacked is not None:
             known = peer.unacked.ack(upto) is not None
         else:
-            to, sender = self._recent.get(upto, (None, None))
-            known = sender is not None and sender is not person and to in (None, person)
-            known = known and upto > person.joined
+            known = self._was_sent(person, upto)
         if not known:
             raise RemoteProtocolError("not-sent", f"This connection was not sent a message {upto}.")
         peer.acked = upto
@@ -324,6 +165,16 @@ class Hub(Members):
             # There is nothing that the journal would have to know for it.
             person.acked = person.claimed
         person.sent = max(person.sent, upto)
+
+    def _was_sent(self, person: Person, id: int) -> bool:
+        """Whether a plain client was sent this message, as far as that is remembered."""
+        to, sender = self._recent.get(id, (None, None))
+        if sender is None or sender is person or id <= person.joined:
+            return False
+        if isinstance(to, Room):
+            member = person.stays.get(to)
+            return member is not None and member.owed(id) and not ignores(person, sender.key, id)
+        return to is person or (to is None and not ignores(person, sender.key, id))
 
     def read(self, peer: Peer, upto: int) -> None:
         """A person has read all that she was sent up to and including a message; that acknowledges it, too.
@@ -344,18 +195,27 @@ class Hub(Members):
 
     @property
     def counting(self) -> bool:
-        """True while there are messages to everybody whose counts have not been told."""
-        return bool(self._groups)
+        """True while there are messages to groups whose counts have not been told."""
+        return bool(self._groups or self._counting)
 
     def count(self, now: float) -> None:
         """Tell senders the counts that are final or due."""
-        for count in self._groups.settle(self._owed(), now):
-            line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self.told, count.sent, count.delivered)
-            if count.gone:
-                line += b" undelivered=%d" % count.gone
-            line += b" of=%d>all\n" % count.of
-            sender = cast("Person", count.sender)
-            if not self.tell(sender, line) and sender.resumes and sender.left is None:
-                if sender.counts is None:
-                    sender.counts = deque(maxlen=COUNTS_LIMIT)
-                sender.counts.append(line)
+        if self._groups:
+            for count in self._groups.settle(self._owed(), now):
+                self._tell_count(count, b"all")
+        for room in [*self._counting]:
+            for count in room.receipts.settle(room.members.values(), now):
+                self._tell_count(count, room.label)
+            if not room.receipts:
+                del self._counting[room]
+
+    def _tell_count(self, count: Count, to: bytes) -> None:
+        line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self.told, count.sent, count.delivered)
+        if count.gone:
+            line += b" undelivered=%d" % count.gone
+        line += b" of=%d>%s\n" % (count.of, to)
+        sender = cast("Person", count.sender)
+        if not self.tell(sender, line) and sender.resumes and sender.left is None:
+            if sender.counts is None:
+                sender.counts = deque(maxlen=COUNTS_LIMIT)
+            sender.counts.append(line)

@@ -27,7 +27,8 @@ from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .session import Close, ListReceipts, Session
+from .requests import Close, ListFiles, OpenFile, WhoIs
+from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
 
 SOFT_MARK = 256 * 1024
@@ -81,12 +82,14 @@ class ChatProtocol(LineReceiver):
         self._local: str = getattr(host, "host", "")
         self.session = Session(self._pump.hub, self.peer, _here(host))
         self.made_at = self._pump.reactor.seconds()
+        self.peer.since = self.made_at
         self.factory.connections[self] = None
         self._outlet = Outlet(transport, self.peer, self._pump, self)
         self.session.greet()
         self._pump.wake()
 
     def dataReceived(self, data: bytes) -> None:
+        self.peer.since = self._pump.reactor.seconds()
         confirmed_at = self.peer.confirmed_at
         if confirmed_at is not None and self._outlet.position() >= confirmed_at:
             self._pump.hub.confirm(self.peer)
@@ -127,6 +130,7 @@ class ChatProtocol(LineReceiver):
             self._request is not None
             or peer.mailbox.queued > SOFT_MARK
             or peer.posted - peer.settled >= PIPELINE_LIMIT
+            or (peer.holding and peer.posted != peer.settled)
         )
 
     def _handle(self) -> None:
@@ -142,10 +146,13 @@ class ChatProtocol(LineReceiver):
             if request is not None:
                 if isinstance(request, Close):
                     break
-                if isinstance(request, ListReceipts):
-                    done = self._pump.reading.receipts(request, self.session)
-                else:
+                if isinstance(request, WhoIs):
+                    self.session.described(request, *self._pump.clocks())
+                    continue
+                if isinstance(request, (ListFiles, OpenFile)):
                     done = self._desk.carry_out(request, self.session, self, self._local)
+                else:
+                    done = self._pump.reading.lookups.carry_out(request, self.session)
                 self._request = done
                 done.addErrback(self._broken)
                 done.addBoth(self._carried_out)

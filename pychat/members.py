@@ -26,7 +26,7 @@ from .peer import Peer
 from .presence import Presence
 from .receipts import GroupReceipts
 from .roster import digest_of
-from .vocabulary import Page, Standing
+from .vocabulary import Page, RoomRecord, Standing, Stay
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -73,7 +73,14 @@ class Members(Presence):
         self._last_id = 0
 
     def begin(
-        self, last_id: int, last_identity: int, living: Sequence[Standing] = (), now: float = 0.0
+        self,
+        last_id: int,
+        last_identity: int,
+        living: Sequence[Standing] = (),
+        now: float = 0.0,
+        last_room: int = 0,
+        rooms: Sequence[RoomRecord] = (),
+        stays: Sequence[Stay] = (),
     ) -> None:
         """Go on where the journal stands.
 
@@ -81,11 +88,15 @@ class Members(Presence):
         :param last_identity: its highest number of an identity.
         :param living: who can come back; for them the waiting begins anew.
         :param now: seconds of a monotonic clock.
+        :param last_room: its lowest number of a room.
+        :param stays: of ``living``.
         """
         self._last_id = last_id
         self.roster.begin(last_identity)
+        self.rooms.begin(last_room, rooms)
         for standing in living:
             self.roster.restore(standing, now)
+        self._restore(stays)
         self.ready = not living
 
     @property
@@ -199,7 +210,7 @@ class Members(Presence):
     def _enter(self, peer: Peer, person: Person) -> None:
         self._announce(b"<joined>%s\n" % person.label)
         person.begin(self._last_id)
-        (self._full if peer.full else self._plain)[peer] = None
+        self._everybody.add(peer)
 
     def _come_back(self, peer: Peer, person: Person, catchup: CatchUp) -> None:
         old = person.peer
@@ -208,6 +219,7 @@ class Members(Presence):
             self.replaced.append(old)
         else:
             self.roster.come_back(person)
+            self._set_aside(person)
             self._announce(b"<back>%s\n" % person.label)
         self._supersede(person)
         person.peer = peer
@@ -237,7 +249,7 @@ class Members(Presence):
             # The journal's thread is ahead: what we do not know of yet will be delivered to who is here.
             known = [(id, entry) for id, entry in page.messages if id <= self._last_id]
             page = Page(known, self._last_id, page.oldest)
-        if catchup.replay(page, person, self.roster, self._ledger):
+        if catchup.replay(page, person, self.roster, self._ledger, self._everybody):
             del self._catching[peer]
             if person.bot:
                 # What was said to all meanwhile was not said to a bot that was away.
@@ -245,7 +257,8 @@ class Members(Presence):
             self._caught_up(peer, person, catchup.count)
 
     def _caught_up(self, peer: Peer, person: Person, count: int) -> None:
-        self._full[peer] = None
+        self._everybody.add(peer)
+        self._hear(peer, person)
         peer.tell(b"<replayed count=%d>\n" % count)
         counts, person.counts = person.counts, None
         for line in counts or ():
@@ -260,6 +273,20 @@ class Members(Presence):
 
     def _supersede(self, person: Person) -> None:
         """What somebody posted on an earlier connection, and the journal was not given yet, is dropped."""
+
+    # -- what a child knows of rooms
+
+    def _restore(self, stays: Sequence[Stay]) -> None:
+        """Those of earlier runs are members of their rooms again."""
+
+    def _hear(self, peer: Peer, person: Person) -> None:
+        """From now on a connection is told what is said in its person's rooms."""
+
+    def _set_aside(self, person: Person) -> None:
+        """A bot went away or came back: whether it is owed what is said in its rooms has changed."""
+
+    def _leave_rooms(self, person: Person) -> None:
+        """She has ended, or is about to; ``left`` is set."""
 
     # -- going
 
@@ -288,10 +315,12 @@ class Members(Presence):
         if peer in self._catching:
             person.lost = b"gone"
         self._forget(peer)
+        self._give_up(peer)
         peer.parting = person
         person.left = self._last_id
         person.lingers = True
         self._groups.departed(person)
+        self._leave_rooms(person)
         if person.resumes:
             self.roster.revoke(person)
             self._ledger.move(person)
@@ -300,6 +329,7 @@ class Members(Presence):
     def _go_away(self, peer: Peer, person: Person, now: float) -> None:
         self._detach(peer)
         self.roster.go_away(person, now)
+        self._set_aside(person)
         self._announce(b"<away>%s\n" % person.label)
         if len(self.roster.away) > AWAY_LIMIT:
             self._expire(next(iter(self.roster.away)))
@@ -346,13 +376,14 @@ class Members(Presence):
 
     def disperse(self) -> None:
         """Everybody parts at once: nobody is left to be told."""
-        members = [*self._plain, *self._full, *self._catching]
-        self._plain.clear()
-        self._full.clear()
+        members = self._members()
+        self._everybody.clear()
         self._catching.clear()
         for peer in members:
             person = peer.identity
             assert person is not None
+            for room in person.stays:
+                room.audience.discard(peer)
             if person.resumes:
                 # Her time begins anew when the daemon is back.
                 peer.identity = None
@@ -361,6 +392,7 @@ class Members(Presence):
                 continue
             peer.parting = person
             person.left = self._last_id
+            self._leave_rooms(person)
             self._let_go(peer)
 
     def _let_go(self, peer: Peer) -> None:
@@ -374,6 +406,7 @@ class Members(Presence):
     def _end(self, person: Person) -> None:
         if person.left is None:
             person.left = self._last_id
+        self._leave_rooms(person)
         if person.resumes or person.kept:
             self._ledger.move(person)
         self.roster.release(person)

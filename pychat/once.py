@@ -34,7 +34,7 @@ def recall(post: Post) -> None:
     """
     if not post.once:
         return
-    post.seal(post.text)
+    post.seal(post.text, post.kind, post.ref)
     original = lookup(post.person, post.once)
     if original is None:
         _note(post.person, post.once, post)
@@ -68,9 +68,10 @@ def remember(roster: Roster[Peer], keys: Iterable[OnceKey]) -> None:
         to: Person | None = None
         if kept.to is not None:
             name = kept.to_name or ""
-            to = roster.numbered(kept.to) or Identity(name, key_of(name), None, kept.to)
+            key = "#" + key_of(name[1:]) if kept.to < 0 else key_of(name)
+            to = roster.numbered(kept.to) or Identity(name, key, None, kept.to)
         known = Known(to, kept.id)
-        known.seal(kept.text)
+        known.seal(kept.text, kept.kind, kept.ref)
         _note(person, kept.key, known)
 
 

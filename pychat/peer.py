@@ -15,21 +15,30 @@ from typing import TYPE_CHECKING
 
 from .errors import PychatError
 from .mailbox import Mailbox, Unacked
+from .rendering import PLAIN
 from .roster import Identity
-from .vocabulary import Entry
+from .vocabulary import Entry, Kind
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from .rooms import Room
+
     Person: TypeAlias = "Identity[Peer]"
+    Addressee: TypeAlias = "Person | Room | None"
+    """To whom something is said; ``None`` is everybody."""
+
+SETTING = -1
+"""The kind of a post that is an answer: it waits for the journal, which keeps what it speaks of with the changes."""
 
 
 class Peer:
     """One connection as the hub sees it; a member of the chat while it has an identity."""
 
     __slots__ = (
-        "_behind", "_dirty_list", "acked", "awaiting", "bot", "confirmed_at", "dirty", "early", "farewell", "full",
-        "identity", "mailbox", "owner", "parting", "posted", "resting", "resumes", "settled", "token_told", "unacked",
+        "_behind", "_dirty_list", "acked", "awaiting", "bot", "confirmed_at", "dirty", "early", "farewell", "holding",
+        "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled", "since",
+        "token_told", "types", "unacked",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
@@ -39,8 +48,14 @@ class Peer:
         self.identity: Person | None = None
         self.parting: Person | None = None
         """Who said goodbye, while messages of hers have no place yet."""
-        self.full = False
-        """It said ``<hello>``: messages come with all their attributes."""
+        self.manner = PLAIN
+        """How it takes messages (:mod:`pychat.rendering`)."""
+        self.types = False
+        """It said ``caps=typing``."""
+        self.holding = False
+        """What it says next is judged by what became of what it said: it waits until all that has its answer."""
+        self.since = 0.0
+        """When it last said something: seconds of a monotonic clock."""
         self.resumes = self.bot = False
         """It said ``caps=resume``, ``caps=bot``."""
         self.farewell = False
@@ -64,6 +79,11 @@ class Peer:
         self._behind: deque[tuple[int, bytes]] | None = None
         self._dirty_list = dirty_list
         self.dirty = False
+
+    @property
+    def full(self) -> bool:
+        """It said ``<hello>``: messages come with all their attributes."""
+        return self.manner != PLAIN
 
     def tell(self, data: bytes) -> None:
         """Queue whole lines that answer nothing."""
@@ -112,39 +132,88 @@ class Known:
 
     __slots__ = ("digest", "id", "to")
 
-    def __init__(self, to: Person | None, id: int = 0) -> None:
+    def __init__(self, to: Addressee, id: int = 0) -> None:
         self.to = to
         self.id = id
         """Its id; 0 until the journal has it."""
         self.digest = b""
 
-    def seal(self, text: bytes) -> None:
+    def seal(self, text: bytes, kind: int, ref: int) -> None:
         """Note what it says and to whom, in short."""
         to = self.to.key.encode() if self.to else b""
-        self.digest = hashlib.blake2b(to + b"\n" + text, digest_size=16).digest()
+        head = b"%d %d " % (kind, ref) if kind or ref else b""
+        self.digest = hashlib.blake2b(head + to + b"\n" + text, digest_size=16).digest()
 
 
 class Post(Known):
-    """A message on its way into the journal."""
+    """An event on its way into the journal: mostly a message."""
 
-    __slots__ = ("label", "once", "original", "person", "refusal", "sender", "text")
+    __slots__ = (
+        "blocked",
+        "kind",
+        "label",
+        "moot",
+        "once",
+        "original",
+        "person",
+        "ref",
+        "refusal",
+        "sender",
+        "text",
+    )
 
-    def __init__(self, sender: Peer, person: Person, to: Person | None, text: bytes, label: bytes) -> None:
+    def __init__(
+        self,
+        sender: Peer,
+        to: Addressee,
+        text: bytes,
+        label: bytes = b"",
+        kind: int = Kind.SAID,
+        ref: int = 0,
+    ) -> None:
         super().__init__(to)
+        assert sender.identity is not None
         self.sender = sender
-        self.person = person
+        self.person: Person = sender.identity
         self.text = text
         self.label = label
+        """The rendered attribute, `` label=…``, or nothing."""
+        self.kind = kind
+        """A :class:`~pychat.vocabulary.Kind`, or :data:`SETTING`."""
+        self.ref = ref
+        """See :class:`~pychat.vocabulary.Entry`."""
         self.once = b""
         """Its ``once=`` key."""
+        self.blocked = False
+        """Its recipient ignores its sender."""
+        self.moot = False
+        """It changes nothing: so it is already."""
         self.refusal: PychatError | None = None
         """Why it is not accepted, if that is known before the journal is asked."""
         self.original: Known | None = None
         """The message whose ``once=`` key came back with this one."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the journal has to keep it."""
+        return self.original is None and self.refusal is None and not self.moot and self.kind != SETTING
+
     def entry(self, time_ms: int) -> Entry:
         """What the journal keeps of it."""
         person, to = self.person, self.to
         if to is None:
-            return Entry(time_ms, person.id, person.name, None, None, self.text, self.once)
-        return Entry(time_ms, person.id, person.name, to.id, to.name, self.text, self.once)
+            return Entry(
+                time_ms, person.id, person.name, None, None, self.text, self.once, self.kind, self.ref
+            )
+        return Entry(
+            time_ms,
+            person.id,
+            person.name,
+            to.id,
+            to.name,
+            self.text,
+            self.once,
+            self.kind,
+            self.ref,
+            self.blocked,
+        )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from .peer import Peer
+from .rooms import Audience, Rooms
 from .roster import Roster
 
 if TYPE_CHECKING:
     from .catchup import CatchUp
     from .peer import Person
+    from .rooms import Room
 
 
 class Presence:
@@ -17,13 +21,14 @@ class Presence:
 
     :ivar dirty: connections that have something to write.
     :ivar roster: identities, and the names, numbers and tokens that lead to them.
+    :ivar rooms: the rooms that there are.
     """
 
     def __init__(self) -> None:
         self.dirty: list[Peer] = []
         self.roster: Roster[Peer] = Roster()
-        self._plain: dict[Peer, None] = {}
-        self._full: dict[Peer, None] = {}
+        self.rooms = Rooms()
+        self._everybody = Audience()
         self._catching: dict[Peer, CatchUp] = {}
         self._users: bytes | None = None
 
@@ -32,18 +37,29 @@ class Presence:
         return self._catching.get(peer)
 
     def _forget(self, peer: Peer) -> None:
-        for members in (self._plain, self._full, self._catching):
-            members.pop(peer, None)
+        self._everybody.discard(peer)
+        self._catching.pop(peer, None)
+        assert peer.identity is not None
+        for room in peer.identity.stays:
+            room.audience.discard(peer)
 
     def users(self) -> tuple[bytes, int]:
         """One ``<user>`` line for everybody here or away, by name, and their number."""
         listing = self.roster.listing()
         if self._users is None:
-            away = self.roster.away
-            self._users = b"".join(
-                (b"<user away>%s\n" if person in away else b"<user>%s\n") % person.label for person in listing
-            )
+            self._users = b"".join(map(self._user, listing))
         return self._users, len(listing)
+
+    def users_of(self, room: Room) -> tuple[bytes, int]:
+        """The same for the members of a room."""
+        listing = sorted(room.members, key=attrgetter("key"))
+        lines = b"".join(map(self._user, listing)).replace(b"<user", b"<user in=" + room.label)
+        return lines, len(listing)
+
+    def _user(self, person: Person) -> bytes:
+        away = b" away" if person in self.roster.away else b""
+        absent = b" absent" if person.absent and "away" not in person.hidden else b""
+        return b"<user%s%s>%s\n" % (away, absent, person.label)
 
     def _announce(self, notice: bytes) -> None:
         """Tell everybody who came, or went."""
@@ -52,10 +68,10 @@ class Presence:
             other.tell(notice)
 
     def _members(self) -> list[Peer]:
-        return [*self._plain, *self._full, *self._catching]
+        return [*self._everybody, *self._catching]
 
     def _is_here(self, peer: Peer) -> bool:
-        return peer in self._plain or peer in self._full
+        return peer in self._everybody
 
     def _takes_mail(self, person: Person) -> bool:
         """Whether she is here, or away and will be told."""
@@ -71,6 +87,23 @@ class Presence:
     def owed(self, id: int) -> list[Person]:
         """Who of those who live was to have a message to everybody."""
         return [person for person in self._owed() if person.joined < id]
+
+    def owed_in(self, number: int, id: int, kept: Collection[int]) -> list[Person]:
+        """The same for a message in a room.
+
+        :param kept: identities that were members then, as the journal has it.
+        """
+        room = self.rooms.numbered(number)
+        members = {} if room is None else room.members
+        found = [
+            person
+            for person, stay in members.items()
+            if stay.owed(id) and person.joined < id and self._takes_part(person)  # not what a bot missed
+        ]
+        # Who left and joined again may have been owed it the first time.
+        stayed = {person.id for person, stay in members.items() if stay.joined < id}
+        others = [self.roster.numbered(each) for each in kept if each not in stayed]
+        return found + [person for person in others if person is not None]
 
     def _owed(self) -> list[Person]:
         """Everybody who takes part in what is said to all."""

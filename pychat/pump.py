@@ -87,12 +87,24 @@ class Pump:
     def start(self, journal: IJournal) -> None:
         """Go on where this journal stands."""
         self._journal = journal
-        self.hub.begin(journal.last_id, journal.last_identity, journal.living, self.reactor.seconds())
+        self.hub.begin(
+            journal.last_id,
+            journal.last_identity,
+            journal.living,
+            self.reactor.seconds(),
+            journal.last_room,
+            journal.rooms,
+            journal.stays,
+        )
         self.reading = Reading(self.reactor, self.hub, journal, self.wake)
         self.reading.begin(self._now_ms())
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
+
+    def clocks(self) -> tuple[float, int]:
+        """What time it is: seconds of the monotonic clock, and milliseconds of the wall clock since 1970, UTC."""
+        return self.reactor.seconds(), self._now_ms()
 
     def wake(self) -> None:
         """Something was posted or is due: there is a turn to come."""
@@ -130,6 +142,8 @@ class Pump:
         if self._sweep is not None:
             return
         self.reading.retry()
+        if self._journal is not None:
+            self.hub.tidy_rooms(self._journal.oldest)
         self._sweep_on()
 
     def _sweep_on(self) -> None:

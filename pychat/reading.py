@@ -21,16 +21,18 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from . import fate
-from .errors import JournalError, RemoteProtocolError
+from .errors import JournalError
 from .hub import Hub
 from .interfaces import IJournal
+from .lookups import Lookups
 from .once import has_room
 from .peer import Peer
-from .session import ListReceipts, Session
-from .vocabulary import Entry, Standing
+from .session import Session
+from .vocabulary import Entry
 
 if TYPE_CHECKING:
     from .peer import Person
+    from .rooms import Room
 
 PAGE = 250
 """Messages read at once."""
@@ -56,6 +58,8 @@ Errand: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 class Connection(Protocol):
     """What is asked of a connection besides taking what it is told; the ``owner`` of a :class:`Peer`."""
 
+    session: Session
+
     def end(self, code: str = "", sentence: str = "") -> None:
         """Say goodbye and close."""
 
@@ -71,6 +75,8 @@ class Reading:
         self._hub = hub
         self._journal = journal
         self._wake = wake
+        self.lookups = Lookups(hub, journal)
+        """Answers what sessions ask for."""
         self._waiting: dict[Peer, Deferred[None]] = {}
         self._again: list[Errand] = []
         self._since_ms = 0
@@ -88,6 +94,8 @@ class Reading:
     def look(self) -> None:
         """Take up what the hub has for us, and go on where there is room now."""
         hub = self._hub
+        while hub.entered:
+            self._run(self._tell_entered(*hub.entered.pop()))
         while hub.returning:
             self._run(self._catch_up(hub.returning.pop()))
         while hub.expired:
@@ -163,11 +171,15 @@ class Reading:
             while (catchup := hub.catching(peer)) is not None and person is not None:
                 await self._room(peer)
                 catchup.listen(hub.last_id)
-                page = await self._journal.read(person.id, catchup.position, PAGE)
+                rooms = [stay.room.id for stay in (*person.stays.values(), *person.former)]
+                page = await self._journal.read(person.id, catchup.position, PAGE, rooms=rooms)
                 hub.replay(peer, page)
                 self._wake()
                 if hub.catching(peer) is None and person.peer is peer:
                     await self._tell_fates(peer, person, catchup.open, hub.last_id)
+            if person is not None:
+                # What she did not acknowledge of them she is to be told again, should this connection break.
+                person.former = [stay for stay in person.former if stay.left > person.claimed]
         except JournalError as error:
             self._log.error("cannot read: {error}", error=error)
             cast("Connection", peer.owner).end(
@@ -186,6 +198,17 @@ class Reading:
         self._waiting[peer] = room
         return room
 
+    async def _tell_entered(self, peer: Peer, room: Room, id: int) -> None:
+        """Somebody joined a room on a plain line: tell her what it is about, and what was said there."""
+        session = cast("Connection", peer.owner).session
+        if room.topic:
+            peer.tell(room.topic_line(manner=peer.manner))
+        try:
+            await self.lookups.tell_entered(session, room.label, room.place, id)
+        except JournalError as error:
+            self._log.error("cannot read: {error}", error=error)
+        self._wake()
+
     # -- what became of it
 
     async def _tell_fates(self, peer: Peer, person: Person, since: int, upto: int) -> None:
@@ -195,12 +218,19 @@ class Reading:
             mine = [
                 (id, entry.to, (entry.to_name or "").encode())
                 for id, entry in messages
-                if entry.sender == person.id and entry.to is not None
+                if entry.sender == person.id and entry.to is not None and not entry.blocked
+            ]
+            blocked = [
+                (id, (entry.to_name or "").encode())
+                for id, entry in messages
+                if entry.sender == person.id and entry.blocked
             ]
             others = {to for _, to, _ in mine if not roster.numbered(to)}
             kept = {standing.id: standing for standing in await self._standings(others)}
             if person.peer is not peer:
                 return
+            for id, name in blocked:
+                peer.tell(fate.verdict(fate.UNDELIVERED, fate.BLOCKED, id, name))
             due = self._hub.due()
             for id, to, name in mine:
                 recipient = roster.numbered(to)
@@ -231,53 +261,8 @@ class Reading:
         roster = self._hub.roster
         async for messages in self._messages(person, after, upto):
             for id, entry in messages:
-                sender = roster.numbered(entry.sender) if entry.to == person.id else None
+                mine = entry.to == person.id and not entry.blocked
+                sender = roster.numbered(entry.sender) if mine else None
                 if sender is not None:
                     self._hub.tell(sender, fate.verdict(state, reason, id, person.label))
             self._wake()
-
-    # -- who has it
-
-    def receipts(self, request: ListReceipts, session: Session) -> Deferred[None]:
-        """Answer ``<receipts>``."""
-        return Deferred.fromCoroutine(self._receipts(request, session))
-
-    async def _receipts(self, request: ListReceipts, session: Session) -> None:
-        person = session.peer.identity
-        if person is None:
-            return
-        try:
-            page = await self._journal.read(person.id, request.id - 1, 1)
-            entry = dict(page.messages).get(request.id)
-            if entry is None or entry.sender != person.id:
-                raise RemoteProtocolError(
-                    "no-such-message", "No message of yours has this id, or it is not kept any more."
-                )
-            states = await self._states(request.id, entry)
-        except (JournalError, RemoteProtocolError) as error:
-            session.failed(error, request.label)
-        else:
-            session.receipts(request.id, states, request.label)
-
-    async def _states(self, id: int, entry: Entry) -> list[tuple[bytes, bytes]]:
-        """Names, and how far a message has come with each."""
-        hub, told = self._hub, self._hub.told
-        if entry.to is not None:
-            living = [person for person in (hub.roster.numbered(entry.to),) if person is not None]
-            kept: dict[int, Standing | None] = {} if living else {entry.to: None}
-            kept.update({standing.id: standing for standing in await self._standings(kept)})
-        else:
-            kept = {standing.id: standing for standing in await self._journal.owed(id)}
-            living = hub.owed(id)
-        due = hub.due()
-        states = {person.id: (person.label, fate.of_living(person, id, told)) for person in living}
-        for number, standing in kept.items():
-            if hub.roster.numbered(number):
-                continue
-            name = (standing.name if standing else entry.to_name or "").encode()
-            state, reason = fate.of_kept(standing, id, told, number <= hub.roster.first_identity)
-            if number in due:
-                state = fate.WAITING
-            states[number] = (name, fate.UNKNOWN if reason == fate.UNKNOWN else state)
-        states.pop(entry.sender, None)
-        return sorted(states.values())

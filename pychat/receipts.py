@@ -7,21 +7,44 @@ bisect in a sorted list, sorted once for all messages that are being counted.
 
 A cursor that joined after M and then received something also stands above M without ever having been owed
 M.  Such cursors are those with ``joined >= M`` that ever moved, and a second sorted list subtracts them.
-The sender of M never owes itself M and is subtracted by looking at it.
+The sender of M is not owed M, nor is a member who ignores her: these few are subtracted by looking at each.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 COUNT_DEADLINE = 5.0
 """Seconds after which the sender is told the counts as they are."""
 
 OPEN_LIMIT = 100_000
 """At most so many messages are counted at once; past it the oldest is told early."""
+
+
+class AnyCursor(Protocol):
+    """What is counted: see :class:`Cursor`."""
+
+    @property
+    def joined(self) -> int: ...
+
+    @property
+    def left(self) -> int | None: ...
+
+    @property
+    def lingers(self) -> bool: ...
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def acked(self) -> int: ...
+
+    @property
+    def plain(self) -> bool: ...
 
 
 class Cursor:
@@ -49,13 +72,14 @@ class Count:
     """The verdict on one message to a group.  ``sent``, ``delivered`` and ``gone`` exclude each other."""
 
     id: int
-    sender: Cursor
+    sender: object
+    """Who is to be told."""
     sent: int
     delivered: int
     gone: int
     """Left before the message reached them."""
     of: int
-    """Members at acceptance, less the sender."""
+    """Members at acceptance, less those who are not owed it."""
 
     @property
     def final(self) -> bool:
@@ -79,57 +103,67 @@ class _Above:
         return (len(values) - bisect_left(values, id)) - (len(joins) - bisect_left(joins, id))
 
 
+_Open: TypeAlias = "tuple[int, object, int, float, Sequence[AnyCursor]]"
+
+
 class GroupReceipts:
-    """The messages to groups whose counts have not been told yet."""
+    """The messages to one group whose counts have not been told yet."""
 
     __slots__ = ("_departed", "_open")
 
     def __init__(self) -> None:
-        self._open: deque[tuple[int, Cursor, int, float]] = deque()
-        self._departed: list[Cursor] = []
+        self._open: deque[_Open] = deque()
+        self._departed: list[AnyCursor] = []
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, id: int, sender: Cursor, of: int, now: float) -> None:
-        """Start to count a message that was accepted now with ``of`` members besides its sender."""
-        self._open.append((id, sender, of, now + COUNT_DEADLINE))
+    def open(self, id: int, sender: object, of: int, now: float, without: Sequence[AnyCursor]) -> None:
+        """Start to count a message that was accepted now.
 
-    def departed(self, cursor: Cursor) -> None:
+        :param sender: who is to be told.
+        :param of: how many are owed it.
+        :param without: cursors of the group that are not; the sender's, if she is of the group.
+        """
+        self._open.append((id, sender, of, now + COUNT_DEADLINE, without))
+
+    def departed(self, cursor: AnyCursor) -> None:
         """A connection left, with ``left`` set: it counts on with what it reached."""
         if self._open:
             self._departed.append(cursor)
 
-    def settle(self, members: Iterable[Cursor], now: float) -> list[Count]:
+    def settle(self, members: Iterable[AnyCursor], now: float) -> list[Count]:
         """Count, and take out the messages whose counts are final or due, oldest first."""
         if not self._open:
             return []
         oldest = self._open[0][0]
         gone = [cursor for cursor in self._departed if (cursor.left or 0) >= oldest]
         self._departed = gone
-        everybody = [*members, *gone]
-        sent = _Above((c.sent, c.joined) for c in everybody if c.plain)
-        plain_acked = _Above((c.acked, c.joined) for c in everybody if c.plain)
-        acked = _Above((c.acked, c.joined) for c in everybody)
+        # Looked at once: a cursor in a room asks its person for most of this.
+        everybody = [(c.plain, c.sent, c.acked, c.joined) for c in (*members, *gone)]
+        sent = _Above((sent, joined) for plain, sent, _, joined in everybody if plain)
+        plain_acked = _Above((acked, joined) for plain, _, acked, joined in everybody if plain)
+        acked = _Above((acked, joined) for _, _, acked, joined in everybody)
         lost_ones = [cursor for cursor in gone if not cursor.lingers]
         gone_joined = sorted(c.joined for c in lost_ones)
         gone_left = sorted(c.left or 0 for c in lost_ones)
         gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
         told: list[Count] = []
-        kept: deque[tuple[int, Cursor, int, float]] = deque()
+        kept: deque[_Open] = deque()
         excess = len(self._open) - OPEN_LIMIT
         for entry in self._open:
-            id, sender, of, deadline = entry
+            id, sender, of, deadline, without = entry
             delivered = acked.count(id)
             reached = sent.count(id) - plain_acked.count(id)
             owed_gone = bisect_left(gone_joined, id) - bisect_left(gone_left, id)
             lost = owed_gone - gone_has.count(id)
-            if sender.acked >= id:
-                delivered -= 1
-            elif sender.plain and sender.sent >= id:
-                reached -= 1
-            elif sender.left is not None and sender.left >= id and not sender.lingers:
-                lost -= 1
+            for cursor in without:
+                if cursor.acked >= id:
+                    delivered -= 1
+                elif cursor.plain and cursor.sent >= id:
+                    reached -= 1
+                elif cursor.left is not None and cursor.left >= id and not cursor.lingers:
+                    lost -= 1
             count = Count(id, sender, reached, delivered, lost, of)
             if count.final or deadline <= now or excess > 0:
                 told.append(count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import names
 from .errors import RemoteProtocolError
@@ -22,12 +22,17 @@ class Identity(Cursor, Generic[P]):
     """One person as the chat knows her, for as long as it can tell that it is the same one."""
 
     __slots__ = (
+        "absent",
         "arriving",
         "bot",
         "claimed",
         "counts",
         "due",
+        "former",
+        "hidden",
         "id",
+        "ignored",
+        "ignores",
         "kept",
         "key",
         "label",
@@ -35,10 +40,12 @@ class Identity(Cursor, Generic[P]):
         "name",
         "once",
         "peer",
+        "personal",
         "read",
         "read_told",
         "resumes",
         "spare",
+        "stays",
         "token",
     )  # fmt: skip
 
@@ -76,6 +83,20 @@ class Identity(Cursor, Generic[P]):
         """She wants no old mail."""
         self.token = self.spare = b""
         """See :class:`~pychat.vocabulary.Standing`."""
+        self.stays: dict[Any, Any] = {}
+        """The rooms that she is a member of (:mod:`pychat.rooms`)."""
+        self.former: list[Any] = []
+        """Stays that ended before she acknowledged all that she is owed of them."""
+        self.ignores: dict[str, tuple[str, int]] = {}
+        """Whom she ignores: the name as typed, and the newest id when she began to, by the name's key."""
+        self.ignored: list[tuple[str, int, int]] = []
+        """Whom she ignored for a time: the name's key, and above which id and up to which."""
+        self.hidden: frozenset[str] = frozenset()
+        """What she does not want others to see."""
+        self.absent = b""
+        """What she said when she went for a while; empty: she is at her keyboard."""
+        self.personal = b""
+        """Her settings, as the journal keeps them (:mod:`pychat.personal`)."""
 
     def begin(self, joined: int) -> None:
         """She is here from now on: nothing before is hers."""
@@ -92,7 +113,7 @@ class Identity(Cursor, Generic[P]):
         """What the journal keeps of her."""
         return Standing(
             self.id, self.name, self.joined, self.sent, self.claimed, self.read, self.left, self.plain, self.resumes,
-            self.bot, self.token, self.spare, time_ms,
+            self.bot, self.token, self.spare, time_ms, self.personal,
         )  # fmt: skip
 
 
@@ -150,6 +171,7 @@ class Roster(Generic[P]):
         identity.plain = standing.plain
         identity.resumes = True
         identity.bot = standing.bot
+        identity.personal = standing.personal
         identity.token, identity.spare = standing.token, standing.spare
         self._by_key[key] = self._by_id[identity.id] = identity
         for digest in {standing.token, standing.spare} - {b""}:

@@ -12,80 +12,38 @@ which verbs there are, what they take, and from which *stage* of the conversatio
                                             <connect>name
 
 A session never touches a socket, a file or a clock.  What takes time is returned as a *request*
-(:class:`ListFiles`, :class:`OpenFile`, :class:`Close`); until the answer to it is given back, its caller
-gives the session no further line, so that answers keep the order of the lines.
+(:mod:`pychat.requests`); until the answer to it is given back, its caller gives the session no further line, so that
+answers keep the order of the lines.
+
+Opening, files and the rest are here; what is said is in :mod:`pychat.saying`, what is asked in :mod:`pychat.asking`.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeAlias
 
 from . import __version__
+from .asking import Asking
 from .commands import COMMANDS, Command, Stage
+from .conversation import label_of, position
 from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse, require_clean
-from .hub import Hub
-from .peer import Peer
-from .vocabulary import LABEL_LIMIT, ListedFile, Offer
+from .personal import require_hideable
+from .rendering import FULL, MULTI
+from .requests import Close, ListFiles, OpenFile, Request
+from .saying import Saying
+from .vocabulary import ListedFile, Offer
 
-CAPABILITIES = ("ack", "resume", "bot")
+CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing")
 """What ``<hello caps=…>`` can ask for."""
 
-_POSITION = re.compile(rb"[0-9]{1,18}")
-_ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
 
-
-@dataclass(frozen=True, slots=True)
-class ListFiles:
-    """Request: what is on the shelf?  Answer with :meth:`Session.listed` or :meth:`Session.failed`."""
-
-    label: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFile:
-    """Request: open a file and, for ``offer``, offer it.  Answer with one of the three methods below.
-
-    :meth:`Session.offered`, :meth:`Session.found` (when ``offer`` is false) or :meth:`Session.failed`.
-    """
-
-    name: str
-    label: bytes
-    offer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Request: close the connection once everything queued is out."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListReceipts:
-    """Request: who has a message of mine?  Answer with :meth:`Session.receipts` or :meth:`Session.failed`."""
-
-    id: int
-    label: bytes
-
-
-Request: TypeAlias = "ListFiles | OpenFile | ListReceipts | Close"
-
-
-class Session:
+class Session(Saying, Asking):
     """One connection's conversation."""
 
-    __slots__ = ("_here", "_hub", "closing", "peer")
-
-    def __init__(self, hub: Hub, peer: Peer, here: str) -> None:
-        """:param here: ``HOST:PORT`` at which this connection was made, for lines to be typed elsewhere."""
-        self._hub = hub
-        self._here = here
-        self.peer = peer
-        self.closing = False
+    __slots__ = ()
 
     def greet(self) -> None:
         """The first line that a person sees says the first line to type."""
@@ -113,7 +71,7 @@ class Session:
                 )
             line = parse(raw)
             if line.attributes:
-                label = _label(line)
+                label = label_of(line)
             command = COMMANDS.get(line.verb)
             if command is None:
                 raise _unknown(line.verb)
@@ -121,6 +79,7 @@ class Session:
                 raise _too_early(command)
             if not command.takes:
                 require_clean(line.text)
+            self.peer.holding = False
             if command.needs and not line.text.strip(b" "):
                 raise RemoteProtocolError("missing-argument", command.needs)
             request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
@@ -141,10 +100,6 @@ class Session:
             hint = "To talk to everybody: <set_msg_all>your text"
         return RemoteProtocolError(error.code, f"{error.sentence} {hint}")
 
-    def failed(self, error: PychatError, label: bytes) -> None:
-        """Answer the line handled last with an error."""
-        self.peer.answer(b"<error code=%s%s>%s\n" % (error.code.encode(), label, error.sentence.encode()))
-
     def cut_short(self) -> None:
         """The peer's last line has no line end: answer it, and use nothing of it."""
         error = RemoteProtocolError("bad-line", "Your last line had no line end. Nothing of it was used.")
@@ -164,11 +119,13 @@ class Session:
         asked = line.attributes.get(b"caps", b"").split(b",")
         acks = b"ack" in asked
         # Who does not acknowledge cannot go on where she stopped; and what is no bot is a person.
-        resumes = acks and b"resume" in asked and self._hub.can_resume
+        resumes = acks and b"resume" in asked and self.hub.can_resume
         bot = resumes and b"bot" in asked
-        granted = [cap for cap, given in zip(CAPABILITIES, (acks, resumes, bot), strict=True) if given]
-        peer.full = True
-        self._hub.promise(peer, acks, resumes, bot)
+        multi, peer.types = b"multiline" in asked, b"typing" in asked
+        given = (acks, resumes, bot, multi, peer.types)
+        granted = [cap for cap, granted in zip(CAPABILITIES, given, strict=True) if granted]
+        peer.manner = MULTI if multi else FULL
+        self.hub.promise(peer, acks, resumes, bot)
         caps = b" caps=" + ",".join(granted).encode() if granted else b""
         peer.answer(b"<hello%s%s server=pychat/%s>\n" % (label, caps, __version__.encode()))
 
@@ -181,66 +138,44 @@ class Session:
         try:
             name = decode_name(line.text)
         except RemoteProtocolError as error:
-            raise self._hub.roster.refusal(error, line.text.decode(errors="replace")) from None
+            raise self.hub.roster.refusal(error, line.text.decode(errors="replace")) from None
         token = line.attributes.get(b"resume")
         if token is None:
-            self._hub.join(self.peer, name, label)
+            self.hub.join(self.peer, name, label)
             return
         if not self.peer.resumes:
             raise RemoteProtocolError(
                 "bad-attribute", "resume= is for clients that said <hello caps=ack,resume> before it."
             )
-        self._hub.resume(self.peer, token, name, _position(line, b"after"), _position(line, b"open"), label)
+        self.hub.resume(self.peer, token, name, position(line, b"after"), position(line, b"open"), label)
 
     def _do_disconnect(self, line: Line, label: bytes) -> Close:
-        self._hub.farewell(self.peer)
+        self.hub.farewell(self.peer)
         self.goodbye("bye", "Goodbye.", label)
         return Close()
 
-    # -- talking
+    # -- rooms and settings
 
-    def _do_set_msg_all(self, line: Line, label: bytes) -> None:
-        check_text(line.text)
-        self._hub.post(self.peer, None, line.text, label, _once(line))
+    def _do_join(self, line: Line, label: bytes) -> None:
+        self.hub.join_room(self.peer, decode_name(line.text), label)
 
-    def _do_set_msg(self, line: Line, label: bytes) -> None:
-        name, _, text = line.text.lstrip(b" ").partition(b" ")
-        if not text.strip(b" "):
-            raise RemoteProtocolError("missing-argument", COMMANDS[b"set_msg"].needs)
-        called, once = decode_name(name), _once(line)
-        again = self._hub.addressee(self.peer, once, called) if once else None
-        to = again or self._hub.roster.find(called)
-        if to is None:
-            raise RemoteProtocolError(
-                "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
-            )
-        if to.bot and to in self._hub.roster.away and again is None:
-            raise RemoteProtocolError("away", f"{to.name} is a bot and away. Try again when it is back.")
-        if to is self.peer.identity:
-            raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
-        check_text(text)
-        self._hub.post(self.peer, to, text, label, once)
+    def _do_leave(self, line: Line, label: bytes) -> None:
+        self.hub.leave_room(self.peer, self.find_room(decode_name(line.text)), label)
 
-    def _do_ack(self, line: Line, label: bytes) -> None:
-        self._hub.ack(self.peer, _id(line))
+    def _do_mute(self, line: Line, label: bytes) -> None:
+        self.hub.mute(self.peer, self.find_room(decode_name(line.text)), label)
 
-    def _do_read(self, line: Line, label: bytes) -> None:
-        self._hub.read(self.peer, _id(line))
+    def _do_unmute(self, line: Line, label: bytes) -> None:
+        self.hub.unmute(self.peer, self.find_room(decode_name(line.text)), label)
 
-    def _do_receipts(self, line: Line, label: bytes) -> ListReceipts:
-        return ListReceipts(_id(line), label)
+    def _do_unignore(self, line: Line, label: bytes) -> None:
+        self.hub.unignore(self.peer, decode_name(line.text), label)
 
-    def receipts(self, id: int, states: Iterable[tuple[bytes, bytes]], label: bytes) -> None:
-        """Answer :class:`ListReceipts`: names and how far the message is with each."""
-        lines = [b"<recipient%s state=%s>%s\n" % (label, state, name) for name, state in states]
-        lines.append(b"<receipts%s id=%d count=%d>\n" % (label, id, len(lines)))
-        self.peer.answer(b"".join(lines))
+    def _do_hide(self, line: Line, label: bytes) -> None:
+        self.hub.hide(self.peer, require_hideable(decode_name(line.text)), label, True)
 
-    def _do_get_users(self, line: Line, label: bytes) -> None:
-        lines, count = self._hub.users()
-        if label:
-            lines = lines.replace(b"<user", b"<user%s" % label)
-        self.peer.answer(b"%s<users%s count=%d>\n" % (lines, label, count))
+    def _do_show(self, line: Line, label: bytes) -> None:
+        self.hub.hide(self.peer, require_hideable(decode_name(line.text)), label, False)
 
     # -- files
 
@@ -263,7 +198,7 @@ class Session:
 
     def found(self, name: str, size: int, label: bytes) -> None:
         """Answer :class:`OpenFile` to a plain client: the line to type, and no key."""
-        words = ["pychat", "get", self._here, *(["--"] if name.startswith("-") else []), name]
+        words = ["pychat", "get", self.here, *(["--"] if name.startswith("-") else []), name]
         self.peer.answer(b"<get%s size=%d>%s\n" % (label, size, shlex.join(words).encode()))
 
     def offered(self, offer: Offer, label: bytes) -> None:
@@ -306,41 +241,6 @@ class Session:
 def _usage(command: Command) -> str:
     usage = f"<{command.verb}>{command.takes}"
     return f"{usage:<22}"
-
-
-def _label(line: Line) -> bytes:
-    value = line.attributes.get(b"label")
-    if value is None:
-        return b""
-    if not 0 < len(value) <= LABEL_LIMIT:
-        raise RemoteProtocolError("bad-attribute", f"label= is 1 to {LABEL_LIMIT} bytes long.")
-    return b" label=" + value
-
-
-def _once(line: Line) -> bytes:
-    if b"once" not in line.attributes:
-        return b""
-    value = line.attributes[b"once"]
-    if not 0 < len(value) <= LABEL_LIMIT:
-        raise RemoteProtocolError("bad-attribute", f"once= is 1 to {LABEL_LIMIT} bytes long.")
-    return value
-
-
-def _id(line: Line) -> int:
-    number = _ID.fullmatch(line.text)
-    if number is None:
-        raise RemoteProtocolError("bad-argument", "An id is the number that a <msg> has as id=.")
-    return int(number[1])
-
-
-def _position(line: Line, key: bytes) -> int | None:
-    """The value of ``after=`` or ``open=``."""
-    value = line.attributes.get(key)
-    if value is None:
-        return None
-    if not _POSITION.fullmatch(value):
-        raise RemoteProtocolError("bad-attribute", f"{key.decode()}= is the id of a message, or 0.")
-    return int(value)
 
 
 def _unknown(verb: bytes) -> RemoteProtocolError:

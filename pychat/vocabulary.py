@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
 
 from .transfer.terms import Terms
 
@@ -18,6 +20,18 @@ SERVER_LINE_LIMIT = 8192
 
 LABEL_LIMIT = 64
 """``label=`` and ``once=`` values are at most this long."""
+
+TOPIC_LIMIT = 512
+"""What a room is about is at most this long."""
+
+REACTION_LIMIT = 64
+"""A reaction is at most this long."""
+
+HISTORY_LIMIT, HISTORY_USUAL, HISTORY_AT_JOIN = 500, 50, 20
+"""Messages of history: at most in one answer, unless asked, and for a plain client that joins a room."""
+
+SEARCH_LIMIT, SEARCH_USUAL = 100, 20
+"""Messages that one search finds at most, and finds unless asked."""
 
 ERROR_CODES = {
     "bad-line": "the line is not of the form `<command>text`, or is not clean UTF-8",
@@ -33,8 +47,12 @@ ERROR_CODES = {
     "not-connected": "the command needs a `<connect>` before it; or the connection ended before it was taken up",
     "already-connected": "this connection has a name already",
     "no-such-user": "nobody here has this name",
-    "to-yourself": "the message is addressed to its sender",
-    "no-such-message": "no message of yours has this id",
+    "no-such-room": "no room has this name",
+    "not-in-room": "the command is for members of the room",
+    "to-yourself": "the message is addressed to its sender, or is about her",
+    "no-such-message": "there is no such message for you, or it was taken back; `<receipts>`: no such message of yours",
+    "not-yours": "the message is somebody else's",
+    "limit-reached": "there are too many already, as the sentence says of what",
     "away": "the bot is away, and gets no mail meanwhile",
     "bad-token": "the `resume=` token is not, or no longer, good for this name",
     "no-such-file": "the shelf has no file of this name",
@@ -59,9 +77,28 @@ GOODBYE_CODES = {
 """The closed set of codes in ``<goodbye code=…>``, each with what it means."""
 
 
+class Kind(IntEnum):
+    """What an entry of the journal says."""
+
+    SAID = 0
+    """A message."""
+    EDIT = 1
+    """Another text for the message ``ref``."""
+    RETRACT = 2
+    """The message ``ref`` is taken back."""
+    REACT = 3
+    """A reaction to the message ``ref``; with an empty text it is taken back."""
+    TOPIC = 4
+    """What a room is about from now on."""
+    JOIN = 5
+    """The sender is a member of a room from now on; the first one makes the room."""
+    LEAVE = 6
+    """The sender is a member no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message as the journal keeps it."""
+    """One event as the journal keeps it: mostly a message."""
 
     time_ms: int
     """When it was accepted: milliseconds of the wall clock since 1970, UTC."""
@@ -70,21 +107,130 @@ class Entry:
     sender_name: str
     """Her name, as shown."""
     to: int | None
-    """Identity of the recipient; ``None`` is everybody."""
+    """Identity of the recipient; a negative number is a room, ``None`` is everybody."""
     to_name: str | None
-    """Her name, as shown."""
+    """Her name, as shown, or the room's with its ``#``."""
     text: bytes
     """The text, UTF-8, verbatim."""
     once: bytes = b""
     """The ``once=`` key it came with."""
+    kind: int = Kind.SAID
+    """A :class:`Kind`."""
+    ref: int = 0
+    """The message that it is about: of a :attr:`Kind.SAID` the one that it replies to.  0: none."""
+    blocked: bool = False
+    """Its recipient ignored its sender when it was accepted: it is never shown to her."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message as it stands now, after what was said about it later."""
+
+    id: int
+    entry: Entry
+    """With the newest text; without any, if it was taken back."""
+    edited: int = 0
+    """The id of the newest :attr:`Kind.EDIT`."""
+    retracted: int = 0
+    """The id of the first :attr:`Kind.RETRACT`; what was edited after it does not count."""
+
+
+Place: TypeAlias = "tuple[int, str]"
+"""A conversation as one may look it up.
+
+``(0, "")`` is what is said to everybody, ``(room, "")`` a room by its negative number, and ``(identity, key)`` what one
+identity wrote to people of this name and got from them, by the name's comparison key.
+"""
+
+EVERYBODY: Place = (0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of one conversation."""
+
+    messages: Sequence[Kept]
+    """:attr:`Kind.SAID` and :attr:`Kind.REACT`, oldest first."""
+    more: bool
+    """There are more beyond it, in the direction that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is searched for."""
+
+    words: str
+    """As typed: all of these have to occur; ``word*`` is a beginning, ``"two words"`` stand side by side."""
+    places: Sequence[Place]
+    """Where; ``(identity, "")`` are all her private messages."""
+    sender: str = ""
+    """Comparison key of the sender's name; empty: anybody."""
+    without: frozenset[str] = frozenset()
+    """Comparison keys of senders' names that are left out."""
+    before: int | None = None
+    """Only below this id."""
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found."""
+
+    messages: Sequence[Kept]
+    """Newest first."""
+    more: int | None
+    """Search on with this as ``before``; ``None``: that was all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """How many messages of one conversation somebody has not read."""
+
+    place: Place
+    name: str
+    """Of a private conversation: the other's name, as shown in its newest message."""
+    count: int
+    """At most :data:`UNREAD_LIMIT`."""
+
+
+UNREAD_LIMIT = 1000
+"""Unread messages of one conversation are counted up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A room as the journal keeps it."""
+
+    id: int
+    """Its number, negative; no other room has or had it."""
+    name: str
+    """As shown, with its ``#``."""
+    topic: bytes = b""
+    topic_by: str = ""
+    """Who set it, as shown."""
+    topic_ms: int = 0
+    """When: milliseconds of the wall clock since 1970, UTC."""
+    newest: int = 0
+    """The highest id of a message said in it that the journal still has; 0 if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """An identity's time in a room: she is owed what is above ``joined``, up to and including ``left``."""
+
+    room: int
+    identity: int
+    joined: int
+    left: int | None = None
+    """``None``: she is a member."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of the journal as one identity may see it: what was to everybody, to it, or from it."""
+    """A stretch of the journal as one identity may see it: what was to everybody, to it, from it, or in its rooms."""
 
     messages: Sequence[tuple[int, Entry]]
-    """Ids and messages, oldest first."""
+    """Ids and entries of every kind, oldest first; the blocked ones, too."""
     upto: int
     """The stretch goes up to and including this id."""
     oldest: int
@@ -121,6 +267,8 @@ class Standing:
     """SHA-256 of a newer token that she may have not received."""
     time_ms: int = 0
     """When this was written: milliseconds of the wall clock since 1970, UTC."""
+    personal: bytes = b""
+    """Her settings; opaque to the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +281,11 @@ class OnceKey:
     id: int
     """The message."""
     to: int | None
-    """Identity of the recipient; ``None`` is everybody."""
+    """As in :class:`Entry`."""
     to_name: str | None
     text: bytes
+    kind: int = Kind.SAID
+    ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)

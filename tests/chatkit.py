@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -13,8 +14,9 @@ from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.journal.memory import MemoryJournal
 from pychat.pump import Pump
-from pychat.session import Request, Session
-from pychat.vocabulary import Entry, Page
+from pychat.requests import LookUp, Request
+from pychat.session import Session
+from pychat.vocabulary import Entry, Kept, Kind, Page
 
 NOON_MS = 1_700_000_000_123
 """The wall clock of most tests, as messages show it: 2023-11-14T22:13:20.123Z."""
@@ -76,10 +78,11 @@ class Chat:
         catchup, person = self.hub.catching(talk.peer), talk.peer.identity
         assert catchup is not None
         assert person is not None
+        places = {None, person.id, *(stay.room.id for stay in [*person.stays.values(), *person.former])}
         mine = [
             (id, entry)
             for id, entry in self.journal
-            if id > catchup.position and (entry.to in (None, person.id) or entry.sender == person.id)
+            if id > catchup.position and (entry.to in places or entry.sender == person.id)
         ]
         upto = mine[limit - 1][0] if len(mine) >= limit else self.last_id
         return Page(mine[:limit], upto, self.journal[0][0] if self.journal else self.last_id + 1)
@@ -108,6 +111,41 @@ class Chat:
             assert talk.peer.identity is not None, name
         talk.heard()
         return talk
+
+    def enter(self, talk: Talk, *names: bytes) -> list[bytes]:
+        """Somebody joins rooms, one after the other; return what she heard."""
+        for name in names:
+            talk.say(b"<join>" + name)
+            self.commit()
+        return talk.heard()
+
+    def kept(self, id: int) -> Kept | None:
+        """What the journal says of one message."""
+        found = dict(self.journal).get(id)
+        if found is None:
+            return None
+        edited = retracted = 0
+        for number, entry in self.journal:
+            if entry.ref == id and entry.kind == Kind.EDIT and not retracted:
+                edited, found = number, replace(found, text=entry.text)
+            elif entry.ref == id and entry.kind == Kind.RETRACT:
+                edited, retracted, found = 0, retracted or number, replace(found, text=b"")
+        return Kept(id, found, edited, retracted)
+
+    def say(self, talk: Talk, *lines: bytes) -> list[bytes]:
+        """Say lines, each when the journal has the one before; return what comes."""
+        talk.heard()
+        for line in lines:
+            self.mutter(talk, line)
+            self.commit()
+        return talk.heard()
+
+    def mutter(self, talk: Talk, *lines: bytes) -> None:
+        """Say lines, and look up for the session what it asks for."""
+        for line in lines:
+            for request in talk.say(line):
+                assert isinstance(request, LookUp), request
+                talk.session.looked_up(request, self.kept(request.id))
 
     def commit(self, now: float = 0.0) -> list[int]:
         """Append all that was posted; return the new ids."""

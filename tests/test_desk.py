@@ -75,7 +75,7 @@ class DeskTests(SynchronousTestCase):
     def session(self, *, full: bool = True) -> Session:
         hub = Hub(durable=False)
         peer = hub.peer()
-        peer.full = full
+        peer.manner = int(full)
         return Session(hub, peer, "127.0.0.1:50000")
 
     def said(self, session: Session) -> str:

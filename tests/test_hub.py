@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import hub as hub_module
 from pychat import once as once_module
+from pychat import posting
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.peer import Post
@@ -455,7 +456,7 @@ class Anything(SynchronousTestCase):
 
     def test_conversations(self) -> None:
         """Whatever people do, each is shown exactly the lines that the model foretells, in their order."""
-        self.patch(hub_module, "BATCH_LIMIT", 1000)
+        self.patch(posting, "BATCH_LIMIT", 1000)
         run_state_machine_as_test(
             Conversation,
             settings=settings(
@@ -581,7 +582,7 @@ class Bounds(SynchronousTestCase):
 
     def test_batches(self) -> None:
         """A batch ends when its texts fill it; the rest waits for the next."""
-        self.patch(hub_module, "BATCH_LIMIT", 3000)
+        self.patch(posting, "BATCH_LIMIT", 3000)
         self.alice.say(*[b"<set_msg_all>" + b"x" * 1000] * 5)
         sizes = []
         while (taken := self.chat.hub.take(NOON_MS)) is not None:
@@ -607,7 +608,7 @@ class Bounds(SynchronousTestCase):
 
     def test_late_ack_of_a_plain_peer(self) -> None:
         """A plain peer's ack of what lies far behind is not known any more, and the newest verdicts rest."""
-        self.patch(hub_module, "RECENT_LIMIT", 2)
+        self.patch(posting, "RECENT_LIMIT", 2)
         self.patch(hub_module, "RESTING_LIMIT", 2)
         self.bob.peer.resting = None
         self.alice.say(*[b"<set_msg>bob hi"] * 3)

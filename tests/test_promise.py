@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pychat import catchup, hub, reading
+from pychat import catchup, posting, reading
 from pychat.desk import Desk
 from pychat.errors import JournalError
 from pychat.grammar import Line, parse
@@ -43,7 +43,7 @@ class SlowJournal(MemoryJournal):
     def __init__(self) -> None:
         super().__init__()
         self.under_way: list[tuple[list[Entry], list[Standing], Deferred[object]]] = []
-        self.asked: list[tuple[int, int, int, bool, Deferred[Page]]] = []
+        self.asked: list[tuple[tuple[object, ...], Deferred[Page]]] = []
 
     def append(self, entries, standings=()):
         done: Deferred[object] = Deferred()
@@ -60,16 +60,16 @@ class SlowJournal(MemoryJournal):
         self.under_way = []
         return answers
 
-    def read(self, identity, after, limit, private=False):
+    def read(self, identity, after, limit, private=False, rooms=()):
         page: Deferred[Page] = Deferred()
-        self.asked.append((identity, after, limit, private, page))
+        self.asked.append(((identity, after, limit, private, rooms), page))
         return page
 
     def answer_reads(self) -> None:
         """Answer who reads, with what is kept now."""
         asked, self.asked = self.asked, []
-        for identity, after, limit, private, page in asked:
-            MemoryJournal.read(self, identity, after, limit, private).addCallback(page.callback)
+        for question, page in asked:
+            MemoryJournal.read(self, *question).addCallback(page.callback)
 
     def refuse(self) -> list[Deferred[object]]:
         """Keep nothing of what is under way; return who is to be told."""
@@ -498,7 +498,7 @@ class Anything(SynchronousTestCase):
 
     def test_promise(self) -> None:
         """Every accepted message is shown once, in order, to whom it is for, and its verdict is true."""
-        self.patch(hub, "BATCH_LIMIT", 200)
+        self.patch(posting, "BATCH_LIMIT", 200)
         self.patch(reading, "PAGE", 3)
         self.patch(catchup, "ASIDE_LIMIT", 200)
         run_state_machine_as_test(

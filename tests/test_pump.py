@@ -23,8 +23,9 @@ class SlowJournal:
     """Answers when it is told to, or at once."""
 
     durable = True
-    last_id = last_identity = 0
-    living = ()
+    last_id = last_identity = last_room = 0
+    oldest = 1
+    living = rooms = stays = ()
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Entry]] = []
@@ -80,7 +81,7 @@ class Wire(Talk):
         return self.more
 
     def hub_reached(self) -> None:
-        self.session._hub.reached(self.peer, self.peer.mailbox.total)
+        self.session.hub.reached(self.peer, self.peer.mailbox.total)
 
 
 class PumpCase(SynchronousTestCase):

@@ -165,7 +165,7 @@ class Receipts(ReadingCase):
             self.assertIn(
                 "code=no-such-message label=7", self.bob.answer(line.replace(">", " label=7>", 1))[0]
             )
-        self.unreadable()
+        self.unreadable("look_up")
         self.assertIn("code=journal-unavailable", self.alice.answer("<receipts>1")[0])
 
     def test_of_an_earlier_run(self) -> None:
@@ -453,3 +453,26 @@ class ComingBack(ReadingCase):
         self.readable()
         self.stage.pump.sweep()
         self.assertEqual(self.bob.hear(), ["<read id=2>alice", "<read id=3>alice"])
+
+
+class Former(ReadingCase):
+    """What was said in a room before she left it."""
+
+    def hear(self, person: Person) -> list[str]:
+        heard = person.hear()
+        (connected,) = [line for line in heard if "resume=" in line]
+        self.token = connected.partition("resume=")[2].partition(">")[0]
+        return [line for line in heard if line.startswith("<msg")]
+
+    def test_the_connection_breaks_again(self) -> None:
+        """It is told once more to who was told it on a connection that broke before she acknowledged it."""
+        for person in (self.alice, self.bob):
+            person.answer("<join>#tea")
+        self.bob.answer("<set_msg>#tea one")
+        self.alice.answer("<leave>#tea")
+        self.go()
+        for _ in range(3):
+            again = self.come(" after=0")
+            self.assertEqual(len(self.hear(again)), 1)
+            again.transport.loseConnection()
+            self.bob.hear()

@@ -66,13 +66,15 @@ class Room:
             if message.rows.get(member.cursor) == "none":
                 message.rows[member.cursor] = "gone"
 
-    def send(self, sender: Member, now: float) -> int:
-        """A message to everybody; its sender may have left."""
+    def send(self, sender: Member, now: float, *ignorers: Member) -> int:
+        """A message to everybody who does not ignore its sender; she may have left."""
         self.last_id += 1
-        others = [member for member in self.members if member is not sender]
+        apart = [member for member in self.members if member in (sender, *ignorers)]
+        others = [member for member in self.members if member not in apart]
         for member in others:
             member.owed.append(self.last_id)
-        self.real.open(self.last_id, sender.cursor, len(others), now)
+        without = [member.cursor for member in apart]
+        self.real.open(self.last_id, sender.cursor, len(others), now, without)
         rows = {member.cursor: "none" for member in others}
         self.open.append(Message(self.last_id, sender.cursor, now + 5.0, rows))
         return self.last_id
@@ -301,7 +303,8 @@ class Counting(SynchronousTestCase):
                 if step == "leave":
                     room.leave(member)
                 elif step == "send":
-                    room.send(member, now)
+                    ignorers = data.draw(st.sets(st.sampled_from(everybody), max_size=2))
+                    room.send(member, now, *ignorers)
                 elif step == "whisper":
                     room.whisper(member)
                 elif member.owed:

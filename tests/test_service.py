@@ -382,7 +382,8 @@ async def test_prunes() -> None:
         with closing(open_journal(state / "journal.sqlite3")) as journal:
             journal.execute("BEGIN")
             rows = [(n, b"x") for n in range(1, 2501)]
-            journal.executemany("INSERT INTO message VALUES (?, 1, 1, 'a', NULL, NULL, NULL, ?)", rows)
+            insert = "INSERT INTO message (id, time_ms, sender, sender_name, text) VALUES (?, 1, 1, 'a', ?)"
+            journal.executemany(insert, rows)
             journal.execute("COMMIT")
             running.start("--keep", "1d")
             while journal.execute("SELECT count(*) FROM message").fetchone() != (1,):

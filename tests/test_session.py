@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import __version__
+from pychat import __version__, rooms
 from pychat.commands import COMMANDS, Stage
 from pychat.errors import PychatError, RemoteProtocolError, ShelfError, TransferError
 from pychat.grammar import Line, parse
-from pychat.session import Close, ListFiles, OpenFile, Session
+from pychat.requests import Close, ListFiles, OpenFile
+from pychat.session import Session
 from pychat.transfer.terms import Terms
 from pychat.vocabulary import ERROR_CODES, GOODBYE_CODES, SERVER_LINE_LIMIT, ListedFile, Offer
 from tests.chatkit import Chat, Talk, examples
@@ -376,7 +377,7 @@ class BadInput(TalkCase):
 
     def test_unknown_user(self) -> None:
         """A message to nobody, or to what is no name, is told where to look."""
-        for name in (b"carol", b"all", b"#room", b"a" * 4000, "аlice".encode()):
+        for name in (b"carol", b"all", b"a" * 4000, "аlice".encode()):
             sentence = self.refused(self.alice, b"<set_msg>" + name + b" hi", "no-such-user")
             self.assertIn("<get_users>", sentence)
         for name in (b"\xff", b"b\0b", b"\x1b[2J"):
@@ -554,9 +555,13 @@ class BadInput(TalkCase):
             (self.eve, b"<connect>#"), (self.eve, b"<connect>me"),
             (self.eve, b"<connect>bob"), (self.eve, b"<get_users>"), (self.alice, b"<connect>x"),
             (self.alice, b"<set_msg>x x"), (self.alice, b"<set_msg>alice x"), (self.alice, b"<ack>1"),
-            (self.alice, b"<set_msg_all once=k>y"),
+            (self.alice, b"<set_msg_all once=k>y"), (self.alice, b"<join>#tea"), (self.bob, b"<leave>#tea"),
+            (self.bob, b"<leave>#coffee"),
         ]:  # fmt: skip
             talk.say(line)
+            self.chat.commit()
+        self.patch(rooms, "ROOMS_LIMIT", 1)
+        self.alice.say(b"<join>#coffee")
         bot = self.chat.connect(b"bot", b"<hello caps=ack,resume,bot>")
         self.chat.hub.leave(bot.peer)
         back = Talk(self.chat.hub)
@@ -564,12 +569,14 @@ class BadInput(TalkCase):
         self.alice.say(b"<set_msg>bot x", b"<set_msg_all>x")
         self.chat.refuse()
         # These come from the journal, the shelf and the UDP side, as answers to a request.
-        errors: list[PychatError] = [RemoteProtocolError("no-such-message", "x")]
+        errors: list[PychatError] = [
+            RemoteProtocolError(code, "x") for code in ("no-such-message", "not-yours")
+        ]
         errors += [ShelfError(code, "x") for code in ("no-such-file", "read-failed")]
         errors += [TransferError(code, "x") for code in ("busy", "going-away")]
         for error in errors:
             self.alice.session.failed(error, b"")
-        for talk in (self.alice, self.eve, back):
+        for talk in (self.alice, self.bob, self.eve, back):
             seen |= {code_of(line) for line in talk.heard()} - {""}
         self.assertEqual(seen, set(ERROR_CODES))
 

@@ -2,18 +2,23 @@
 
 =============  ====================================================================================================
 `member`       somebody who stays in a chat over many connections; `observer` is told what happens
+`hearing`      what a daemon tells a member, and `seen`, how much of it is where it is seen
 `outbox`       what is still to be said, in order and once; `backoff`: when to try again
 `store`        what is kept between connections; `files` keeps it in a file, for the next run
 `connection`   one connection to a chat: commands, their answers, notices, acknowledgements
-`asking`       one method for each command; `calls` finds their answers, `flow` how full the buffer is
+`asking`       one method for each command; `calls` finds their answers
+`flow`         how full the buffer of a connection is; `acks`: what was shown, and is to be acknowledged
 `answers`      what answers look like, and the ways in which asking fails
 `fetch`        a file on offer, over UDP, into a folder; `part` is the file on its way
 `naming`       under which name a file is saved
 `render`       what came from a peer, made fit for a terminal
 `terminal`     standard input and output without ever blocking the reactor
+`keyboard`     a terminal's keys, one by one, of which `editing` makes what is entered; `pasted`: which commands that is
 `progress`     how far the downloads are
 `program`      runs a coroutine as a program: signals, exit status
 `chat`         ``pychat chat``: a script's; `talk` is a person's, `visit` what both need, `downloads` their files
+`report`       what a person is shown of what happens, `wording` how it is said
+`lookup`       what was said before, for who types ``<history>``, ``<search>`` or ``<join>``
 `scripts`      ``pychat get`` and ``pychat files``
 =============  ====================================================================================================
 """

@@ -14,7 +14,7 @@ from twisted.internet import error as twisted_error
 
 from ..address import format_host_port
 from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
-from ..grammar import Line
+from ..grammar import Line, unquote
 from ..transfer.terms import KEY_BYTES, MAX_SIZE, TOKEN_BYTES, TRANSFER_BYTES, Terms
 from ..vocabulary import ListedFile, Offer
 
@@ -30,12 +30,33 @@ CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
     b"ping": (b"pong",),
     b"help": (b"commands",),
     b"receipts": (b"receipts",),
+    b"join": (b"joined",),
+    b"leave": (b"left",),
+    b"get_rooms": (b"rooms",),
+    b"topic": (b"accepted", b"topic"),
+    b"history": (b"history",),
+    b"search": (b"search",),
+    b"edit": (b"accepted",),
+    b"retract": (b"accepted",),
+    b"react": (b"accepted",),
+    b"typing": (b"done",),
+    b"away": (b"done",),
+    b"whois": (b"whois",),
+    b"ignore": (b"done", b"ignores"),
+    b"unignore": (b"done",),
+    b"mute": (b"done",),
+    b"unmute": (b"done",),
+    b"unread": (b"unread",),
+    b"hide": (b"done",),
+    b"show": (b"done",),
 }
 """Which verbs close the answer to which command, besides ``<error>``.  For a command that is not in here it is the
 first line with the label that is no item."""
 
-ITEMS = frozenset((b"user", b"file", b"command", b"recipient"))
-"""Verbs of the lines of a list."""
+ITEMS = frozenset(
+    (b"user", b"file", b"command", b"recipient", b"msg", b"room", b"ignored", b"new", b"absent")
+)
+"""Verbs of the lines of a list.  A ``<msg>`` that has a label is one: no message that is sent to us has."""
 
 VERSION_LIMIT = 128
 """Bytes of an offer's ``version``."""
@@ -45,6 +66,7 @@ TOKEN_LIMIT = 512
 
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % TOKEN_LIMIT)
 _NUMBER = re.compile(rb"[0-9]{1,19}")
+_PART = re.compile(rb"([0-9]{1,9})/([0-9]{1,9})")
 _LARGEST_ID = 2**63 - 1
 _VERSION = re.compile(rb"[\x21-\x7e]{1,%d}" % VERSION_LIMIT)
 
@@ -107,6 +129,18 @@ class User:
 
     name: str
     away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages that were looked up.
+
+    :ivar lines: each a ``<msg>``; :func:`read_text` has its text.
+    :ivar more: with what to ask for those that follow; ``None`` if there are none.
+    """
+
+    lines: tuple[Line, ...]
+    more: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +256,26 @@ def read_recipients(answer: Answer) -> list[Recipient]:
         for line in answer.items
         if line.verb == b"recipient"
     ]
+
+
+def read_page(answer: Answer) -> Page:
+    """The messages of a ``<history>`` or a ``<search>``."""
+    more = answer.line.attributes.get(b"more")
+    return Page(
+        tuple(line for line in answer.items if line.verb == b"msg"), None if more is None else decode(more)
+    )
+
+
+def read_text(line: Line) -> bytes:
+    """What a message says: decoded if it came encoded; it may hold LF, and hostile text of every kind."""
+    return unquote(line.text) if line.attributes.get(b"enc") == b"pct" else line.text
+
+
+def read_part(line: Line) -> tuple[int, int]:
+    """Which part of its message this is, and of how many: 1 and 1 if it is all of it."""
+    match = _PART.fullmatch(line.attributes.get(b"part", b""))
+    part, parts = (int(match[1]), int(match[2])) if match else (1, 1)
+    return (part, parts) if 1 <= part <= parts else (1, 1)
 
 
 def read_id(answer: Answer) -> str:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from ..errors import LocalProtocolError
+from ..grammar import Line, encode_lines
 from ..vocabulary import Offer
 from .answers import (
     Answer,
     Joined,
     Listing,
+    Page,
     Recipient,
     User,
     decode,
@@ -21,19 +24,27 @@ from .answers import (
     read_id,
     read_joined,
     read_listing,
+    read_page,
     read_recipients,
     read_users,
 )
+
+SEVERAL_LINES = frozenset((b"set_msg", b"set_msg_all", b"edit"))
+"""The verbs whose texts may hold LF."""
 
 
 class Asking:
     """The commands of the line protocol.
 
     Each Deferred fails as that of :meth:`command` does.
+
+    :ivar caps: what the daemon granted to ``<hello>``.
     """
 
+    caps: frozenset[str] = frozenset()
+
     def command(
-        self, verb: str, text: str | bytes = b"", **attributes: str | bytes | None
+        self, verb: str, text: str | bytes = b"", /, **attributes: str | bytes | None
     ) -> Deferred[Answer]:
         """Send a command and wait for the whole of its answer."""
         raise NotImplementedError
@@ -64,13 +75,86 @@ class Asking:
             open=None if open is None else str(open),
         ).addCallback(read_joined)
 
-    def say(self, to: str, text: str | bytes, once: str | None = None) -> Deferred[str]:
-        """Send a message to one person; fires with its id when it is accepted."""
-        return self.command("set_msg", to.encode() + b" " + to_bytes(text), once=once).addCallback(read_id)
+    def post(self, said: Line, once: str | None = None) -> Deferred[Answer]:
+        """Say something that is answered by ``<accepted>``; its text may hold LF, which are encoded.
 
-    def say_all(self, text: str | bytes, once: str | None = None) -> Deferred[str]:
+        :return: fails with ``LocalProtocolError`` ``no-multiline`` also if the daemon does not know how to decode them.
+        """
+        sent = encoded(said)
+        if b"enc" in sent.attributes and "multiline" not in self.caps:
+            return fail(
+                LocalProtocolError("no-multiline", "This chat takes one line at a time: send each by itself.")
+            )
+        attributes = {key.decode(): value for key, value in sent.attributes.items()}
+        return self.command(sent.verb.decode(), sent.text, once=once, **attributes)
+
+    def say(
+        self, to: str, text: str | bytes, once: str | None = None, reply: int | str | None = None
+    ) -> Deferred[str]:
+        """Send a message to one person, or to a room of ours, ``#tea``; fires with its id when it is accepted.
+
+        :param reply: the id of the message that it answers.
+        """
+        return self.post(message(to, text, reply), once).addCallback(read_id)
+
+    def say_all(
+        self, text: str | bytes, once: str | None = None, reply: int | str | None = None
+    ) -> Deferred[str]:
         """Send a message to everybody; fires with its id when it is accepted."""
-        return self.command("set_msg_all", text, once=once).addCallback(read_id)
+        return self.post(message(None, text, reply), once).addCallback(read_id)
+
+    def edit(self, id: int | str, text: str | bytes, once: str | None = None) -> Deferred[str]:
+        """Give a message of ours another text; fires with the id of the edit."""
+        return self.post(about("edit", id, text), once).addCallback(read_id)
+
+    def retract(self, id: int | str, once: str | None = None) -> Deferred[str]:
+        """Take a message of ours back; fires with the id under which the others are told."""
+        return self.post(about("retract", id), once).addCallback(read_id)
+
+    def react(self, id: int | str, reaction: str = "", once: str | None = None) -> Deferred[str]:
+        """React to a message, or take that back, without a reaction; fires with the id under which it is told."""
+        return self.post(about("react", id, reaction), once).addCallback(read_id)
+
+    def join_room(self, room: str) -> Deferred[Answer]:
+        """Become a member of a room, ``#tea``; the first one makes it."""
+        return self.command("join", room)
+
+    def leave_room(self, room: str) -> Deferred[Answer]:
+        """Be a member of a room no more."""
+        return self.command("leave", room)
+
+    def history(
+        self,
+        place: str,
+        limit: int | None = None,
+        before: int | str | None = None,
+        after: int | str | None = None,
+    ) -> Deferred[Page]:
+        """What was said with one person, in a room of ours, or to everybody (``all``), oldest first.
+
+        :param limit: of messages; the daemon's own without it.
+        :param before: messages with lower ids, the newest of them; `after`: with higher ids, the oldest of them.
+        """
+        return self.command(
+            "history", place, limit=_word(limit), before=_word(before), after=_word(after)
+        ).addCallback(read_page)
+
+    def search(
+        self,
+        words: str,
+        place: str | None = None,
+        sender: str | None = None,
+        limit: int | None = None,
+        more: int | str | None = None,
+    ) -> Deferred[Page]:
+        """The messages that hold these words, newest first.
+
+        :param place: only there; `sender`: only hers.
+        :param more: what :attr:`Page.more` gave, to go on.
+        """
+        return self.command(
+            "search", words, limit=_word(limit), more=_word(more), **{"in": place, "from": sender}
+        ).addCallback(read_page)
 
     def read(self, id: int | str) -> None:
         """Say that a person has read everything up to and including this message; it is acknowledged by that.
@@ -107,3 +191,35 @@ class Asking:
 def to_bytes(text: str | bytes) -> bytes:
     """Text as it goes over the wire."""
     return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def message(to: str | None, text: str | bytes, reply: int | str | None = None) -> Line:
+    """The line that says something to one person, to a room, or to everybody (``None``).
+
+    :raise LocalProtocolError: ``bad-name``.
+    """
+    attributes = {} if reply is None else {b"reply": str(reply).encode()}
+    if to is None:
+        return Line(b"set_msg_all", attributes, to_bytes(text))
+    try:
+        return Line(b"set_msg", attributes, to.encode() + b" " + to_bytes(text))
+    except UnicodeEncodeError:
+        raise LocalProtocolError("bad-name", "A name is UTF-8 text.") from None
+
+
+def about(verb: str, id: int | str, text: str | bytes = b"") -> Line:
+    """The line that says something of a message."""
+    said = to_bytes(text)
+    return Line(verb.encode(), {}, str(id).encode() + (b" " + said if said else b""))
+
+
+def encoded(said: Line) -> Line:
+    """The line as it is sent: LF in its text are encoded, where that may be."""
+    if b"\n" not in said.text or said.verb not in SEVERAL_LINES:
+        return said
+    whole = said.text.replace(b"\n", b"%0A") if b"enc" in said.attributes else encode_lines(said.text)
+    return Line(said.verb, {**said.attributes, b"enc": b"pct"}, whole)
+
+
+def _word(value: int | str | None) -> str | None:
+    return None if value is None else str(value)

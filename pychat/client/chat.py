@@ -17,10 +17,13 @@ from ..errors import PychatError, RemoteProtocolError
 from ..grammar import Line, parse
 from .answers import LinkError, Refused
 from .connection import Client, connect
+from .lookup import Lookup
 from .program import FAILED, OK, Signals
-from .render import show_answer, show_line, visible
+from .render import show_answer, show_message, visible
 from .talk import Talk
 from .visit import Invitation, Visit, login_name
+
+CAPS = ("ack", "multiline")
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that a program ended by a signal waits for its output to be taken."""
@@ -59,6 +62,7 @@ class Script(Visit):
         self._connected: Client | None = None
         self._joined = False
         self._heard_goodbye = False
+        self._lookup = Lookup(self.screen.line, self._refused, self._bug, joins=False)
 
     @property
     def _client(self) -> Client | None:
@@ -86,7 +90,7 @@ class Script(Visit):
     async def _come_in(self, client: Client) -> bool:
         """Say hello and join; whether to go on."""
         try:
-            self.screen.line(show_answer((await client.hello()).line))
+            self.screen.line(show_answer((await client.hello(CAPS)).line))
         except Refused as error:
             self._refused(error)
         except LinkError:
@@ -143,13 +147,14 @@ class Script(Visit):
             await self._answered()
             await self._downloaded()
         try:
-            client.send(raw)
+            if line is None or not self._lookup.send(client, line):
+                client.send(raw)
         except LinkError:
             return
         await client.room()
 
     def _noticed(self, line: Line, raw: bytes) -> None:
-        self.screen.line(show_line(line, raw))
+        self.screen.line(show_message(line, raw))
         if line.verb == b"error":
             self._wrong += 1
             self._downloads.refused(line)

@@ -30,7 +30,8 @@ from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
 from ..framing import LineSplitter
 from ..grammar import NO_ATTRIBUTES, Line, parse
 from ..vocabulary import CLIENT_LINE_LIMIT, SERVER_LINE_LIMIT
-from .answers import Answer, Joined, LinkError, cannot_connect, decode, message_id, refusal
+from .acks import Acks
+from .answers import Answer, Joined, LinkError, cannot_connect, decode, refusal
 from .asking import Asking, to_bytes
 from .calls import Calls
 from .flow import Outflow
@@ -65,10 +66,8 @@ def _all() -> int | None:
 class Client(Asking, LineReceiver):
     """A connection to a chat; made by :func:`connect`.
 
-    :ivar caps: what the daemon granted to ``<hello>``.
     :ivar goodbye: the daemon's ``<goodbye>``, once it came.
     :ivar dropped: lines that were too long to be looked at.
-    :ivar shown: the highest id of a message that was shown; -1 begins anew.
     """
 
     delimiter = b"\n"
@@ -99,22 +98,18 @@ class Client(Asking, LineReceiver):
         self._ending: LinkError | None = None
         self._ended: list[Deferred[LinkError]] = []
         self._up = False
-        self.shown = shown
+        self._acks = Acks(shown)
         self._taken = taken
-        self._ack_due = False
-        self._ack_limit: int | None = None
-        self._acked = 0
         self._hushed = False
         self._pongs: deque[bytes] = deque(maxlen=PONGS_HELD)
         self._out = Outflow(self._drained)
-        self.caps: frozenset[str] = frozenset()
         self.goodbye: Line | None = None
         self.dropped = 0
 
     # -- asking
 
     def command(
-        self, verb: str, text: str | bytes = b"", **attributes: str | bytes | None
+        self, verb: str, text: str | bytes = b"", /, **attributes: str | bytes | None
     ) -> Deferred[Answer]:
         """Send a command and wait for the whole of its answer.
 
@@ -238,7 +233,7 @@ class Client(Asking, LineReceiver):
                 self._line(raw)
         if self._ending is None:
             try:
-                self._ack_limit = self._taken()
+                self._acks.due.limit = self._taken()
             except Exception:
                 # What was not kept is not acknowledged either.
                 self._log.failure("what a connection received could not be kept")
@@ -247,8 +242,17 @@ class Client(Asking, LineReceiver):
 
     def acknowledge(self, limit: int) -> None:
         """What was held back may be acknowledged now, up to this id."""
-        self._ack_limit = limit
+        self._acks.due.limit = limit
         self._acknowledge()
+
+    @property
+    def shown(self) -> int:
+        """The highest id of a message that was shown; -1 begins anew."""
+        return self._acks.shown
+
+    @shown.setter
+    def shown(self, id: int) -> None:
+        self._acks.shown = id
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._up = False
@@ -320,7 +324,8 @@ class Client(Asking, LineReceiver):
     def _notice(self, line: Line, raw: bytes) -> None:
         if line.verb == b"goodbye":
             self.goodbye = line
-        if line.verb == b"msg" and self._seen(line):
+        # One with a label was looked up: it was not sent to us, whatever its id.
+        if line.verb == b"msg" and b"label" not in line.attributes and self._acks.seen(line):
             return
         if line.verb == b"hello":
             self.caps = frozenset(decode(line.attributes.get(b"caps", b"")).split(",")) - {""}
@@ -351,29 +356,13 @@ class Client(Asking, LineReceiver):
             )
         self.abort()
 
-    def _seen(self, line: Line) -> bool:
-        """Note a message's id; whether the observer had it already."""
-        number = message_id(line)
-        if number is None:
-            return False
-        self._ack_due = True
-        if number <= self.shown:
-            return True
-        self.shown = number
-        return False
-
     def _acknowledge(self) -> None:
-        """One acknowledgement for all that has come: ids rise, so the last one shown stands for those before it."""
         if self._hushed or self._out.full or not self._up:
             return
         while self._pongs:
             self._out.write(self._pongs.popleft())
-        if not self._ack_due:
-            return
-        id = self.shown if self._ack_limit is None else min(self.shown, self._ack_limit)
-        self._ack_due = id < self.shown
-        if "ack" in self.caps and (id > self._acked or not self._ack_due):
-            self._acked = id
+        id = self._acks.take()
+        if id is not None and "ack" in self.caps:
             self._out.write(b"<ack>%d\n" % id)
 
 

@@ -21,16 +21,23 @@ from typing import Any
 
 from .. import names
 from ..errors import PychatError
+from ..grammar import parse
 from .store import Fate, MemoryStore, Post
 
-SCHEMA = 1
+SCHEMA = 2
 """``PRAGMA user_version`` of the files that are written here."""
+
+_POSTS = (
+    "CREATE TABLE post (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, line BLOB NOT NULL,"
+    " sent INTEGER NOT NULL)"
+)
+
+_ADD_POST = "INSERT INTO post (key, line, sent) VALUES (?, ?, ?)"
 
 _CREATE = (
     "CREATE TABLE me (one INTEGER PRIMARY KEY CHECK (one = 1), host TEXT, port INTEGER, name TEXT, token TEXT,"
     " after INTEGER NOT NULL)",
-    "CREATE TABLE post (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, recipient TEXT, text BLOB NOT NULL,"
-    " sent INTEGER NOT NULL)",
+    _POSTS,
     "CREATE TABLE fate (id INTEGER PRIMARY KEY, recipient TEXT NOT NULL, words TEXT NOT NULL)",
     f"PRAGMA user_version = {SCHEMA}",
 )
@@ -133,20 +140,36 @@ class FileStore(MemoryStore):
             for statement in _CREATE:
                 run(statement)
             run("INSERT INTO me VALUES (1, ?, ?, ?, NULL, 0)", (host, port, name))
-        run("COMMIT")
+        elif version == 1:
+            self._from_first(run)
         if run("PRAGMA quick_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("quick_check")
         self.token, self.after = run("SELECT token, after FROM me").fetchone()
         if not isinstance(self.after, int) or not isinstance(self.token, (str, type(None))):
             raise ValueError("me")
-        for key, to, text, sent in run("SELECT key, recipient, text, sent FROM post ORDER BY number"):
-            if not (isinstance(key, str) and isinstance(to, (str, type(None))) and isinstance(text, bytes)):
+        for key, line, sent in run("SELECT key, line, sent FROM post ORDER BY number"):
+            if not (isinstance(key, str) and isinstance(line, bytes)):
                 raise ValueError("post")
-            super().add(Post(key, to, text, bool(sent)))
+            parse(line)
+            super().add(Post(key, line, bool(sent)))
         for id, to, words in run("SELECT id, recipient, words FROM fate ORDER BY id"):
             if not (isinstance(to, str) and isinstance(words, str)):
                 raise ValueError("fate")
             super()._note(id, Fate(to, frozenset(words.split())))
+        run("COMMIT")  # not before all is well: a file that is no good is left as it is
+
+    @staticmethod
+    def _from_first(run: Callable[..., sqlite3.Cursor]) -> None:
+        """Make a file of the first version, which knew nothing but messages, one of this."""
+        posts = run("SELECT key, recipient, text, sent FROM post ORDER BY number").fetchall()
+        run("DROP TABLE post")
+        run(_POSTS)
+        for key, to, text, sent in posts:
+            if not (isinstance(to, (str, type(None))) and isinstance(text, bytes)):
+                raise ValueError("post")
+            head = b"<set_msg_all>" if to is None else b"<set_msg>%s " % to.encode()
+            run(_ADD_POST, (key, head + text, sent))
+        run(f"PRAGMA user_version = {SCHEMA}")
 
     def _explain(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
@@ -184,10 +207,7 @@ class FileStore(MemoryStore):
 
     def add(self, post: Post) -> None:
         super().add(post)
-        self._change(
-            "INSERT INTO post (key, recipient, text, sent) VALUES (?, ?, ?, ?)",
-            post.key, post.to, post.text, post.sent,
-        )  # fmt: skip
+        self._change(_ADD_POST, post.key, post.line, post.sent)
 
     def mark(self, keys: Iterable[str], *, sent: bool) -> None:
         for key in keys:

@@ -38,23 +38,23 @@ from twisted.python.failure import Failure
 from ..deadline import Deadline
 from ..errors import PychatError
 from ..grammar import Line
-from .answers import Joined, LinkError, Refused, message_id
+from .answers import Joined, LinkError, Refused
+from .asking import about, message
 from .backoff import Backoff
 from .connection import Client, connect
+from .hearing import Hearing
 from .observer import Linked, Observer
-from .outbox import TEMPORARY, Outbox, of_ours
+from .outbox import TEMPORARY, Outbox
 from .seen import Seen, Shown, at_once
 from .store import Post, Store
 
-CAPS = ("ack", "resume")
+CAPS = ("ack", "resume", "multiline")
 
 REPLAY_TIMEOUT = 60.0
 """Seconds without a byte, while what was missed is told, after which the connection is given up."""
 
 GHOST_SECONDS = 150.0
 """Seconds for which our own name may be taken by a connection of ours that the daemon does not know to be lost."""
-
-VERDICTS = frozenset((b"sent", b"handed", b"delivered", b"undelivered", b"read", b"receipt"))
 
 
 class Member:
@@ -100,12 +100,13 @@ class Member:
             reactor,
             store,
             random,
-            self._was_accepted,
+            lambda *told: self._hearing.was_accepted(*told),
             lambda *told: self._tell("refused", *told),
             lambda *told: self._tell("postponed", *told),
             lambda *told: self._tell("doubtful", *told),
         )
         self._seen = Seen(store, shown, self._seen_later)
+        self._hearing = Hearing(store, self._seen, self._outbox, self._tell)
         self._attempting: Deferred[None] | None = None
         self._opening: Client | None = None  # a connection on which we are not yet in the chat
         self._replaying = False
@@ -138,13 +139,33 @@ class Member:
         self._started = None
         self.leave()
 
-    def post(self, to: str | None, text: str | bytes) -> str:
-        """Say something to one person, or to everybody (``None``): now, or when there is a connection again.
+    def post(self, to: str | None, text: str | bytes, reply: int | str | None = None) -> str:
+        """Say something to one person, to a room, or to everybody (``None``): now, or when there is a connection again.
 
+        :param reply: the id of the message that it answers.
         :return: its ``once=`` key; it is kept in the outbox.
         :raise LocalProtocolError: no line can say this, or the outbox is full.
         """
-        return self._outbox.post(to, text)
+        return self._outbox.post(message(to, text, reply))
+
+    def edit(self, id: int | str, text: str | bytes) -> str:
+        """Give a message of ours another text; like :meth:`post`."""
+        return self._outbox.post(about("edit", id, text))
+
+    def retract(self, id: int | str) -> str:
+        """Take a message of ours back; like :meth:`post`."""
+        return self._outbox.post(about("retract", id))
+
+    def react(self, id: int | str, reaction: str = "") -> str:
+        """React to a message, or take that back, without a reaction; like :meth:`post`."""
+        return self._outbox.post(about("react", id, reaction))
+
+    def post_line(self, said: Line) -> str:
+        """Say what somebody typed; like :meth:`post`.
+
+        :param said: one that :func:`~pychat.client.outbox.may_wait`.
+        """
+        return self._outbox.post(said)
 
     @property
     def pending(self) -> tuple[Post, ...]:
@@ -383,40 +404,9 @@ class Member:
     # -- lines in
 
     def _noticed(self, line: Line, raw: bytes) -> None:
-        if line.verb == b"msg":
-            self._tell("message", line, raw)
-            self._reach(line)
-        elif line.verb in VERDICTS:
-            id = message_id(line)
-            if id is None or self._store.tell(id, line.verb.decode()):
-                self._tell("verdict", line, raw)
-        elif line.verb == b"accepted":
-            self._accepted(line, raw)
-        else:
-            self._tell("notice", line, raw)
-            if line.verb == b"replayed" and self._replaying and self.client is not None:
-                self._live(self.client)
-
-    def _accepted(self, line: Line, raw: bytes) -> None:
-        """A message of ours that did not come out of the outbox on this connection."""
-        id = self._reach(line)
-        if self._outbox.settle(line.attributes.get(b"once", b"").decode("latin-1"), line):
-            return
-        if id is not None and line.text != b"all":
-            self._store.watch(id, line.text.decode(errors="replace"))
-        if not of_ours(line):
-            self._tell("notice", line, raw)
-
-    def _was_accepted(self, post: Post, id: str, line: Line) -> None:
-        """A message of ours that came out of the outbox."""
-        self._reach(line)
-        self._tell("accepted", post, id, line)
-
-    def _reach(self, line: Line) -> int | None:
-        id = message_id(line)
-        if id is not None:
-            self._seen.tell(id)
-        return id
+        self._hearing.hear(line, raw)
+        if line.verb == b"replayed" and self._replaying and self.client is not None:
+            self._live(self.client)
 
     def _taken(self) -> int:
         """A chunk was told: what is seen of it is kept, and what may go out now goes out, before it is acknowledged."""

@@ -25,7 +25,7 @@ from ..errors import LocalProtocolError, PychatError
 from ..grammar import Line, render
 from ..vocabulary import CLIENT_LINE_LIMIT
 from .answers import Answer, LinkError, decode, message_id
-from .asking import Asking, to_bytes
+from .asking import Asking, encoded
 from .backoff import Backoff
 from .store import Post, Store
 
@@ -38,6 +38,16 @@ TEMPORARY = frozenset(("journal-unavailable", "busy", "going-away"))
 KEY_PREFIX = "m-"
 
 _LONGEST_LABEL = b"~9999999999"
+
+_POSTING = {
+    b"set_msg": (2, {b"reply", b"enc"}),
+    b"set_msg_all": (0, {b"reply", b"enc"}),
+    b"edit": (2, {b"enc"}),
+    b"retract": (1, set[bytes]()),
+    b"react": (1, set[bytes]()),
+    b"topic": (2, {b"clear"}),
+}
+"""The verbs that ``<accepted>`` answers: how many parts their text has at least, and their attributes."""
 
 Accepted = Callable[[Post, str, Line], object]
 Refusal = Callable[[Post, PychatError], object]
@@ -80,16 +90,22 @@ class Outbox:
 
     # -- in
 
-    def post(self, to: str | None, text: str | bytes) -> str:
+    def post(self, said: Line) -> str:
         """Keep something that is to be said, and say it if that is possible now.
 
+        :param said: one that :func:`may_wait`.
         :raise LocalProtocolError: no line can say this, or the outbox is full.
         """
-        post = Post(f"{KEY_PREFIX}{secrets.token_hex(10)}", to, to_bytes(text))
-        verb, argument = _say(post)
-        attributes = {b"label": _LONGEST_LABEL, b"once": post.key.encode()}
-        if len(render(verb.encode(), attributes, argument)) > CLIENT_LINE_LIMIT:
-            raise LocalProtocolError("line-too-long", f"A line is at most {CLIENT_LINE_LIMIT:,} bytes long.")
+        key = f"{KEY_PREFIX}{secrets.token_hex(10)}"
+        sent = encoded(said)
+        attributes = {b"label": _LONGEST_LABEL, b"once": key.encode(), **sent.attributes}
+        length = len(render(sent.verb, attributes, sent.text))
+        if length > CLIENT_LINE_LIMIT:
+            raise LocalProtocolError(
+                "line-too-long",
+                f"A line is at most {CLIENT_LINE_LIMIT:,} bytes long, this is one of {length:,}. Send it in parts.",
+            )
+        post = Post(key, render(said.verb, said.attributes)[:-1] + said.text)
         self._store.add(post)
         self._queue.append(post.key)
         self.flush()
@@ -137,8 +153,7 @@ class Outbox:
         self._store.commit()
         for post in posts:
             assert client is not None
-            verb, argument = _say(post)
-            answer = client.command(verb, argument, once=post.key)
+            answer = client.post(post.said, post.key)
             answer.addCallbacks(
                 self._answered, self._failed, callbackArgs=(post.key,), errbackArgs=(post.key,)
             )
@@ -183,11 +198,15 @@ class Outbox:
         if post is None:
             return False
         self._settle(key)
-        id = message_id(line)
-        if id is not None and post.to is not None:
-            self._store.watch(id, post.to)
+        self.watch(line)
         self._accepted(post, decode(line.attributes.get(b"id", b"")), line)
         return True
+
+    def watch(self, line: Line) -> None:
+        """What an ``<accepted>`` speaks of may have a fate that comes later: if it is for one person."""
+        id = message_id(line)
+        if id is not None and line.text != b"all" and not line.text.startswith(b"#"):
+            self._store.watch(id, decode(line.text))
 
     def doubt(self) -> None:
         """The identity has ended: what the daemon may have had from it is told and not sent again."""
@@ -223,29 +242,18 @@ class Outbox:
                 settled.callback(not self._store.posts)
 
 
-def _say(post: Post) -> tuple[str, bytes]:
-    """The verb and the argument that say this."""
-    if post.to is None:
-        return "set_msg_all", post.text
-    try:
-        return "set_msg", post.to.encode() + b" " + post.text
-    except UnicodeEncodeError:
-        raise LocalProtocolError("bad-name", "A name is UTF-8 text.") from None
+def is_whole(line: Line) -> bool:
+    """Whether ``<accepted>`` would answer this: a verb that says something, with all that it needs."""
+    if line.verb not in _POSTING:
+        return False
+    parts = 1 if b"clear" in line.attributes else _POSTING[line.verb][0]
+    first, _, rest = line.text.lstrip(b" ").partition(b" ")
+    return bool(first) + bool(rest) >= parts
 
 
-def typed_post(line: Line) -> tuple[str | None, bytes] | None:
-    """To whom and what a typed line says, if an outbox can keep it; it has no attributes of its own then."""
-    if line.attributes:
-        return None
-    if line.verb == b"set_msg_all":
-        return None, line.text
-    if line.verb != b"set_msg":
-        return None
-    name, _, text = line.text.lstrip(b" ").partition(b" ")
-    try:
-        return (name.decode(), text) if name and text else None
-    except UnicodeDecodeError:
-        return None
+def may_wait(line: Line) -> bool:
+    """Whether an outbox can keep this; what has ``label=`` or ``once=`` of its own goes as it was typed."""
+    return is_whole(line) and line.attributes.keys() <= _POSTING[line.verb][1]
 
 
 def of_ours(line: Line) -> bool:

@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from ..errors import PychatError
+from .keyboard import Keyboard
 from .render import visible
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -23,10 +24,12 @@ class Signals:
     """What came from outside.
 
     :ivar caught: the number of the signal that cancelled the program.
+    :ivar keyboard: it is given back before the program is ended by one.
     """
 
     def __init__(self) -> None:
         self.caught: int | None = None
+        self.keyboard: Keyboard | None = None
 
     @property
     def status(self) -> int:
@@ -62,6 +65,8 @@ def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
 
         def signalled(number: int, frame: FrameType | None) -> None:
             if signals.caught is not None:
+                if signals.keyboard is not None:
+                    signals.keyboard.leave()
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
                 return

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import LocalProtocolError
+from ..grammar import Line, parse
 
 POSTS_LIMIT = 10_000
 """Posts in an outbox."""
@@ -27,24 +28,34 @@ FINAL_WORDS = frozenset(("sent", "handed", "delivered", "read", "undelivered"))
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Something that is to be said.
+    """Something that is to be said: a message, or what is said of one, such as ``<edit>42 better words``.
 
     :ivar key: its ``once=`` key.
-    :ivar to: a name, ``None`` for everybody.
+    :ivar line: as somebody types it, without that key; its text may hold LF, which are encoded when it is sent.
     :ivar sent: it may have been written to a connection, so the daemon may have it.
     """
 
     key: str
-    to: str | None
-    text: bytes
+    line: bytes
     sent: bool = False
+
+    @property
+    def said(self) -> Line:
+        """The line, parsed."""
+        return parse(self.line)
+
+    @property
+    def text(self) -> bytes:
+        """What there is to read in it, without whom or what it is for."""
+        said = self.said
+        return said.text if said.verb == b"set_msg_all" else said.text.lstrip(b" ").partition(b" ")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What is known of a message of ours.
 
-    :ivar to: whom it is for; empty where nobody waits for a last word, as with a message to everybody.
+    :ivar to: whom it is for; empty where nobody waits for a last word, as with a message to everybody or to a room.
     :ivar words: those that were told of it: ``delivered`` and the like.
     """
 

@@ -13,20 +13,26 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
-from ..grammar import Line, parse, render
-from .answers import LinkError, Refused, message_id
+from ..grammar import Line, parse
+from ..vocabulary import CLIENT_LINE_LIMIT
+from .answers import LinkError, Refused
 from .connection import Client
+from .editing import Editor
 from .farewell import forget
 from .files import FileStore, StoreError, state_file, state_folder
+from .keyboard import Keyboard
+from .lookup import Lookup
 from .member import Member
 from .observer import Linked
-from .outbox import typed_post
+from .outbox import is_whole, may_wait
+from .pasted import commands
 from .program import FAILED, OK, Signals
-from .render import show_answer, show_line, show_replayed, visible
-from .store import MemoryStore, Post
+from .render import show_answer, visible
+from .report import Report
+from .store import MemoryStore
 from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import NEWCOMER, REWOUND, SHORT_REASONS, as_typed, left_over, messages
+from .wording import NO_COMMANDS, left_over, messages
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -34,27 +40,24 @@ LAST_ANSWERS = 2.0
 LAST_LINES = 2.0
 """Seconds that who leaves waits for the terminal to take what came; what it does not take was not seen."""
 
-MESSAGES = (b"set_msg", b"set_msg_all")
-
 
 class Talk(Visit):
-    """A visit at a terminal; it is the observer of its member."""
+    """A visit at a terminal."""
 
     def __init__(self, reactor: Any, invitation: Invitation, stdout: Any, stderr: Any) -> None:
         super().__init__(reactor, invitation, stdout, stderr)
         self._store: MemoryStore = MemoryStore()
         self._member: Member | None = None
         self._fresh = invitation.fresh
-        self._was_in = False
-        self._had_identity = False  # when the member was made
+        self._keyboard: Keyboard | None = None
         self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
-        self._unkept = Unkept(self._doubtful_line)
-        self._pending: set[str] = set()  # keys of posts that were shown as pending
-        self._on_screen = self._said_read = 0  # ids: given to the screen, and told to be read
-        self._told_delay = 0.0
-        self._told_code = ""  # of the refusal for the moment that was told last
-        self._heard_goodbye = False
+        self._report = Report(
+            self.screen, self._downloads, self._came, self._went, self._offered, self._refused
+        )
+        self._unkept = Unkept(self._report.doubtful_line)
+        self._lookup = Lookup(self.screen.line, self._refused, self._bug, joins=True)
+        self._read = self._said_read = 0  # the highest id that was read, and that was told to be
 
     @property
     def _client(self) -> Client | None:
@@ -63,6 +66,13 @@ class Talk(Visit):
     # -- from the beginning to the end
 
     async def run(self, signals: Signals, stdin: Any) -> int:
+        try:
+            return await self._run(signals, stdin)
+        finally:
+            if self._keyboard is not None:
+                self._keyboard.leave()
+
+    async def _run(self, signals: Signals, stdin: Any) -> int:
         name = self._invitation.name
         name = login_name() if name is None else name
         try:
@@ -73,7 +83,7 @@ class Talk(Visit):
                 self.screen.note(
                     "* Nobody knows your name here. Type <connect>your-name to join, or say --name."
                 )
-            self._listen(stdin)
+            self._listen(stdin, self._editor(stdin, signals))
             await self._over
             if self._typed_all:
                 await self._all_answered()
@@ -94,13 +104,13 @@ class Talk(Visit):
 
         :raise LinkError: there is no connection, and never was one.
         """
-        self._store = await self._open_store(name)
+        self._store = self._report.store = await self._open_store(name)
         where = self._invitation
         member = Member(
-            self._reactor, where.host, where.port, name, self._store, self, shown=self.screen.flushed
+            self._reactor, where.host, where.port, name, self._store, self._report, shown=self.screen.flushed
         )
         self._coming = member
-        self._had_identity = self._store.token is not None
+        self._report.had_identity = self._store.token is not None
         try:
             await member.start()
         except Refused as error:
@@ -185,7 +195,7 @@ class Talk(Visit):
             return True
         await self._all_seen()
         why = await (member.suspend() if member.pending else member.leave())
-        if member.goodbye is not None and not self._heard_goodbye:
+        if member.goodbye is not None and not self._report.heard_goodbye:
             self.screen.line(show_answer(member.goodbye))
         left = self._tell_unsent()
         if why.code == "closed" and not left and not self._broken:
@@ -223,18 +233,39 @@ class Talk(Visit):
 
     # -- lines out
 
+    def _editor(self, stdin: Any, signals: Signals) -> Editor | None:
+        """What makes lines of keys, where we get them; elsewhere the terminal does."""
+        keyboard = Keyboard(stdin, self.screen.stop, lambda: self._reactor.callFromThread(self.screen.go_on))
+        if not (self.screen.can_echo and keyboard.take()):
+            return None
+        self._keyboard = signals.keyboard = keyboard
+        self.screen.echo(True)
+        return Editor()
+
     async def _typed(self, lines: list[bytes | None]) -> None:
         self._say_read()
-        await super()._typed(lines)
+        for entry in lines:
+            await super()._typed([entry] if entry is None else self._commands(entry))
+
+    def _commands(self, entry: bytes) -> list[bytes | None]:
+        """The lines of what was entered, or pasted, at once."""
+        lines = commands(entry)
+        if lines is not None:
+            # A message of several lines is measured as it is sent.
+            return [None if b"\n" not in line and len(line) >= CLIENT_LINE_LIMIT else line for line in lines]
+        self.screen.entered(entry)
+        self.screen.note(f"* {NO_COMMANDS}")
+        return []
 
     def _say_read(self) -> None:
         """Who types has read what stood on the screen."""
-        client = self._client
-        seen = min(self._on_screen, self._store.after)  # a terminal may be behind
-        if client is not None and "resume" in client.caps and seen > self._said_read:
-            self._said_read = seen
+        client, unread = self._client, self._report.unread
+        unread.limit = self._store.after  # a terminal may be behind
+        self._read = max(self._read, unread.take() or 0)
+        if client is not None and "resume" in client.caps and self._read > self._said_read:
+            self._said_read = self._read
             try:
-                client.read(self._said_read)
+                client.read(self._read)
             except LinkError:
                 pass  # the next connection says it
 
@@ -247,22 +278,24 @@ class Talk(Visit):
         if member is None:
             await self._line_outside(line)
             return
-        said = typed_post(line)
-        if said is not None and self._post(member, raw, *said):
+        posts = is_whole(line)
+        if b"\n" in raw and not may_wait(line):
+            self.screen.note(
+                "* A message of several lines begins with <set_msg>name text, <set_msg_all>text or <edit>id text, "
+                "without label= or once=. This one was not sent."
+            )
+            return
+        if may_wait(line) and self._post(member, line):
             pass
         elif line.verb == b"disconnect":
             await self._all_answered()
             self._done()
             return
         elif member.client is None:
-            what = (
-                "Messages with attributes of their own do not wait"
-                if line.verb in MESSAGES
-                else "Only messages wait"
-            )
+            what = "Messages with attributes of their own do not wait" if posts else "Only messages wait"
             self.screen.note(f"* There is no connection now. {what} for it: try again later.")
             return
-        elif line.verb in MESSAGES and self._unkept.full:
+        elif posts and self._unkept.full:
             self.screen.note(
                 f"* {UNKEPT_LIMIT} messages like this have no answer yet. This one was not sent."
             )
@@ -271,9 +304,9 @@ class Talk(Visit):
             if line.verb == b"download":
                 self._downloads.asked(line)
             try:
-                if line.verb in MESSAGES:
+                if posts:
                     self._unkept.send(member.client, raw)
-                else:
+                elif not self._lookup.send(member.client, line):
                     member.client.send(raw)
             except LinkError:
                 return
@@ -292,12 +325,12 @@ class Talk(Visit):
             except PychatError as error:
                 self.screen.note(f"* {visible(error.sentence)}")
 
-    def _post(self, member: Member, raw: bytes, to: str | None, text: bytes) -> bool:
+    def _post(self, member: Member, line: Line) -> bool:
         """Say something through the outbox; False if it has to go as it was typed."""
         try:
-            key = member.post(to, text)
+            key = member.post_line(line)
         except LocalProtocolError as error:
-            if error.code != "line-too-long":
+            if error.code != "line-too-long" or b"\n" in line.text:
                 self._refused(error)
             elif member.client is not None:
                 return False  # there is no room for a key: then it goes without
@@ -308,53 +341,19 @@ class Talk(Visit):
                 )
             return True
         if member.client is None:
-            self._pending.add(key)
-            self.screen.line(f"* pending: {visible(raw)}")
+            self._report.pending(self._store.posts[key])
         return True
 
     # -- what the member tells
 
-    def linked(self, link: Linked) -> None:
-        """Observer."""
-        self._told_delay = 0.0
+    def _came(self, link: Linked) -> None:
         self._said_read = 0  # the connection may have broken before it arrived
-        self._heard_goodbye = False
-        self._was_in = True
-        left = len(self._store.posts)
-        pending = f"; {messages(left)} pending" if left else ""
         if not link.resumed or link.rewound:
-            self._on_screen = 0
-        if link.count > 1:
-            anew = "" if link.resumed else ", as a newcomer: what was said meanwhile is not told"
-            self.screen.line(f"* back{anew}{pending}")
-        else:
-            if link.hello is not None:
-                self.screen.line(show_answer(link.hello))
-            durable = b"" if link.durable else b" durable=no"
-            self.screen.line(f"<connected{durable.decode()}>{visible(link.name)}")
-            if link.resumed:
-                self.screen.line(f"* resumed as {visible(link.name)}{pending}")
-            elif self._had_identity:
-                self.screen.line(f"* {NEWCOMER}{pending}")
-            elif left:
-                self.screen.line(f"* {messages(left)} pending")
-        if link.rewound:
-            self.screen.line(f"* {REWOUND}")
-        self._pending.update(self._store.posts)
+            self._read = 0
         if self._full and self._client is not None:
             self._client.pauseProducing()
 
-    def broken(self, why: PychatError, delay: float) -> None:
-        """Observer: told at first, and then each time that the wait has doubled."""
-        self._downloads.line_lost()
-        if delay >= 2 * self._told_delay:
-            what = "still no connection" if self._told_delay else "connection lost"
-            self._told_delay = delay
-            reason = SHORT_REASONS.get(why.code, why.code)
-            self.screen.line(f"* {what} ({visible(reason)}); trying again in {delay:.{int(delay < 1)}f} s")
-
-    def ended(self, why: PychatError) -> None:
-        """Observer."""
+    def _went(self, why: PychatError) -> None:
         if self._member is None:
             return  # it never began
         if isinstance(why, Refused):
@@ -365,57 +364,6 @@ class Talk(Visit):
             self.screen.note(f"* {visible(why.sentence)}")
         self._done()
 
-    def message(self, line: Line, raw: bytes) -> None:
-        """Observer."""
-        self._on_screen = max(self._on_screen, message_id(line) or 0)
-        self.screen.line(show_replayed(line, raw) if b"replay" in line.attributes else show_line(line, raw))
-
-    def accepted(self, post: Post, id: str, line: Line) -> None:
-        """Observer."""
-        self._told_code = ""
-        if post.key in self._pending:
-            self._pending.discard(post.key)
-            self.screen.line(f"* accepted, id={visible(id)}: {as_typed(post)}")
-        else:
-            keep = {key: line.attributes[key] for key in (b"id",) if key in line.attributes}
-            self.screen.line(show_line(line, render(b"accepted", keep)[:-1] + line.text))
-
-    def refused(self, post: Post, error: PychatError) -> None:
-        """Observer."""
-        self._refused(error)
-        if post.key in self._pending:
-            self._pending.discard(post.key)
-            self.screen.line(f"* not sent: {as_typed(post)}")
-
-    def postponed(self, post: Post, error: PychatError) -> None:
-        """Observer."""
-        if error.code != self._told_code:
-            self._told_code = error.code  # until something is accepted
-            self.screen.line(f"<error code={visible(error.code)}>{visible(error.sentence)}")
-        if post.key not in self._pending:
-            self._pending.add(post.key)
-            self.screen.line(f"* pending: {as_typed(post)}")
-
-    def doubtful(self, post: Post) -> None:
-        """Observer."""
-        self._pending.discard(post.key)
-        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {as_typed(post)}")
-
-    def _doubtful_line(self, raw: bytes) -> None:
-        self.screen.line(f"* perhaps sent, perhaps not, and not sent again: {visible(raw)}")
-
-    def verdict(self, line: Line, raw: bytes) -> None:
-        """Observer."""
-        self.screen.line(show_line(line, raw))
-
-    def notice(self, line: Line, raw: bytes) -> None:
-        """Observer."""
-        if (line.verb == b"welcome" and self._was_in) or line.verb == b"replayed":
-            return
-        if line.verb == b"goodbye":
-            self._heard_goodbye = True
-        self.screen.line(show_line(line, raw))
-        if line.verb == b"offer" and self._client is not None:
+    def _offered(self, line: Line) -> None:
+        if self._client is not None:
             self._downloads.offered(line, self._client)
-        elif line.verb == b"error":
-            self._downloads.refused(line)

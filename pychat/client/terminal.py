@@ -12,12 +12,12 @@ import select
 import shutil
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from ..framing import LineSplitter
-from .render import text_width, visible
+from .editing import NO_PASTES, PASTES, Editor
+from .render import show_typed, text_width, visible
 
 READ_BYTES = 64 * 1024
 
@@ -171,6 +171,8 @@ class Screen:
         dumb = os.name == "nt" or os.environ.get("TERM", "dumb") == "dumb"
         self._ansi = not dumb if ansi is None else ansi
         self._bar = ""
+        self._draft = b""  # what is being typed, if we have to echo it
+        self._echoes = False
         self.has_bar = self._bar_sink.is_terminal
         """Whether there can be a progress bar."""
 
@@ -195,18 +197,51 @@ class Screen:
         if text:
             text += " " * (self.width + 1 - text_width(text))
         before, self._bar = self._bar, text
-        if not text:
-            self._put(self._erase(before))
-        elif not before:
-            self._put(text)
-        elif self._ansi:
+        if text and before and self._ansi:
             # Leaves the cursor where somebody is typing.
             self._put(f"\x1b7\r{text}\x1b8")
-        else:
+        elif text and before:
             self._put("\r" + text)
+        else:
+            self._put(self._erase(before or self._half_typed()) + self._bottom())
+
+    @property
+    def can_echo(self) -> bool:
+        """Whether what is typed can be shown here by ourselves."""
+        return self._out.is_terminal and self._ansi
+
+    def echo(self, echo: bool) -> None:
+        """Show what is typed from now on, or no more."""
+        if echo != self._echoes:
+            self.draft(b"")  # who types on is not heard any more
+            self._echoes = echo
+            self._put(PASTES if echo else NO_PASTES)
+
+    def stop(self) -> None:
+        """Leave the terminal to somebody else, at once."""
+        try:
+            self._bar_sink.write(f"{self._erase(self._bottom())}{NO_PASTES}".encode())
+        except (OSError, ValueError):
+            pass  # the writer will say so
+
+    def go_on(self) -> None:
+        """The terminal is ours again."""
+        if self._echoes:
+            self._put(PASTES + self._bottom())
+
+    def draft(self, draft: bytes) -> None:
+        """This is what is being typed."""
+        if self._echoes:
+            before = self._bottom()
+            self._draft = draft
+            self._put(self._erase(before) + self._bottom())
 
     def entered(self, raw: bytes) -> None:
         """Somebody typed a line: where the bar was, there is now what she typed, and the bar comes below."""
+        if self._echoes:
+            before, self._draft = self._bottom(), b""
+            self._put(f"{self._erase(before)}{show_typed(raw)}\n{self._bar}")
+            return
         if not self._bar:
             return
         text = visible(raw)
@@ -218,7 +253,9 @@ class Screen:
 
     def fresh(self) -> None:
         """What comes next begins a line, whatever a terminal echoed before."""
-        if self._out.is_terminal and not self._bar:
+        if self._echoes:
+            self.draft(b"")
+        elif self._out.is_terminal and not self._bar:
             self._print(self._out, "\n")
 
     def flushed(self) -> Deferred[bool]:
@@ -228,18 +265,37 @@ class Screen:
     def close(self) -> None:
         """Take the bar away, and end the writer once it is done."""
         self.bar("")
+        self.echo(False)
         self._writer.stop()
 
     def _print(self, sink: Sink, text: str) -> None:
-        if self._bar and sink.is_terminal:
+        bottom = self._bottom()
+        if bottom and sink.is_terminal:
             if sink is self._bar_sink:
-                text = self._erase(self._bar) + text + self._bar
+                text = self._erase(bottom) + text + bottom
             else:
-                self._put(self._erase(self._bar))
+                self._put(self._erase(bottom))
                 self._writer.put(sink, sink.encode(text))
-                self._put(self._bar)
+                self._put(bottom)
                 return
         self._writer.put(sink, sink.encode(text))
+
+    def _bottom(self) -> str:
+        """What stands below all lines."""
+        return self._bar + self._half_typed()
+
+    def _half_typed(self) -> str:
+        """The end of what is being typed, as much as there is room for."""
+        columns = self._columns or shutil.get_terminal_size().columns
+        room = max(10, columns - text_width(self._bar) - 1)
+        text = self._draft.decode("utf-8", "ignore").replace("\n", "\u21b5")
+        shown = visible(text[-room:])
+        if len(text) <= room and text_width(shown) <= room:
+            return shown
+        left = text[-room:]
+        while text_width(shown := "\u2026" + visible(left)) > room:
+            left = left[1:]
+        return shown
 
     def _erase(self, bar: str) -> str:
         if not bar:
@@ -250,8 +306,19 @@ class Screen:
         self._writer.put(self._bar_sink, self._bar_sink.encode(text))
 
 
+class Splitter(Protocol):
+    """Cuts what is read into lines."""
+
+    @property
+    def rest(self) -> bytes:
+        """What counts as a line when the input ends."""
+
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """The lines that end here, without their ends; ``None`` for one that was too long."""
+
+
 class Typist:
-    """A thread that reads lines from standard input."""
+    """A thread that reads from standard input."""
 
     def __init__(
         self,
@@ -259,22 +326,23 @@ class Typist:
         call: Callable[..., object],
         took: Callable[[list[bytes | None]], Deferred[None]],
         ended: Callable[[], object],
-        limit: int,
+        splitter: Splitter,
+        drafted: Callable[[bytes], object] = lambda draft: None,
     ) -> None:
         """
         :param stream: like ``sys.stdin``; ``None`` is at its end.
         :param call: ``reactor.callFromThread``.
-        :param took: is given lines without their line ends, ``None`` for one that was too long; more are read when its
-            Deferred has fired.
+        :param took: is given what the `splitter` gives; more is read when its Deferred has fired.
         :param ended: called at the end of the input.
-        :param limit: a line with its line end is at most this many bytes.
+        :param drafted: called with what is being typed, if the `splitter` is an `Editor`.
         """
         buffer = getattr(stream, "buffer", None)
         self._raw = getattr(buffer, "raw", buffer)
         self._call = call
         self._took = took
         self._ended = ended
-        self._limit = limit
+        self._splitter = splitter
+        self._drafted = drafted
         self._go = threading.Semaphore(0)
 
     def start(self) -> None:
@@ -282,9 +350,13 @@ class Typist:
         threading.Thread(target=self._run, name="input", daemon=True).start()
 
     def _run(self) -> None:
-        splitter = LineSplitter(self._limit)
+        splitter = self._splitter
         while data := self._read():
             self._pass_on(splitter.feed(data))
+            if isinstance(splitter, Editor):
+                self._call(self._drafted, splitter.draft)
+                if splitter.ended:
+                    break
         if splitter.rest:
             self._pass_on([splitter.rest])
         self._call(self._ended)

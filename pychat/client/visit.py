@@ -11,12 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import PychatError
+from ..framing import LineSplitter
 from ..vocabulary import CLIENT_LINE_LIMIT
 from .connection import Client
 from .downloads import Downloads
 from .program import Signals
 from .render import visible
-from .terminal import Screen, Sink, Typist, Writer
+from .terminal import Screen, Sink, Splitter, Typist, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ class Visit:
 
     # -- lines out
 
-    def _listen(self, stdin: Any) -> None:
+    def _listen(self, stdin: Any, splitter: Splitter | None = None) -> None:
         """Take what is typed from now on."""
         Typist(
             stdin,
             self._reactor.callFromThread,
             lambda lines: Deferred.fromCoroutine(self._typed(lines)).addErrback(self._bug),
             lambda: self._done(typed_all=True),
-            CLIENT_LINE_LIMIT,
+            splitter or LineSplitter(CLIENT_LINE_LIMIT),
+            self.screen.draft,
         ).start()
 
     async def _typed(self, lines: list[bytes | None]) -> None:

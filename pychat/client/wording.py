@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .render import visible
+from ..grammar import render
+from .asking import encoded
+from .render import show_line
 from .store import Post
 
 SHORT_REASONS = {
@@ -22,15 +24,22 @@ SHORT_REASONS = {
 """What to call the reasons whose own sentences say what to do: that is being done."""
 
 
-NEWCOMER = "Who you were here has ended, and you are a newcomer: what was said meanwhile is not told"
+NEWCOMER_BRIEFLY = "as a newcomer: what was said meanwhile is not told, and your rooms are to be joined again"
+
+NEWCOMER = f"Who you were here has ended, and you are back {NEWCOMER_BRIEFLY}"
+
+NO_COMMANDS = (
+    "These lines are neither commands, each of them, nor one message, which begins with <set_msg>name or <set_msg_all>."
+    " Nothing of them was sent."
+)
 
 REWOUND = "The chat has lost messages that you had: it goes on from those that it still has."
 
 
 def as_typed(post: Post) -> str:
     """A post as somebody types it."""
-    head = "<set_msg_all>" if post.to is None else f"<set_msg>{visible(post.to)} "
-    return head + visible(post.text)
+    line = encoded(post.said)
+    return show_line(line, render(line.verb, line.attributes)[:-1] + line.text)
 
 
 def messages(count: int) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import JournalError
+from .index import Index, describe
 from .prune import Retention, forget_step, prune_step
 from .rows import LIVING
 from .store import FILE_NAME, backup, backup_name, check, connect, scripts
@@ -42,7 +43,11 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
         ).fetchone()
         (living,) = connection.execute(f"SELECT count(*) FROM identity WHERE {LIVING}").fetchone()  # noqa: S608
     span = f" from {_day(first)} to {_day(last)}" if count else ""
-    return True, [f"{path} is sound: {count} messages{span}", f"Identities that can come back: {living}"]
+    return True, [
+        f"{path} is sound: {count} messages{span}",
+        f"Identities that can come back: {living}",
+        f"Index: {describe(path)}",
+    ]
 
 
 def run_backup(state: Path, copy: Path | None) -> Path:
@@ -66,7 +71,7 @@ def run_prune(state: Path, retention: Retention) -> int:
     path = find(state)
     total = 0
     try:
-        with closing(connect(path)) as connection:
+        with closing(connect(path)) as connection, closing(Index(path)) as index:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != len(scripts()):
                 raise JournalError(
@@ -81,9 +86,20 @@ def run_prune(state: Path, retention: Retention) -> int:
                     break
                 total += count
                 time.sleep(PAUSE)
+            _sweep(index)
     except sqlite3.Error as error:
         raise JournalError("journal-unavailable", f"Cannot prune {path}: {error}.") from error
     return total
+
+
+def _sweep(index: Index) -> None:
+    """Take what was deleted out of the index, too; if that is not possible the daemon does it."""
+    try:
+        if index.adopt():
+            while index.sweep():
+                time.sleep(PAUSE)
+    except (OSError, sqlite3.Error):
+        pass
 
 
 def _day(time_ms: int) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from operator import attrgetter
 
@@ -11,7 +12,25 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from ..interfaces import IJournal
-from ..vocabulary import Entry, OnceKey, Page, Standing
+from ..roster import key_of
+from ..vocabulary import (
+    EVERYBODY,
+    UNREAD_LIMIT,
+    Entry,
+    Found,
+    Kept,
+    Kind,
+    OnceKey,
+    Page,
+    Place,
+    Query,
+    RoomRecord,
+    Standing,
+    Stay,
+    Stretch,
+    Unread,
+)
+from .words import PIECES_LIMIT, SEARCH_ROWS, has, split, tokenize
 
 ENTRIES_LIMIT = 10_000
 """Messages that are remembered; the oldest go first."""
@@ -23,6 +42,7 @@ ENDED_LIMIT = 10_000
 """Identities that are remembered after their end."""
 
 _text = attrgetter("text")
+_SHOWN = (Kind.SAID, Kind.REACT)
 
 
 @implementer(IJournal)
@@ -32,13 +52,23 @@ class MemoryJournal:
     durable = False
     last_identity = 0
     living: Sequence[Standing] = ()
+    rooms: Sequence[RoomRecord] = ()
+    stays: Sequence[Stay] = ()
 
     def __init__(self) -> None:
         self.last_id = 0
+        self.last_room = 0
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._living: dict[int, Standing] = {}
         self._ended: OrderedDict[int, Standing] = OrderedDict()
+        self._changes: dict[int, tuple[int, int]] = {}
+        self._stays = _Stays()
+
+    @property
+    def oldest(self) -> int:
+        """See :attr:`IJournal.oldest`."""
+        return self.last_id + 1 - len(self._entries)
 
     def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`; never fails."""
@@ -46,13 +76,30 @@ class MemoryJournal:
         self.last_id += len(entries)
         kept = self._entries
         kept.extend(entries)
+        for id, entry in enumerate(entries, first):
+            if entry.kind:
+                self._project(id, entry)
         held = self._bytes + sum(map(len, map(_text, entries)))
         while len(kept) > ENTRIES_LIMIT or held > BYTES_LIMIT:
+            self._changes.pop(self.oldest, None)
             held -= len(kept.popleft().text)
         self._bytes = held
         for standing in standings:
             self._keep(standing)
+        self._stays.forget(self.oldest)
         return succeed(range(first, self.last_id + 1))
+
+    def _project(self, id: int, entry: Entry) -> None:
+        if entry.kind in (Kind.EDIT, Kind.RETRACT):
+            edit, retract = self._changes.get(entry.ref, (0, 0))
+            if entry.ref < self.oldest or retract:
+                return
+            self._changes[entry.ref] = (id, 0) if entry.kind == Kind.EDIT else (edit, id)
+        elif entry.kind == Kind.JOIN and entry.to is not None:
+            self.last_room = min(self.last_room, entry.to)
+            self._stays.begin(Stay(entry.to, entry.sender, id))
+        elif entry.kind == Kind.LEAVE and entry.to is not None:
+            self._stays.end(entry.sender, entry.to, id)
 
     def _keep(self, standing: Standing) -> None:
         id = standing.id
@@ -60,40 +107,143 @@ class MemoryJournal:
             self._living[id] = standing
             self._ended.pop(id, None)
             return
+        self._stays.end_all(id, standing.left)
         self._living.pop(id, None)
         self._ended[id] = standing
         if len(self._ended) > ENDED_LIMIT:
             self._ended.popitem(last=False)
 
-    @property
-    def _oldest(self) -> int:
-        return self.last_id + 1 - len(self._entries)
+    def _newest_first(self, above: int, before: int | None) -> Iterator[tuple[int, Entry]]:
+        below = self.last_id + 1 if before is None else min(before, self.last_id + 1)
+        stretch = islice(reversed(self._entries), self.last_id + 1 - below, max(0, self.last_id - above))
+        return zip(range(below - 1, 0, -1), stretch, strict=False)
 
-    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Deferred[Page]:
+    def _oldest_first(self, after: int) -> Iterator[tuple[int, Entry]]:
+        start = min(max(after, self.oldest - 1), self.last_id)
+        return enumerate(islice(self._entries, start + 1 - self.oldest, None), start + 1)
+
+    def read(
+        self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()
+    ) -> Deferred[Page]:
         """See :meth:`IJournal.read`; never fails."""
-        oldest = self._oldest
-        start = min(max(after, oldest - 1), self.last_id)
+        wanted = {*rooms}
         messages: list[tuple[int, Entry]] = []
         upto = self.last_id
-        for id, entry in enumerate(islice(self._entries, start + 1 - oldest, None), start + 1):
-            if entry.to is None:
-                mine = not private
+        for id, entry in self._oldest_first(after):
+            to = entry.to
+            if private:
+                mine = to is not None and to > 0 and identity in (to, entry.sender)
             else:
-                mine = identity in (entry.to, entry.sender)
+                mine = to is None or identity in (to, entry.sender) or to in wanted
             if mine:
                 messages.append((id, entry))
                 if len(messages) >= limit:
                     upto = id
                     break
-        return succeed(Page(messages, upto, oldest))
+        return succeed(Page(messages, upto, self.oldest))
+
+    def look_up(self, ids: Sequence[int]) -> Deferred[Sequence[Kept]]:
+        """See :meth:`IJournal.look_up`; never fails."""
+        return succeed(
+            [self._kept(id, self._entry(id)) for id in sorted({*ids}) if self.oldest <= id <= self.last_id]
+        )
+
+    def _entry(self, id: int) -> Entry:
+        return self._entries[id - self.oldest]
+
+    def _kept(self, id: int, entry: Entry) -> Kept:
+        edit, retract = self._changes.get(id, (0, 0))
+        if retract:
+            return Kept(id, replace(entry, text=b""), 0, retract)
+        if edit:
+            return Kept(id, replace(entry, text=self._entry(edit).text), edit)
+        return Kept(id, entry)
+
+    def history(self, place: Place, before: int | None, after: int | None, limit: int) -> Deferred[Stretch]:
+        """See :meth:`IJournal.history`; never fails."""
+        walk = self._newest_first(0, before) if after is None else self._oldest_first(after)
+        shown = (one for one in walk if one[1].kind in _SHOWN and _said_in(one[1], place))
+        found = [*islice(shown, limit + 1)]
+        page = sorted(found[:limit], key=lambda one: one[0])
+        return succeed(Stretch([self._kept(*one) for one in page], len(found) > limit))
+
+    def search(self, query: Query) -> Deferred[Found]:
+        """See :meth:`IJournal.search`; never fails."""
+        pieces = [(words, star) for text, star in split(query.words) if (words := tokenize(text))][
+            :PIECES_LIMIT
+        ]
+        found: list[Kept] = []
+        if not pieces:
+            return succeed(Found(found, None))
+        looked = last = 0
+        for id, entry in self._newest_first(0, query.before):
+            if entry.kind != Kind.SAID or not any(_said_in(entry, place) for place in query.places):
+                continue
+            if len(found) >= query.limit or looked >= SEARCH_ROWS:
+                return succeed(Found(found, last))
+            looked += 1
+            last = id
+            if query.sender and key_of(entry.sender_name) != query.sender:
+                continue
+            if query.without and key_of(entry.sender_name) in query.without:
+                continue
+            kept = self._kept(id, entry)
+            words = tokenize(kept.entry.text.decode("utf-8", "replace"))
+            if not kept.retracted and all(has(words, *piece) for piece in pieces):
+                found.append(kept)
+        return succeed(Found(found, None))
+
+    def unread(
+        self, identity: int, after: int, marks: Sequence[tuple[Place, int]], without: Collection[str]
+    ) -> Deferred[Sequence[Unread]]:
+        """See :meth:`IJournal.unread`; never fails."""
+        above = dict(marks)
+        counts: dict[Place, int] = dict.fromkeys(above, 0)
+        names: dict[Place, str] = {}
+        for id, entry in self._newest_first(min([after, *above.values()]), None):
+            if entry.kind not in _SHOWN:
+                continue
+            if entry.to is None or entry.to < 0:
+                place = EVERYBODY if entry.to is None else (entry.to, "")
+                if place not in above:
+                    continue
+                mark = above[place]
+            elif identity in (entry.to, entry.sender):
+                if entry.blocked and entry.sender != identity:
+                    continue
+                other = (entry.to_name or "") if entry.sender == identity else entry.sender_name
+                place, mark = (identity, key_of(other)), after
+                names.setdefault(place, other)
+            else:
+                continue
+            counts[place] = counts.get(place, 0) + (
+                id > mark
+                and entry.kind == Kind.SAID
+                and entry.sender != identity
+                and key_of(entry.sender_name) not in without
+                and not self._changes.get(id, (0, 0))[1]
+            )
+        order = [
+            *above,
+            *sorted((place for place in counts if place not in above), key=lambda place: place[1]),
+        ]
+        return succeed(
+            [
+                Unread(place, names.get(place, ""), min(counts[place], UNREAD_LIMIT))
+                for place in order
+                if counts[place]
+            ]
+        )
 
     def standings(self, ids: Sequence[int]) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.standings`; never fails."""
         found = (self._living.get(id) or self._ended.get(id) for id in sorted({*ids}))
         return succeed([standing for standing in found if standing is not None])
 
-    def owed(self, id: int) -> Deferred[Sequence[Standing]]:
+    def owed(self, id: int, room: int | None = None) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.owed`; never fails."""
+        if room is not None:
+            return self.standings(self._stays.owed(id, room))
         found = [
             standing
             for standings in (self._ended, self._living)
@@ -108,8 +258,8 @@ class MemoryJournal:
         """See :meth:`IJournal.keys`; never fails, and gives all at once."""
         wanted = {*identities}
         keys = [
-            OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text)
-            for id, entry in enumerate(self._entries, self._oldest)
+            OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text, entry.kind, entry.ref)
+            for id, entry in enumerate(self._entries, self.oldest)
             if entry.once and entry.time_ms >= since_ms and entry.sender in wanted
         ]
         return succeed((keys[::-1], None))
@@ -117,3 +267,54 @@ class MemoryJournal:
     def close(self) -> Deferred[None]:
         """See :meth:`IJournal.close`."""
         return succeed(None)
+
+
+def _said_in(entry: Entry, place: Place) -> bool:
+    owner, peer = place
+    if owner <= 0:
+        return (entry.to or 0) == owner
+    if entry.to is None or entry.to < 0:
+        return False
+    if entry.sender == owner and (not peer or key_of(entry.to_name or "") == peer):
+        return True
+    return entry.to == owner and not entry.blocked and (not peer or key_of(entry.sender_name) == peer)
+
+
+class _Stays:
+    """Who is and was in which room, for as long as there is a message that somebody was owed."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, dict[int, Stay]] = {}
+        self._rooms: dict[int, set[int]] = {}
+        self._past: deque[Stay] = deque()
+
+    def begin(self, stay: Stay) -> None:
+        self._open.setdefault(stay.room, {})[stay.identity] = stay
+        self._rooms.setdefault(stay.identity, set()).add(stay.room)
+
+    def end(self, identity: int, room: int, left: int) -> None:
+        members = self._open.get(room, {})
+        stay = members.pop(identity, None)
+        if stay is None:
+            return
+        self._past.append(replace(stay, left=left))
+        if not members:
+            del self._open[room]
+        rooms = self._rooms[identity]
+        rooms.discard(room)
+        if not rooms:
+            del self._rooms[identity]
+
+    def end_all(self, identity: int, left: int) -> None:
+        for room in [*self._rooms.get(identity, ())]:
+            self.end(identity, room, left)
+
+    def forget(self, oldest: int) -> None:
+        while self._past and (self._past[0].left or 0) < oldest:
+            self._past.popleft()
+
+    def owed(self, id: int, room: int) -> list[int]:
+        stays = [*self._open.get(room, {}).values(), *(stay for stay in self._past if stay.room == room)]
+        return [
+            stay.identity for stay in stays if stay.joined < id and (stay.left is None or stay.left >= id)
+        ]

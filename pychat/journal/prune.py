@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .rooms import forget_old
 from .rows import LIVING
 
 STEP = 1000
@@ -62,7 +63,7 @@ def parse_size(text: str) -> int:
 # The messages of a step are few, so the one that stops it is found by going through them in order.
 _WAITING = (
     "SELECT message.id FROM message CROSS JOIN identity ON identity.id = message.recipient WHERE message.id <= ? "  # noqa: S608
-    f"AND {LIVING} AND acked < message.id ORDER BY message.id LIMIT 1"
+    f"AND message.blocked IS NULL AND {LIVING} AND acked < message.id ORDER BY message.id LIMIT 1"
 )
 
 
@@ -92,7 +93,9 @@ def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int
         waiting = connection.execute(_WAITING, (upto,)).fetchone()
         if waiting is not None:
             upto = waiting[0] - 1
-        return connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+        deleted = connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+        forget_old(connection, upto, STEP)
+        return deleted
 
 
 def forget_step(connection: sqlite3.Connection, now_ms: int) -> int:

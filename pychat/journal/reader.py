@@ -14,11 +14,17 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import JournalError
-from ..vocabulary import OnceKey, Page, Standing
+from ..roster import key_of
+from ..vocabulary import Kept, OnceKey, Page, Standing, Stretch, Unread
+from .history import Walk
+from .index import Index, attach
+from .kept import look_up
 from .rows import MESSAGE, STANDING, to_message, to_standing
 from .store import Handle, connect
+from .unread import Count
 
 WINDOW = 20_000
 """Ids that one look goes over at most."""
@@ -34,19 +40,28 @@ _PAGE = (
     f"SELECT {MESSAGE} FROM message WHERE id > ? AND id <= ? "  # noqa: S608
     "AND (recipient IS NULL OR recipient = ? OR sender = ?) ORDER BY id LIMIT ?"
 )
+_ROOMS = _PAGE.replace("sender = ?", "sender = ? OR recipient IN (SELECT value FROM json_each(?))")
 _PRIVATE = _PAGE.replace(
     "recipient IS NULL OR recipient = ? OR sender = ?",
-    "recipient = ? OR sender = ? AND recipient IS NOT NULL",
+    "recipient = ? OR sender = ? AND recipient > 0",
 )
 # Forwards within a window: a disk that has to be asked reads ahead, and never backwards.
 _KEYS = (
-    "SELECT sender, once, id, recipient, recipient_name, text FROM message "
+    "SELECT sender, once, id, recipient, recipient_name, text, coalesce(kind, 0), coalesce(ref, 0) FROM message "
     "WHERE id > ? AND id <= ? AND once IS NOT NULL AND time_ms >= ? "
     "AND sender IN (SELECT value FROM json_each(?)) ORDER BY id"
 )
 _ANY_SINCE = "SELECT 1 FROM message WHERE id > ? AND id <= ? AND time_ms >= ? LIMIT 1"
 _STANDINGS = f"SELECT {STANDING} FROM identity WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _OWED = f"SELECT {STANDING} FROM identity WHERE joined < ? AND (left_id IS NULL OR left_id >= ?) ORDER BY id"  # noqa: S608
+_OWED_ROOM = (
+    f"SELECT {STANDING} FROM identity WHERE id IN (SELECT identity FROM stay WHERE room = ? "  # noqa: S608
+    "AND joined < ? AND (left_id IS NULL OR left_id >= ?)) ORDER BY id"
+)
+
+
+class _Unindexed(Exception):
+    """The index could not be read."""
 
 
 class Reader:
@@ -55,16 +70,37 @@ class Reader:
     Each raises :class:`~pychat.errors.JournalError` ``journal-unavailable`` if the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._handle = Handle(lambda: connect(path, read_only=True))
+    def __init__(self, path: Path, index: Index) -> None:
+        self._path = path
+        self._index = index
+        self._generation = -1
+        self._handle = Handle(self._open)
 
     def drop(self) -> None:
         """Close the connection; the next look opens another."""
         self._handle.drop()
 
+    def _open(self) -> sqlite3.Connection:
+        self._generation = self._index.generation
+        connection = connect(self._path, read_only=True)
+        try:
+            connection.create_function("key_of", 1, key_of, deterministic=True)
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("CREATE TABLE temp.mark (owner INTEGER PRIMARY KEY, above INTEGER)")
+            try:
+                attach(connection, self._index.path, "derived")
+            except sqlite3.Error:
+                pass  # then it is asked in vain, and the messages are looked at one by one
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     @contextmanager
     def _looking(self) -> Iterator[sqlite3.Connection]:
         """One look: whatever is read inside is of one moment."""
+        if self._generation != self._index.generation:
+            self.drop()
         try:
             connection = self._handle.get()
             connection.execute("BEGIN")
@@ -76,27 +112,74 @@ class Reader:
                 raise JournalError("journal-unavailable", _UNREADABLE) from error
             raise
 
-    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Page:
+    def read(
+        self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()
+    ) -> Page:
         """See :meth:`IJournal.read`; looks at no more than :data:`WINDOW` ids."""
         with self._looking() as connection:
             oldest, newest = connection.execute(_SPAN).fetchone()
             start = min(max(after, oldest - 1), newest)
             upto = min(start + WINDOW, newest)
-            query = _PRIVATE if private else _PAGE
-            rows = connection.execute(query, (start, upto, identity, identity, limit)).fetchall()
+            if private or not rooms:
+                query = _PRIVATE if private else _PAGE
+                asked: tuple[object, ...] = (start, upto, identity, identity, limit)
+            else:
+                query, asked = _ROOMS, (start, upto, identity, identity, json.dumps([*rooms]), limit)
+            rows = connection.execute(query, asked).fetchall()
         if len(rows) >= limit:
             upto = rows[-1][0]
         return Page([to_message(row) for row in rows], upto, oldest)
+
+    def look_up(self, ids: Sequence[int]) -> list[Kept]:
+        """See :meth:`IJournal.look_up`."""
+        with self._looking() as connection:
+            return look_up(connection, ids)
+
+    def walk(self, walk: Walk) -> Stretch | None:
+        """Take one look on the way to a page of a conversation; the page, if it is complete."""
+
+        self._look_with_index(walk)
+        return walk.stretch
+
+    def count(self, count: Count) -> Sequence[Unread] | None:
+        """Take one look on the way to counts of what is not read; these, if they are complete."""
+        self._look_with_index(count)
+        return count.answer
+
+    def _look_with_index(self, errand: Walk | Count) -> None:
+        """Take a look with the index, or without if it cannot be read."""
+        if not self._index.damaged:
+            try:
+                with self._looking() as connection:
+
+                    def ask(query: str, asked: tuple[object, ...]) -> list[Any]:
+                        try:
+                            return connection.execute(query, asked).fetchall()
+                        except sqlite3.Error as error:
+                            raise _Unindexed from error
+
+                    # First the watermark and then the journal: so it is never ahead.
+                    ((indexed,),) = ask("SELECT upto FROM derived.state", ())
+                    errand.look(connection, ask, indexed, connection.execute(_SPAN).fetchone(), WINDOW)
+                return
+            except _Unindexed as error:
+                self._index.distrust(error.__cause__)
+        with self._looking() as connection:
+            errand.look(connection, lambda *_: [], 0, connection.execute(_SPAN).fetchone(), WINDOW)
 
     def standings(self, ids: Sequence[int]) -> list[Standing]:
         """See :meth:`IJournal.standings`; in the order of their numbers."""
         with self._looking() as connection:
             return [to_standing(row) for row in connection.execute(_STANDINGS, (json.dumps([*ids]),))]
 
-    def owed(self, id: int) -> list[Standing]:
+    def owed(self, id: int, room: int | None = None) -> list[Standing]:
         """See :meth:`IJournal.owed`; in the order of their numbers."""
         with self._looking() as connection:
-            return [to_standing(row) for row in connection.execute(_OWED, (id, id))]
+            if room is None:
+                rows = connection.execute(_OWED, (id, id))
+            else:
+                rows = connection.execute(_OWED_ROOM, (room, id, id))
+            return [to_standing(row) for row in rows]
 
     def keys(
         self, since_ms: int, identities: Sequence[int], before: int | None

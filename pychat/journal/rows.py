@@ -8,27 +8,50 @@ from typing import Any
 
 from ..vocabulary import Entry, Standing
 
-INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-MESSAGE = "id, time_ms, sender, sender_name, recipient, recipient_name, text, coalesce(once, x'')"
+INSERT_PLAIN = (
+    "INSERT INTO message (id, time_ms, sender, sender_name, recipient, recipient_name, once, text) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""For messages that have neither ``kind`` nor ``ref`` and are not ``blocked``: a fifth cheaper, and nearly all are."""
+
+MESSAGE = (
+    "id, time_ms, sender, sender_name, recipient, recipient_name, text, coalesce(once, x''), coalesce(kind, 0), "
+    "coalesce(ref, 0), blocked"
+)
 """What :func:`to_message` takes."""
 
-REPLACE_STANDING = "INSERT OR REPLACE INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REPLACE_STANDING = "INSERT OR REPLACE INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-STANDING = "id, name, joined, sent, acked, read, left_id, plain, resumes, bot, token, spare, time_ms"
+STANDING = (
+    "id, name, joined, sent, acked, read, left_id, plain, resumes, bot, token, spare, time_ms, personal"
+)
 """What :func:`to_standing` takes."""
 
 LIVING = "left_id IS NULL AND resumes"
 """The identities that can come back."""
 
 standing_row = attrgetter(
-    "id", "name", "joined", "sent", "acked", "read", "left", "plain", "resumes", "bot", "token", "spare", "time_ms"
+    "id", "name", "joined", "sent", "acked", "read", "left", "plain", "resumes", "bot", "token", "spare", "time_ms",
+    "personal",
 )  # fmt: skip
 """A standing as :data:`REPLACE_STANDING` takes it."""
 
 
 def message_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
     """Messages as :data:`INSERT_MESSAGE` takes them."""
+    return [
+        (
+            id, e.time_ms, e.sender, e.sender_name, e.to, e.to_name, e.once or None, e.text, e.kind or None,
+            e.ref or None, e.blocked or None,
+        )
+        for id, e in zip(ids, entries, strict=True)
+    ]  # fmt: skip
+
+
+def plain_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
+    """Messages as :data:`INSERT_PLAIN` takes them."""
     return [
         (id, e.time_ms, e.sender, e.sender_name, e.to, e.to_name, e.once or None, e.text)
         for id, e in zip(ids, entries, strict=True)
@@ -37,12 +60,15 @@ def message_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any
 
 def to_message(row: tuple[Any, ...]) -> tuple[int, Entry]:
     """An id and its message."""
-    return row[0], Entry(*row[1:])
+    id, time_ms, sender, sender_name, recipient, recipient_name, text, once, kind, ref, blocked = row
+    return id, Entry(
+        time_ms, sender, sender_name, recipient, recipient_name, text, once, kind, ref, blocked is not None
+    )
 
 
 def to_standing(row: tuple[Any, ...]) -> Standing:
     """A standing."""
-    id, name, joined, sent, acked, read, left, plain, resumes, bot, token, spare, time_ms = row
+    id, name, joined, sent, acked, read, left, plain, resumes, bot, token, spare, time_ms, personal = row
     return Standing(
         id,
         name,
@@ -57,4 +83,5 @@ def to_standing(row: tuple[Any, ...]) -> Standing:
         token,
         spare,
         time_ms,
+        personal,
     )

@@ -15,21 +15,53 @@ accepted. What is read (:class:`pychat.journal.reader.Reader`) is read in anothe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from ..errors import JournalError
 from ..interfaces import IJournal
-from ..vocabulary import Entry, OnceKey, Page, Standing
+from ..vocabulary import (
+    Entry,
+    Found,
+    Kept,
+    Kind,
+    OnceKey,
+    Page,
+    Place,
+    Query,
+    RoomRecord,
+    Standing,
+    Stay,
+    Stretch,
+    Unread,
+)
+from . import rooms
+from .history import Walk
+from .index import Index
+from .indexing import Indexing
 from .prune import Retention, forget_step, prune_step
 from .reader import Reader
-from .rows import INSERT_MESSAGE, LIVING, REPLACE_STANDING, STANDING, message_rows, standing_row, to_standing
+from .rows import (
+    INSERT_MESSAGE,
+    INSERT_PLAIN,
+    LIVING,
+    REPLACE_STANDING,
+    STANDING,
+    message_rows,
+    plain_rows,
+    standing_row,
+    to_standing,
+)
+from .search import Searcher
 from .store import FILE_NAME, Handle, connect, lock_folder, open_journal
+from .unread import Count
 from .worker import Worker
+
+T = TypeVar("T")
 
 _UNAVAILABLE = (
     "The message could not be kept and was not accepted: the chat's disk does not take it. Try again later."
@@ -51,76 +83,180 @@ class SqliteJournal:
         :raise JournalError: see :func:`open_journal`; ``journal-in-use`` if another daemon has it.
         """
         self.path = folder / FILE_NAME
-        self.living: Sequence[Standing] = ()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         try:
             connection = open_journal(self.path)
             (self.last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
-            self.last_identity = self._start(connection, now_ms)
+            self.oldest = self._find_oldest(connection)
+            index = self._open_index()
+            self._start(connection, index, now_ms)
             self._handle = Handle(lambda: connect(self.path), connection)
         except BaseException:
             self._lock.close()
             raise
+        self._closing = False
         self._writer = Worker(reactor, "journal-writer")
-        self._looks = Reader(self.path)
+        self._indexing = Indexing(reactor, index, self.last_id)
+        self._looks = Reader(self.path, index)
         self._reader = Worker(reactor, "journal-reader")
+        self._searches = Searcher(index, self.path)
+        self._searcher = Worker(reactor, "journal-searcher")
+        self._indexing.appended(self.last_id)
+        self._indexing.sweep()
 
-    def _start(self, connection: sqlite3.Connection, now_ms: int) -> int:
+    def _open_index(self) -> Index:
+        index = Index(self.path)
+        try:
+            index.open()
+        except (OSError, sqlite3.Error):
+            pass  # a chat without an index is only slower; it is tried again
+        return index
+
+    def _find_oldest(self, connection: sqlite3.Connection) -> int:
+        oldest: int | None = connection.execute("SELECT min(id) FROM message").fetchone()[0]
+        return oldest or self.last_id + 1
+
+    def _start(self, connection: sqlite3.Connection, index: Index, now_ms: int) -> None:
         """Reserve numbers for the identities of this run, far more than a run can have.
 
         Those of earlier runs that cannot come back ended with their run at the latest, also if it had no time to
         say so.  This first commit also warms the file and its caches for those that people wait for.
         """
         try:
+            newest = self._newest_in_rooms(connection, index)
             connection.execute("BEGIN IMMEDIATE")
             start = connection.execute("INSERT INTO start (time_ms) VALUES (?)", (now_ms,))
             connection.execute(
                 "UPDATE identity SET left_id = ?, time_ms = ? WHERE left_id IS NULL AND NOT resumes",
                 (self.last_id, now_ms),
             )
+            rooms.end_stays(connection, self.last_id)
+            rooms.forget_rooms(connection, newest)
             connection.execute("COMMIT")
             living = connection.execute(f"SELECT {STANDING} FROM identity WHERE {LIVING}").fetchall()  # noqa: S608
+            self.rooms: Sequence[RoomRecord] = rooms.load_rooms(connection, newest)
+            self.stays: Sequence[Stay] = rooms.load_stays(connection)
+            self.last_room = rooms.last_room(connection)
         except sqlite3.Error as error:
             connection.close()
             raise JournalError(
                 "journal-unavailable",
                 f"Cannot write the journal {self.path}: {error}. Make room, or let this user write it.",
             ) from error
-        self.living = [to_standing(row) for row in living]
-        return (start.lastrowid or 0) << IDENTITY_BITS
+        self.living: Sequence[Standing] = [to_standing(row) for row in living]
+        self.last_identity = (start.lastrowid or 0) << IDENTITY_BITS
+
+    def _newest_in_rooms(self, connection: sqlite3.Connection, index: Index) -> dict[int, int]:
+        """What is the newest message in each room: mostly from the index; if there is none, all are read."""
+        numbers = rooms.numbers(connection)
+        if not numbers:
+            return {}
+        newest: dict[int, int] = {}
+        upto = self.oldest - 1
+        try:
+            newest = index.newest_in_rooms(numbers, self.oldest)
+            upto = max(upto, index.upto)
+        except (OSError, sqlite3.Error) as error:
+            index.distrust(error)
+        return newest | rooms.newest_in_rooms(connection, upto)
 
     def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`."""
-        return self._writer.do(lambda: self._append(entries, standings))
+        appending = self._writer.do(lambda: self._append(entries, standings))
+        appending.addCallback(self._appended)
+        return appending
+
+    def _appended(self, ids: Sequence[int]) -> Sequence[int]:
+        if ids:
+            self._indexing.appended(ids[-1])
+        return ids
 
     def _append(self, entries: Sequence[Entry], standings: Sequence[Standing]) -> Sequence[int]:
         first = self.last_id + 1
         ids = range(first, first + len(entries))
-        rows = message_rows(ids, entries)
+        special: list[tuple[int, Entry]] = []
+        if [entry for entry in entries if entry.kind or entry.ref or entry.blocked]:
+            insert, rows = INSERT_MESSAGE, message_rows(ids, entries)
+            special = [(id, entry) for id, entry in zip(ids, entries, strict=True) if entry.kind]
+        else:
+            insert, rows = INSERT_PLAIN, plain_rows(ids, entries)
+        ended = [standing for standing in standings if standing.left is not None]
         try:
             connection = self._handle.get()
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(INSERT_MESSAGE, rows)
+            connection.executemany(insert, rows)
             connection.executemany(REPLACE_STANDING, map(standing_row, standings))
+            if special or ended:
+                rooms.project(connection, special, ended)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._handle.drop()
             raise JournalError("journal-unavailable", _UNAVAILABLE) from error
         self.last_id += len(rows)
+        for _, entry in special:
+            if entry.kind == Kind.JOIN:
+                self.last_room = min(self.last_room, entry.to or 0)
         return ids
 
-    def read(self, identity: int, after: int, limit: int, private: bool = False) -> Deferred[Page]:
+    def read(
+        self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()
+    ) -> Deferred[Page]:
         """See :meth:`IJournal.read`."""
-        return self._reader.do(lambda: self._looks.read(identity, after, limit, private))
+        return self._reader.do(lambda: self._looks.read(identity, after, limit, private, rooms))
+
+    def look_up(self, ids: Sequence[int]) -> Deferred[Sequence[Kept]]:
+        """See :meth:`IJournal.look_up`."""
+        return self._reader.do(lambda: self._looks.look_up(ids))
+
+    def history(self, place: Place, before: int | None, after: int | None, limit: int) -> Deferred[Stretch]:
+        """See :meth:`IJournal.history`."""
+        return Deferred.fromCoroutine(self._walk(Walk(place, before, after, limit)))
+
+    async def _walk(self, walk: Walk) -> Stretch:
+        while True:
+            stretch = await self._look(lambda: self._looks.walk(walk))
+            if stretch is not None:
+                return stretch
+
+    def search(self, query: Query) -> Deferred[Found]:
+        """See :meth:`IJournal.search`."""
+        return Deferred.fromCoroutine(self._search(query))
+
+    async def _search(self, query: Query) -> Found:
+        await self._indexing.catch_up()
+        try:
+            return await self._searcher.do(lambda: self._searches.search(query))
+        finally:
+            self._indexing.look_after()
+
+    def unread(
+        self, identity: int, after: int, marks: Sequence[tuple[Place, int]], without: frozenset[str]
+    ) -> Deferred[Sequence[Unread]]:
+        """See :meth:`IJournal.unread`."""
+        return Deferred.fromCoroutine(self._count(Count(identity, after, marks, without)))
+
+    async def _count(self, count: Count) -> Sequence[Unread]:
+        while True:
+            answer = await self._look(lambda: self._looks.count(count))
+            if answer is not None:
+                return answer
+
+    async def _look(self, look: Callable[[], T]) -> T:
+        """One look of several, with others in between."""
+        if self._closing:
+            raise JournalError("journal-unavailable", "The chat is stopping.")
+        answer = await self._reader.do(look)
+        self._indexing.look_after()
+        return answer
 
     def standings(self, ids: Sequence[int]) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.standings`."""
         return self._reader.do(lambda: self._looks.standings(ids))
 
-    def owed(self, id: int) -> Deferred[Sequence[Standing]]:
+    def owed(self, id: int, room: int | None = None) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.owed`."""
-        return self._reader.do(lambda: self._looks.owed(id))
+        return self._reader.do(lambda: self._looks.owed(id, room))
 
     def keys(
         self, since_ms: int, identities: Sequence[int], before: int | None
@@ -135,15 +271,25 @@ class SqliteJournal:
 
         An error is the next append's to tell: pruning then waits for better times, and 0 is the answer.
         """
-        return self._writer.do(lambda: self._prune(retention, now_ms))
+        pruning = self._writer.do(lambda: self._prune(retention, now_ms))
+        pruning.addCallback(self._pruned)
+        return pruning
 
     def _prune(self, retention: Retention, now_ms: int) -> int:
         try:
             connection = self._handle.get()
-            return prune_step(connection, retention, now_ms) + forget_step(connection, now_ms)
+            count = prune_step(connection, retention, now_ms) + forget_step(connection, now_ms)
+            self.oldest = self._find_oldest(connection)
         except sqlite3.Error:
             self._handle.drop()
             return 0
+        return count
+
+    def _pruned(self, count: int) -> int:
+        # Also what a program beside this one has deleted; while there is more to delete, the index can wait.
+        if not count:
+            self._indexing.sweep()
+        return count
 
     def close(self) -> Deferred[None]:
         """See :meth:`IJournal.close`."""
@@ -152,7 +298,11 @@ class SqliteJournal:
             self._handle.drop()
             self._lock.close()
 
-        # The writer's connection goes last: it can clear the write-ahead log away, and the reader's cannot.
-        done = self._reader.stop(self._looks.drop)
+        self._closing = True
+        self._indexing.halt()
+        done = self._searcher.stop(self._searches.drop)
+        done.addBoth(lambda _: self._reader.stop(self._looks.drop))
+        # Those that write go last: they can clear the write-ahead logs away, and those that read cannot.
+        done.addBoth(lambda _: self._indexing.close())
         done.addBoth(lambda _: self._writer.stop(finish))
         return done

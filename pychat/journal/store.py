@@ -31,8 +31,11 @@ def scripts() -> list[str]:
     return [(folder / name).read_text("utf-8") for name in names]
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open a journal's file as it is, with transactions in our own hands; one thread at a time may use it."""
+def connect(path: Path, *, read_only: bool = False, durable: bool = True) -> sqlite3.Connection:
+    """Open a journal's file as it is, with transactions in our own hands; one thread at a time may use it.
+
+    :param durable: a commit is synced before it is told of.
+    """
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -44,8 +47,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     if not read_only:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            # A commit is synced before anybody hears of it.
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         except BaseException:
             connection.close()
             raise
@@ -178,6 +180,11 @@ def _nonsense(connection: sqlite3.Connection) -> list[str]:
     ).fetchone()
     if shared:
         wrong.append(f"{shared} tokens stand for more than one identity each")
+    (stays,) = connection.execute(
+        "SELECT count(*) FROM stay WHERE max(joined, coalesce(left_id, 0)) > (SELECT coalesce(max(id), 0) FROM message)"
+    ).fetchone()
+    if stays:
+        wrong.append(f"{stays} stays in rooms are ahead of the newest message")
     return wrong
 
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from pychat.client.answers import decode, message_id
 from pychat.grammar import Line, parse
 
-from .history import Accepted, Acked, History, Post, Refused, Wrong
+from .history import Accepted, Acked, Asked, Denied, Done, History, Post, Refused, Wrong
 
 
 class Bystander(ClientFactory):
@@ -55,12 +55,24 @@ class Bystander(ClientFactory):
         return self._open
 
     def post(self, to: str | None, padding: int) -> bool:
-        """Say something, if she can; nobody keeps it if the daemon does not."""
+        """Say something, if she can; nobody keeps it if the daemon does not.
+
+        :param to: a room stands for one that she is in.
+        """
         if self.line is None:
             return False
+        if to is not None and to.startswith("#"):
+            if not self.line.rooms:
+                return False
+            to = self._chance.choice(sorted(self.line.rooms))
         post = self.history.say(self.name, to, padding)
         self.line.post(post)
         return True
+
+    def turn(self, room: str) -> None:
+        """Join a room, or leave it if she is in it."""
+        if self.line is not None:
+            self.line.turn(room)
 
     def disconnect(self) -> None:
         """Say goodbye; she comes back as somebody new."""
@@ -95,7 +107,10 @@ class Bystander(ClientFactory):
 
 
 class BystanderLine(LineOnlyReceiver):
-    """One connection of a bystander."""
+    """One connection of a bystander.
+
+    :ivar rooms: those of which she is a member.
+    """
 
     delimiter = b"\n"
 
@@ -103,6 +118,9 @@ class BystanderLine(LineOnlyReceiver):
         self._owner = owner
         self._screen = f"{owner.name}#{owner.lives}"
         self._asked: dict[bytes, Post] = {}
+        self.rooms: set[str] = set()
+        self._joined: set[str] = set()  # at any time
+        self._turns: dict[bytes, tuple[str, str]] = {}  # what she asked of which room, by label
         self._newest = 0
         self._leaving = False
 
@@ -120,6 +138,32 @@ class BystanderLine(LineOnlyReceiver):
         else:
             self.sendLine(b"<set_msg label=%s>%s %s" % (label, post.to.encode(), post.text))
 
+    def turn(self, room: str) -> None:
+        """Join a room or leave it, one at a time."""
+        if self._turns:
+            return
+        verb = "leave" if room in self.rooms else "join"
+        self.rooms.discard(room)
+        self._turns[b"turn"] = verb, room
+        self._owner.history.see(Asked(self._screen, verb, room))
+        self.sendLine(b"<%s label=turn>%s" % (verb.encode(), room.encode()))
+
+    def _turned(self, line: Line) -> bool:
+        """Whether this answers what she asked of a room."""
+        verb, room = self._turns.pop(line.attributes.get(b"label", b""), ("", ""))
+        if not verb:
+            return False
+        history = self._owner.history
+        if line.verb == b"error":
+            history.see(Denied(self._screen, verb, room, decode(line.attributes.get(b"code", b""))))
+            return True
+        history.see(Done(self._screen, verb, room, int(line.attributes.get(b"members", b"0"))))
+        self._owner.tally[f"answers to {verb}"] += 1
+        if verb == "join":
+            self.rooms.add(room)
+            self._joined.add(room)
+        return True
+
     def leave(self) -> None:
         """Say goodbye, and read on to the end; the daemon listens no more, so nothing is acknowledged either."""
         self._leaving = True
@@ -130,6 +174,8 @@ class BystanderLine(LineOnlyReceiver):
         owner = self._owner
         if line.verb == b"msg":
             self._message(line)
+        elif self._turned(line):
+            pass
         elif line.verb == b"connected":
             owner.line = self
         elif line.verb in (b"accepted", b"error"):
@@ -154,7 +200,12 @@ class BystanderLine(LineOnlyReceiver):
             if id <= self._newest:
                 return  # sent again
             self._newest = id
-        owner.history.show(owner.name, self._screen, id, decode(line.attributes.get(b"from", b"")), line.text)
+        if b"replay" in line.attributes and not owner.acks:
+            # People are told what was said in a room before they joined it.
+            if decode(line.attributes.get(b"to", b"")) not in self._joined:
+                owner.history.see(Wrong(owner.name, f"was told what was said in a room of others: {line}"))
+            return
+        owner.history.show(owner.name, self._screen, line)
         if owner.acks and id is not None and not self._leaving:
             self.sendLine(b"<ack>%d" % id)
             owner.history.see(Acked(owner.name, id))

@@ -1,21 +1,39 @@
 """What is wrong with a history: the promise of the protocol, held against what people saw.
 
 The journal has the last word on what was accepted: a post that is in it has to be shown, also when the daemon was
-killed before it could tell its sender.  Those who come back were there before the first post and stayed to the end.
+killed before it could tell its sender.  Those who come back were there before the first post and stayed to the end;
+of a room they are members above the id with which the journal says that they joined, up to the one with which they
+left.  Of those who cannot come back it is known what they were answered on each connection, and of that what came next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from pychat.vocabulary import Kind
 
-from .history import Accepted, Acked, Event, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
-
-LOST, TWICE, DISORDER, UNTRUE, OPEN, BROKEN = "lost", "twice", "out of order", "untrue", "open", "broken"
+from .audience import Audience
+from .faults import BROKEN, DISORDER, LEAKED, LOST, OPEN, TWICE, UNTRUE, Fault
+from .history import (
+    Accepted,
+    Acked,
+    Asked,
+    Denied,
+    Done,
+    Event,
+    History,
+    Journal,
+    Post,
+    Read,
+    Receipt,
+    Refused,
+    Said,
+    Shown,
+    Verdict,
+    Wrong,
+)
 
 LAST_WORDS = frozenset(("delivered", "read", "undelivered"))
 
-MAY_FOLLOW: Mapping[str, frozenset[str]] = {
+MAY_FOLLOW: dict[str, frozenset[str]] = {
     "sent": frozenset(("sent", "delivered", "read")),
     "delivered": frozenset(("delivered", "read")),
     "read": frozenset(("read",)),
@@ -24,25 +42,8 @@ MAY_FOLLOW: Mapping[str, frozenset[str]] = {
 """Which words may be told of a message after which one."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that must not happen.
-
-    :ivar kind: ``lost``, ``twice``, ``out of order``, ``untrue``, ``open`` (never answered) or ``broken``.
-    """
-
-    kind: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.what}"
-
-
-def check(history: History, journal: Mapping[int, Post]) -> list[Fault]:
-    """All that is wrong.
-
-    :param journal: what was kept, by its id.
-    """
+def check(history: History, journal: Journal) -> list[Fault]:
+    """All that is wrong."""
     checker = _Checker(history, journal)
     for event in history.events:
         checker.see(event)
@@ -60,11 +61,15 @@ class _Screen:
 
 
 class _Checker:
-    def __init__(self, history: History, journal: Mapping[int, Post]) -> None:
+    def __init__(self, history: History, journal: Journal) -> None:
         self.faults: list[Fault] = []
         self._history = history
         self._cast = history.cast
-        self._journal = journal
+        self._journal = journal.posts
+        self._blocked = journal.blocked
+        self._audience = Audience(history.cast, journal, self._fault)
+        self._now = 0  # the number of the event
+        self._newest = 0  # the highest id that anybody knows
         self._screens: dict[str, _Screen] = {}
         self._shown: dict[str, set[int]] = {name: set() for name in self._cast.resuming}
         self._seen_by: dict[int, set[str]] = {}
@@ -83,7 +88,10 @@ class _Checker:
 
     def see(self, event: Event) -> None:
         """Take the next thing that happened."""
-        if isinstance(event, Shown):
+        self._now += 1
+        if isinstance(event, Said):
+            self._audience.say(event.post, self._now)
+        elif isinstance(event, Shown):
             self._show(event)
         elif isinstance(event, Accepted):
             self._accept(event)
@@ -98,8 +106,10 @@ class _Checker:
                 self._read[event.who] = max(event.id, self._read.get(event.who, 0))
         elif isinstance(event, Refused):
             self._refused.add(event.post)
-            if event.post.to not in self._cast.bystanders or event.code != "no-such-user":
+            if not self._audience.may_refuse(event.post, event.code):
                 self._fault(LOST, f"{_name(event.post)} was refused with {event.code}")
+        elif isinstance(event, Asked | Done | Denied):
+            self._audience.ask(event, self._now, self._newest)
         elif isinstance(event, Wrong):
             self._fault(BROKEN, f"{event.who} {event.what}")
 
@@ -107,6 +117,7 @@ class _Checker:
 
     def _show(self, event: Shown) -> None:
         post, id = event.post, event.id
+        self._newest = max(self._newest, id)
         screen = self._screens.setdefault(event.screen, _Screen())
         what = f"{event.screen} was shown {_name(post)} as {id}"
         if post in screen.posts:
@@ -115,16 +126,31 @@ class _Checker:
             self._fault(DISORDER, f"{what} after {screen.newest}")
         elif post.number <= screen.numbers.get(post.sender, 0):
             self._fault(DISORDER, f"{what} after a later one of {post.sender}")
-        if post.to not in (None, event.who) or post.sender == event.who:
+        if post.sender == event.who or post.person not in ("", event.who):
             self._fault(UNTRUE, f"{what}, which was not meant for {event.who}")
         if self._journal.get(id) != post:
             self._fault(LOST, f"{what}, and the journal has {_name(self._journal.get(id))} there")
+        elif not self._audience.may_see(event):
+            self._fault(LEAKED, f"{what}, and {event.who} was not in the room")
+        elif self._audience.must_not_hear(event):
+            self._fault(LEAKED, f"{what}, and {event.who} did not want to hear it")
+        elif not self._knows(event.who, post.ref):
+            self._fault(DISORDER, f"{what} before what it is about")
         screen.posts.add(post)
         screen.newest = max(screen.newest, id)
         screen.numbers[post.sender] = max(post.number, screen.numbers.get(post.sender, 0))
         if event.who in self._shown:
             self._shown[event.who].add(id)
         self._seen_by.setdefault(id, set()).add(event.who)
+
+    def _knows(self, who: str, ref: int) -> bool:
+        """Whether somebody who comes back knows a message, if she is to know it; ``ref`` is 0 for none."""
+        post = self._journal.get(ref)
+        if post is None or who not in self._cast.resuming:
+            return True
+        if post.sender == who:
+            return post in self._accepted
+        return ref in self._shown[who] or who not in self._audience.owed(ref, post)
 
     def _has_acked(self, name: str, id: int) -> bool:
         """Whether she was shown it and said so."""
@@ -138,6 +164,7 @@ class _Checker:
         if post in self._accepted:
             self._fault(TWICE, f"{_name(post)} was accepted as {self._accepted[post]} and again as {id}")
         self._accepted[post] = id
+        self._newest = max(self._newest, id)
         if self._journal.get(id) != post:
             kept = _name(self._journal.get(id))
             self._fault(LOST, f"{_name(post)} was accepted as {id}, and the journal has {kept} there")
@@ -173,6 +200,9 @@ class _Checker:
             if name not in self._cast.plain:
                 self._fault(UNTRUE, f"{what}, and {name} acknowledges what she gets")
             self._sent.append(event)
+        elif event.reason == "blocked":
+            if id not in self._blocked:
+                self._fault(UNTRUE, f"{what}, and by the journal it was not")
         elif name in self._cast.resuming or event.reason not in ("gone", "unknown"):
             self._fault(UNTRUE, f"{what}, and {name} came back in time")
         elif event.reason == "gone":
@@ -182,16 +212,23 @@ class _Checker:
         post = self._about(event.who, "a count", event.id)
         if post is None:
             return
-        cast = self._cast
-        what = f"of {_name(post)} ({event.id}) a count was told: {event[2:]}"
-        others = cast.resuming - {post.sender}
-        everybody = (cast.resuming | cast.bystanders) - {post.sender}
-        if post.to is not None:
+        id = event.id
+        what = f"of {_name(post)} ({id}) a count was told: {event[2:]}"
+        audience = self._audience
+        people = audience.members(id, post)
+        others = (audience.visitors[post.room] if post.room else self._cast.bystanders) - {post.sender}
+        least = len(people) - len(audience.maybe_spared(id, post, people))
+        most = len(people) - len(audience.surely_spared(id, post, people)) + len(others)
+        if post.person:
             self._fault(UNTRUE, f"{what}, and it was private")
+        elif event.where != (post.to or "all"):
+            self._fault(UNTRUE, f"{what}, and it was said elsewhere")
         elif event.sent + event.delivered + event.undelivered > event.of:
             self._fault(UNTRUE, f"{what}, more than there were")
-        elif not len(others) <= event.of <= len(everybody):
-            self._fault(UNTRUE, f"{what}, and there were {len(others)} to {len(everybody)}")
+        elif not least <= event.of <= most:
+            self._fault(UNTRUE, f"{what}, and there were {least} to {most}")
+        elif event.undelivered > len(others):
+            self._fault(UNTRUE, f"{what}, and {len(others)} went for good")
         acked = sum(self._has_acked(name, event.id) for name in self._seen_by.get(event.id, ()))
         if event.delivered > acked:
             self._fault(UNTRUE, f"{what}, and {acked} had acknowledged it")
@@ -219,13 +256,13 @@ class _Checker:
             plain = len(self._seen_by.get(count.id, set()) & self._cast.plain)
             if count.sent > plain:
                 self._fault(UNTRUE, f"{count.id} was said to be sent to {count.sent}, and {plain} got it")
+        self._audience.look()
         self._look_for_open()
 
     def _look_for_lost(self) -> None:
         kept: dict[Post, int] = {}
         numbers: dict[str, int] = {}
-        wanted: dict[str, set[int]] = {name: set() for name in self._cast.resuming}
-        to_all: list[tuple[int, str]] = []
+        gone: set[int] = set()
         for id, post in sorted(self._journal.items()):
             if post in kept:
                 self._fault(TWICE, f"the journal has {_name(post)} as {kept[post]} and as {id}")
@@ -233,14 +270,29 @@ class _Checker:
             if post.number < numbers.get(post.sender, 0):
                 self._fault(DISORDER, f"the journal has {_name(post)} as {id} after a later one")
             numbers[post.sender] = post.number
-            if post.to is None:
-                to_all.append((id, post.sender))
-            elif post.to in wanted:
-                wanted[post.to].add(id)
-        for name, ids in wanted.items():
-            ids.update(id for id, sender in to_all if sender != name)
-            for id in sorted(ids - self._shown[name]):
-                self._fault(LOST, f"{_name(self._journal[id])} ({id}) was never shown to {name}")
+            if post in self._refused:
+                self._fault(UNTRUE, f"{_name(post)} was refused, and the journal has it as {id}")
+            if post.kind != Kind.SAID:
+                self._look_at_ref(id, post, gone)
+            self._audience.look_at_ignored(id, post, _name(post))
+            for name in sorted(self._audience.owed(id, post)):
+                if id not in self._shown[name]:
+                    self._fault(LOST, f"{_name(post)} ({id}) was never shown to {name}")
+
+    def _look_at_ref(self, id: int, post: Post, gone: set[int]) -> None:
+        """Whether something can be said of what it is about; ``gone`` are the messages that were taken back."""
+        what = f"the journal has {_name(post)} as {id} about"
+        about = self._journal.get(post.ref)
+        if about is None or post.ref >= id or about.kind != Kind.SAID:
+            self._fault(BROKEN, f"{what} {post.ref}, which is {_name(about)}")
+        elif post.to != about.to and {post.sender, post.to} != {about.sender, about.to}:
+            self._fault(BROKEN, f"{what} {_name(about)}, which was said elsewhere")
+        elif post.kind != Kind.REACT and post.sender != about.sender:
+            self._fault(BROKEN, f"{what} {_name(about)}, which is somebody else's")
+        elif post.kind != Kind.REACT and post.ref in gone:
+            self._fault(DISORDER, f"{what} {_name(about)}, which was taken back before")
+        if post.kind == Kind.RETRACT:
+            gone.add(post.ref)
 
     def _look_for_open(self) -> None:
         """Every post of those who come back has an answer, and every private one that was accepted a last word."""
@@ -263,5 +315,8 @@ class _Checker:
 
 
 def _name(post: Post | None) -> str:
-    """Who said it, which of hers it is, and to whom."""
-    return f"'{post.sender} {post.number} {post.to or 'all'}'" if post else "nothing"
+    """Who said it, which of hers it is, to whom, and what it is about."""
+    if post is None:
+        return "nothing"
+    about = f" {Kind(post.kind).name.lower()} of {post.ref}" if post.kind else ""
+    return f"'{post.sender} {post.number} {post.to or 'all'}{about}'"

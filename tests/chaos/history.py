@@ -7,17 +7,41 @@ from typing import NamedTuple
 
 from pychat.client.answers import decode, message_id
 from pychat.grammar import Line
+from pychat.rendering import REACTION_TAKEN_BACK, TAKEN_BACK
+from pychat.vocabulary import Kind
+
+ABOUT = {b"edit": Kind.EDIT, b"retract": Kind.RETRACT, b"react": Kind.REACT}
+"""The attribute that names the message which another one is about."""
 
 
 class Post(NamedTuple):
-    """Something that was said.  Its text is said once only."""
+    """Something that was said.  No two are alike: texts are said once only, and each is taken back once at most."""
 
     sender: str
     number: int
     """Those of one sender rise in the order in which they were posted."""
     to: str | None
-    """``None``: everybody."""
+    """A name, or a room with its ``#``; ``None``: everybody."""
     text: bytes
+    kind: int = Kind.SAID
+    ref: int = 0
+    """The id of the message that it is about."""
+
+    @property
+    def room(self) -> str:
+        """In which it was said, if in any."""
+        return self.to if self.to is not None and self.to.startswith("#") else ""
+
+    @property
+    def person(self) -> str:
+        """To whom it was said, if to one alone."""
+        return "" if self.to is None or self.room else self.to
+
+
+class Said(NamedTuple):
+    """Somebody said something, or will as soon as she can."""
+
+    post: Post
 
 
 class Shown(NamedTuple):
@@ -48,7 +72,7 @@ class Verdict(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """Somebody was told what became of a message to everybody."""
+    """Somebody was told what became of a message to everybody, or in a room."""
 
     who: str
     id: int
@@ -56,6 +80,7 @@ class Receipt(NamedTuple):
     delivered: int
     undelivered: int
     of: int
+    where: str = "all"
 
 
 class Acked(NamedTuple):
@@ -79,6 +104,34 @@ class Refused(NamedTuple):
     code: str
 
 
+class Asked(NamedTuple):
+    """Somebody asked to join, leave, mute or unmute a room, or to ignore a name or that no more: maybe once again."""
+
+    who: str
+    """Of those who cannot come back it is her screen: what they are members of ends with it."""
+    verb: str
+    what: str
+
+
+class Done(NamedTuple):
+    """She was answered that it is so."""
+
+    who: str
+    verb: str
+    what: str
+    members: int = 0
+    """Of the room that she joined, as she was told."""
+
+
+class Denied(NamedTuple):
+    """She was refused it."""
+
+    who: str
+    verb: str
+    what: str
+    code: str
+
+
 class Wrong(NamedTuple):
     """Somebody saw what must not happen at all, whatever else does."""
 
@@ -86,7 +139,33 @@ class Wrong(NamedTuple):
     what: str
 
 
-Event = Shown | Accepted | Verdict | Receipt | Acked | Read | Refused | Wrong
+Look = tuple[str, int, int, bytes]
+"""What is seen of a post, which tells it from all others: sender, kind, what it is about, and text."""
+
+Event = Said | Shown | Accepted | Verdict | Receipt | Acked | Read | Refused | Asked | Done | Denied | Wrong
+
+
+class Move(NamedTuple):
+    """Somebody joined a room or left it, by the journal."""
+
+    id: int
+    who: str
+    room: str
+    joins: bool
+
+
+@dataclass
+class Journal:
+    """What was kept, in the end.
+
+    :ivar posts: by their ids.
+    :ivar moves: who joined and left which room, in order.
+    :ivar blocked: ids of what its recipient is never shown, for she ignored its sender.
+    """
+
+    posts: dict[int, Post] = field(default_factory=dict)
+    moves: list[Move] = field(default_factory=list)
+    blocked: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -107,31 +186,51 @@ class Cast:
 class History:
     """Everything, from the outside.
 
-    :ivar posts: what was said, by its text.
+    :ivar posts: what was said, by what it looks like.
     :ivar events: what was seen, in the order in which it was.
     """
 
     cast: Cast
-    posts: dict[bytes, Post] = field(default_factory=dict)
+    posts: dict[Look, Post] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     _numbers: dict[str, int] = field(default_factory=dict)
 
-    def say(self, sender: str, to: str | None, padding: int = 0) -> Post:
-        """Make a post whose text tells who says it, which of hers it is, and to whom it goes."""
+    def say(
+        self, sender: str, to: str | None, padding: int = 0, kind: int = Kind.SAID, ref: int = 0, bare: bool = False
+    ) -> Post:  # fmt: skip
+        """Make a post whose text tells who says it, which of hers it is, and to whom it goes.
+
+        :param padding: bytes that it is longer.
+        :param bare: it has no text: what takes a reaction back.  A retraction never has any.
+        """
         number = self._numbers[sender] = self._numbers.get(sender, 0) + 1
         text = f"{sender} {number} {to or 'all'} {'.' * padding}".rstrip().encode()
-        post = self.posts[text] = Post(sender, number, to, text)
+        if bare or kind == Kind.RETRACT:
+            text = b""
+        post = self.posts[sender, kind, ref, text] = Post(sender, number, to, text, kind, ref)
+        self.see(Said(post))
         return post
 
     def see(self, event: Event) -> None:
         """Note what somebody saw just now."""
         self.events.append(event)
 
-    def show(self, who: str, screen: str, id: int | None, sender: str, text: bytes) -> None:
+    def show(self, who: str, screen: str, line: Line) -> None:
         """Note a message that somebody was shown just now, if it is one that was said."""
-        post = self.posts.get(text)
-        if id is None or post is None or post.sender != sender:
-            self.see(Wrong(who, f"was shown what {sender} never said: id={id} {text!r}"))
+        id, sender = message_id(line), decode(line.attributes.get(b"from", b""))
+        kind, ref = Kind.SAID, 0
+        for key, about in ABOUT.items():
+            if key in line.attributes:
+                kind, ref = about, int(line.attributes[key])
+        text = line.text
+        if (kind, text) in ((Kind.RETRACT, TAKEN_BACK), (Kind.REACT, REACTION_TAKEN_BACK)):
+            text = b""
+        post = self.posts.get((sender, kind, ref, text))
+        # A private message on a plain line does not say for whom it is.
+        where = decode(line.attributes.get(b"to", who.encode()))
+        if id is None or post is None or where != (post.to or "all"):
+            told = f"id={id} to {where} about {ref} {line.text!r}"
+            self.see(Wrong(who, f"was shown what {sender} never said: {told}"))
         else:
             self.see(Shown(who, screen, id, post))
 
@@ -145,7 +244,7 @@ class History:
             sent, delivered, undelivered, of = (
                 int(line.attributes.get(key, b"0")) for key in (b"sent", b"delivered", b"undelivered", b"of")
             )
-            self.see(Receipt(who, id, sent, delivered, undelivered, of))
+            self.see(Receipt(who, id, sent, delivered, undelivered, of, decode(line.text)))
         else:
             reason = decode(line.attributes.get(b"reason", b""))
             self.see(Verdict(who, word, id, decode(line.text), reason))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from pychat.client import connection
-from pychat.client.answers import decode, message_id
+from pychat.client.answers import message_id
 from pychat.client.connection import Client
 from pychat.client.files import FileStore
 from pychat.client.member import Member
@@ -19,8 +20,16 @@ from pychat.client.store import MemoryStore
 from pychat.client.store import Post as Pending
 from pychat.errors import PychatError
 from pychat.grammar import Line
+from pychat.vocabulary import Kind
 
-from .history import Accepted, Acked, History, Post, Read, Refused, Wrong
+from .history import Accepted, Acked, History, Post, Read, Refused, Shown, Wrong
+from .wishes import Wishes
+
+REMEMBERED = 40
+"""Messages of hers that she may change, and those of others to which she may react: the newest."""
+
+FLAP_SECONDS = 0.02
+"""A connection that breaks at once lasts so long at most: what it missed may be on its way by then."""
 
 HASTE = 0.1
 """What the client's waits between attempts are multiplied by: one that dies every few seconds is not gone for long."""
@@ -40,16 +49,15 @@ class Wire(Client):
 
     def _acknowledge(self) -> None:
         if not self._held:
-            due = self._ack_due
+            before = self._acks._said
             super()._acknowledge()
-            if due and not self._ack_due:
-                self.person.acked(self.shown)
+            if self._acks._said != before:
+                self.person.acked(self._acks._said)
 
-    def _seen(self, line: Line) -> bool:
-        seen = super()._seen(line)
-        if seen:
+    def _notice(self, line: Line, raw: bytes) -> None:
+        if line.verb == b"msg" and b"label" not in line.attributes and (message_id(line) or 0) <= self.shown:
             self.person.dropped()
-        return seen
+        super()._notice(line, raw)
 
 
 class Forgetful(MemoryStore):
@@ -62,6 +70,7 @@ class Forgetful(MemoryStore):
 class Person:
     """Somebody who comes back, whatever happens to her connection, to the daemon, and to her own program.
 
+    :ivar wishes: what she wants of rooms.
     :ivar forgets: her store does not keep how far she has read.
     """
 
@@ -80,6 +89,13 @@ class Person:
         self._asked: dict[str, Post] = {}  # by their keys, until they have an answer
         self._newest = 0  # on her screen
         self._known = False  # she has been in the chat
+        self._flaps = 0  # so often her next connections break at once
+        self._mine: deque[tuple[int, Post]] = deque(maxlen=REMEMBERED)
+        self._heard: deque[tuple[int, Post]] = deque(maxlen=REMEMBERED)
+        self._taken_back: set[int] = set()  # of hers
+        self._reacted: set[int] = set()  # to these she did, and did not take it back
+        self._unreacted: set[int] = set()
+        self.wishes = Wishes(name, history, tally, self._live)
         self.member = self._begin()
 
     def _begin(self) -> Member:
@@ -107,16 +123,99 @@ class Person:
 
     # -- what happens to her
 
+    def _live(self) -> Client | None:
+        """Her connection, if she may speak on it."""
+        return None if self.member._replaying else self.member.client
+
     def post(self, to: str | None, padding: int) -> None:
         """Say something."""
         post = self._history.say(self.name, to, padding)
         self._asked[self.member.post(to, post.text)] = post
+
+    def post_in_room(self, padding: int) -> bool:
+        """Say something in a room that she is in, if there is one."""
+        rooms = sorted(self.wishes.sure)
+        if rooms:
+            self.post(self._chance.choice(rooms), padding)
+        return bool(rooms)
+
+    def edit(self, padding: int) -> bool:
+        """Change something that she said, if there is something; now and then what she took back, which is refused."""
+        gone = self._chance.random() < 0.05
+        found = self._some(self._mine, lambda id: (id in self._taken_back) == gone)
+        if found is None:
+            return False
+        id, said = found
+        post = self._history.say(self.name, said.to, padding, Kind.EDIT, id)
+        self._asked[self.member.edit(id, post.text)] = post
+        return True
+
+    def retract(self) -> bool:
+        """Take back something that she said, if there is something."""
+        found = self._some(self._mine, lambda id: id not in self._taken_back)
+        if found is None:
+            return False
+        id, said = found
+        self._taken_back.add(id)
+        post = self._history.say(self.name, said.to, 0, Kind.RETRACT, id)
+        self._asked[self.member.retract(id)] = post
+        return True
+
+    def react(self) -> bool:
+        """React to something that she heard or said, or take that back, if there is something."""
+        found = self._some(
+            self._heard if self._chance.random() < 0.8 else self._mine, lambda id: id not in self._unreacted
+        )
+        if found is None:
+            return False
+        id, said = found
+        to = said.sender if said.person == self.name else said.to
+        bare = id in self._reacted
+        (self._unreacted if bare else self._reacted).add(id)
+        post = self._history.say(self.name, to, 0, Kind.REACT, id, bare)
+        self._asked[self.member.react(id, post.text.decode())] = post
+        return True
+
+    def _some(self, among: deque[tuple[int, Post]], fits: Callable[[int], bool]) -> tuple[int, Post] | None:
+        """A message of these of which something can be said."""
+        sure, gone = self.wishes.sure, self._history.cast.bystanders
+        found = [
+            (id, post)
+            for id, post in among
+            if fits(id) and (not post.room or post.room in sure) and not gone & {post.person, post.sender}
+        ]
+        return self._chance.choice(found) if found else None
+
+    def turn(self, room: str) -> None:
+        """Join a room, or leave it if she is in it; now and then join it all the same, which changes nothing."""
+        again = self._chance.random() < 0.1
+        self.wishes.want("leave" if room in self.wishes.rooms and not again else "join", room)
+
+    def mute(self) -> None:
+        """Mute a room that she is in, or hear it again."""
+        rooms = sorted(self.wishes.sure)
+        if rooms:
+            room = self._chance.choice(rooms)
+            self.wishes.want("unmute" if room in self.wishes.muted else "mute", room)
+
+    def ignore(self, name: str) -> None:
+        """Ignore somebody, or whomever she ignores no more."""
+        ignored = [*self.wishes.ignored]
+        self.wishes.want("unignore" if ignored else "ignore", ignored[0] if ignored else name)
 
     def drop(self) -> bool:
         """Lose the connection; whether there was one."""
         there = self.member.client is not None
         self.member.drop()
         return there
+
+    def flap(self, times: int) -> None:
+        """Lose the connection soon, and the next ones when they are hardly made."""
+        self._flaps = times
+        self._reactor.callLater(FLAP_SECONDS * self._chance.random() ** 3, self._flap)
+
+    def _flap(self) -> None:
+        self._tally["dropped connections"] += self.drop()
 
     def read(self) -> None:
         """Say that she has read what is on her screen."""
@@ -157,6 +256,8 @@ class Person:
             return f"{self.name} waits for what she missed"
         if member.pending:
             return f"{self.name} waits for {len(member.pending)} answers"
+        if self.wishes.unrest:
+            return f"{self.name} waits for {self.wishes.unrest}"
         return ""
 
     async def end(self) -> None:
@@ -172,13 +273,17 @@ class Person:
         if self._known and not link.resumed:
             self._history.see(Wrong(self.name, "came back as somebody else"))
         self._known = True
+        if self._flaps:
+            self.flap(self._flaps - 1)
 
     def shown(self, line: Line) -> None:
         """A message is on her screen."""
         self._tally["shown to people"] += 1
         self._newest = message_id(line) or 0
-        sender = decode(line.attributes.get(b"from", b""))
-        self._history.show(self.name, self.name, message_id(line), sender, line.text)
+        self._history.show(self.name, self.name, line)
+        event = self._history.events[-1]
+        if isinstance(event, Shown) and event.post.kind == Kind.SAID:
+            self._heard.append((event.id, event.post))
 
     def answered(self, pending: Pending, id: str, error: PychatError | None) -> None:
         """A post of hers was accepted or refused."""
@@ -191,10 +296,16 @@ class Person:
         else:
             self._tally["accepted"] += 1
             self._history.see(Accepted(post, int(id)))
+            if post.kind == Kind.SAID:
+                self._mine.append((int(id), post))
 
     def told(self, line: Line) -> None:
         """A verdict or a count."""
         self._history.hear(self.name, line)
+
+    def replayed(self) -> None:
+        """She knows all that she missed, and may speak again; what waits in her outbox goes out first."""
+        self._reactor.callLater(0, self.wishes.insist)
 
     def acked(self, id: int) -> None:
         """She acknowledged everything up to here."""
@@ -259,3 +370,5 @@ class Witness:
     def notice(self, line: Line, raw: bytes) -> None:
         if self.member and line.verb in (b"resync", b"error"):
             self._person.wrong(f"was told {raw!r}")
+        elif self.member and line.verb == b"replayed":
+            self._person.replayed()

@@ -6,9 +6,6 @@ Everything is drawn from one seed; when what happens depends on the machine all 
 from __future__ import annotations
 
 import random
-import signal
-import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -16,24 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
+from pychat.vocabulary import Kind
 from tests.guards import LoggedFailures
-from tests.system.programs import environment
 
 from .bystanders import Bystander
-from .checker import BROKEN, Fault, check
+from .checker import check
+from .daemon import PROGRAMS, Daemon
 from .evidence import read_journal, read_log
+from .faults import BROKEN, Fault
 from .history import Cast, History, Verdict, Wrong
 from .people import Person
 
-ROOT = Path(__file__).parents[2]
+OPEN_ROOMS = ("#open0", "#open1")
+"""Rooms in which those who cannot come back are, too."""
 
-TWISTD = ("-c", "from twisted.scripts.twistd import run; run()")
-EARLY_ACK = ("-m", "tests.chaos.early_ack")
+ROOMS = (*OPEN_ROOMS, "#a", "#b", "#c", "#d", "#e", "#f")
+
+ROOMS_AT_FIRST = 3
+"""So many everybody is in when it begins."""
 
 TICK = 0.05
 """Seconds between two looks at what is due."""
@@ -41,6 +42,11 @@ TICK = 0.05
 DROPS, DEATHS, GOODBYES, HOLDS, READS = 6.0, 0.5, 0.3, 1.0, 5.0
 """Connections of people that break, programs of people that are killed, bystanders who say goodbye, people who stop
 acknowledging, and people who say that they have read it all, per second."""
+
+TURNS, VISITS, MUTES, IGNORES, REACTIONS, FLAPS = 20.0, 0.5, 2.0, 0.5, 5.0, 2.0
+"""People who join a room or leave it, bystanders who do, people who mute a room or hear it again, people who ignore
+somebody or no more, people who react to something, and people who leave a room in which others are just talking, before
+their connection breaks, and the next one, too, per second."""
 
 HOLD_SECONDS = 7.0
 """Longer than the daemon waits for an acknowledgement before it sends again."""
@@ -69,7 +75,7 @@ class Plan:
     """Messages a second."""
     seed: int = 0
     break_: str = ""
-    """``early-ack`` or ``deliver-twice``: something is wrong on purpose."""
+    """One of :data:`~tests.chaos.daemon.PROGRAMS`, or ``deliver-twice``: something is wrong on purpose."""
 
 
 @dataclass
@@ -79,76 +85,6 @@ class Outcome:
     tally: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     seconds: float = 0.0
-
-
-class Daemon(ProcessProtocol):
-    """``twistd -n pychat`` at a port that stays, over many lives."""
-
-    def __init__(self, reactor: Any, folder: Path, program: tuple[str, ...]) -> None:
-        self._reactor = reactor
-        self.port = free_port()
-        self.state = folder / "state"
-        self.log = folder / "log"
-        (folder / "files").mkdir()
-        self._command = [
-            sys.executable, *program, "-n", "--pidfile=", "pychat", "--journal", "sqlite",
-            "--listen", f"tcp:{self.port}:interface=127.0.0.1",
-            "--files", str(folder / "files"), "--state", str(self.state),
-        ]  # fmt: skip
-        self._out = open(self.log, "wb")  # noqa: SIM115
-        self._heard = b""
-        self._up: Deferred[bool] | None = None
-        self._over: Deferred[None] | None = None
-        # Whoever ends the storm with a signal ends the daemon, too.
-        reactor.addSystemEventTrigger("before", "shutdown", self.kill)
-
-    def spawn(self) -> Deferred[bool]:
-        """Begin a life; fires with True when people can come, with False if it has ended before."""
-        self._heard = b""
-        self._up = Deferred()
-        self._over = Deferred()
-        self._reactor.spawnProcess(self, self._command[0], self._command, env=environment(), path=str(ROOT))
-        return self._up
-
-    def kill(self, how: str = "KILL") -> Deferred[None]:
-        """End a life, if it has not ended; fires when it has."""
-        over = self._over
-        if over is None:
-            return succeed(None)
-        try:
-            self.transport.signalProcess(how)
-        except Exception as error:
-            self._out.write(f"a signal failed: {error}\n".encode())
-        return over
-
-    def outReceived(self, data: bytes) -> None:
-        self._out.write(data)
-        if self._up is not None:
-            self._heard += data
-            if b"To join" in self._heard:
-                self._rise(True)
-
-    def errReceived(self, data: bytes) -> None:
-        self._out.write(data)
-
-    def _rise(self, well: bool) -> None:
-        up, self._up = self._up, None
-        if up is not None:
-            up.callback(well)
-
-    def processEnded(self, reason: Failure) -> None:
-        value: Any = reason.value
-        if value.signal != signal.SIGKILL and value.exitCode:
-            self._out.write(f"the daemon failed with {value.exitCode}\n".encode())
-        self._out.flush()
-        over, self._over = self._over, None
-        self._rise(False)
-        if over is not None:
-            over.callback(None)
-
-    def close(self) -> None:
-        """It does not live again."""
-        self._out.close()
 
 
 class Storm:
@@ -161,7 +97,7 @@ class Storm:
         self._say = say
         self._chance = random.Random(plan.seed)
         self._tally: Counter[str] = Counter()
-        self._daemon = Daemon(reactor, folder, EARLY_ACK if plan.break_ == "early-ack" else TWISTD)
+        self._daemon = Daemon(reactor, folder, PROGRAMS.get(plan.break_, PROGRAMS[""]))
         senders = [f"s{number:02}" for number in range(40)]
         receivers = [f"r{number:02}" for number in range(40)]
         self.history = History(
@@ -169,6 +105,9 @@ class Storm:
         )
         self._people = [self._person(folder, name) for name in senders + receivers]
         self._senders = self._people[: len(senders)]
+        # Few have settings: of all others it is certain what they have to be shown.
+        self._muting = self._people[-8:]
+        self._ignoring = self._people[-12:-8]
         self._bystanders = [
             Bystander(
                 reactor, self._daemon.port, name, self.history, self._tally,
@@ -211,8 +150,12 @@ class Storm:
         found = check(self.history, journal)
         for event in self.history.events:
             self._tally[event.word if isinstance(event, Verdict) else type(event).__name__] += 1
-        self._tally["messages"] = len(journal)
-        self._tally["private"] = sum(post.to is not None for post in journal.values())
+        self._tally["messages"] = len(journal.posts)
+        for post in journal.posts.values():
+            self._tally["private" if post.person else "in rooms" if post.room else "to everybody"] += 1
+            self._tally[Kind(post.kind).name] += 1
+        for move in journal.moves:
+            self._tally["joins" if move.joins else "leaves"] += 1
         return Outcome(self._tally, faults + found, time.monotonic() - self._began)
 
     def _within(self, seconds: float, part: Coroutine[Any, Any, None]) -> Deferred[None]:
@@ -232,6 +175,11 @@ class Storm:
             await person.start()
         for bystander in self._bystanders:
             bystander.start()
+        for person in self._people:
+            for room in self._chance.sample(ROOMS, ROOMS_AT_FIRST):
+                person.wishes.want("join", room)
+        while any(person.wishes.unrest for person in self._people):
+            await deferLater(self._reactor, TICK)
         self._report("everybody is here")
 
     async def _rage(self) -> None:
@@ -291,11 +239,38 @@ class Storm:
             self._holds.append((now + HOLD_SECONDS, person))
         for person in self._some(READS, self._people):
             person.read()
+        self._move()
         while self._holds and self._holds[0][0] <= now:
             self._holds.pop(0)[1].hold(False)
         if chance.random() < TICK:
             speaker = chance.choice(self._bystanders)
-            self._tally["posted by bystanders"] += speaker.post(self._addressee(speaker.name), 10)
+            to = OPEN_ROOMS[0] if chance.random() < 0.3 else self._addressee(speaker.name)
+            self._tally["posted by bystanders"] += speaker.post(to, 10)
+
+    def _move(self) -> None:
+        """People join and leave rooms, do not want to hear something, and react to something."""
+        for person in self._some(TURNS, self._people):
+            person.turn(self._chance.choice(ROOMS))
+        for person in self._some(FLAPS, self._people):
+            self._flap(person)
+        for bystander in self._some(VISITS, self._bystanders):
+            bystander.turn(self._chance.choice(OPEN_ROOMS))
+        for person in self._some(MUTES, self._muting):
+            person.mute()
+        for person in self._some(IGNORES, self._ignoring):
+            person.ignore(self._chance.choice(self._senders).name)
+        for person in self._some(REACTIONS, self._people):
+            self._tally["posted"] += person.react()
+
+    def _flap(self, person: Person) -> None:
+        """Somebody leaves a room in which others talk, and loses her connection before she has heard all of it."""
+        room = self._chance.choice(sorted(person.wishes.sure) or ROOMS)
+        others = [sender for sender in self._senders if sender is not person and room in sender.wishes.sure]
+        for sender in others[:2]:
+            sender.post(room, 0)
+            self._tally["posted"] += 1
+        person.turn(room)
+        person.flap(self._chance.choice((0, 1, 1, 2)))
 
     def _some(self, rate: float, candidates: list[Any]) -> list[Any]:
         """Whom it hits in this tick, if it hits so many a second."""
@@ -306,9 +281,21 @@ class Storm:
         chance = self._chance
         sender = chance.choice(self._senders)
         for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-            sender.post(self._addressee(sender.name), chance.choice((0, 10, 60, 300)))
+            self._utter(sender)
             self._tally["posted"] += 1
             self._due -= 1
+
+    def _utter(self, sender: Person) -> None:
+        chance = self._chance
+        padding, what = chance.choice((0, 10, 60, 300)), chance.random()
+        if (
+            (what < 0.10 and sender.edit(padding))
+            or (0.10 <= what < 0.13 and sender.retract())
+            or (0.13 <= what < 0.16 and sender.react())
+            or (0.16 <= what < 0.44 and sender.post_in_room(padding))
+        ):
+            return
+        sender.post(self._addressee(sender.name), padding)
 
     def _addressee(self, sender: str) -> str | None:
         chance = self._chance.random()
@@ -361,20 +348,3 @@ class Storm:
             f"  {tally['accepted']:6} accepted  {tally['shown to people']:7} shown"
             f"  {tally['dropped connections']:4} drops  {what}".rstrip()
         )
-
-
-def free_port() -> int:
-    """A port that is free for TCP and UDP and that no client is given by the system.
-
-    A client that connects again and again to a port of that range connects to itself one day, while nobody listens.
-    """
-    for _ in range(1000):
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            try:
-                tcp.bind(("127.0.0.1", port))
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free")

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.grammar import parse
+from pychat.vocabulary import Kind
+
 from .checker import check
-from .history import Accepted, Acked, Cast, History, Post, Read, Receipt, Refused, Shown, Verdict, Wrong
+from .history import (
+    Accepted,
+    Acked,
+    Asked,
+    Cast,
+    Done,
+    History,
+    Journal,
+    Move,
+    Post,
+    Read,
+    Receipt,
+    Refused,
+    Shown,
+    Verdict,
+    Wrong,
+)
 
 CAST = Cast(frozenset(("ann", "ben", "cid")), frozenset(("quin",)), frozenset(("pat",)))
 
@@ -16,17 +35,34 @@ class Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.history = History(CAST)
         self.journal: dict[int, Post] = {}
+        self.moves: list[Move] = []
+        self.blocked: set[int] = set()
 
-    def keep(self, id: int, sender: str, to: str | None) -> Post:
+    def keep(self, id: int, sender: str, to: str | None, kind: int = Kind.SAID, ref: int = 0) -> Post:
         """It is said, and it is in the journal."""
-        post = self.journal[id] = self.history.say(sender, to)
+        post = self.journal[id] = self.history.say(sender, to, kind=kind, ref=ref)
         return post
 
-    def accept(self, id: int, sender: str, to: str | None) -> Post:
+    def accept(self, id: int, sender: str, to: str | None, kind: int = Kind.SAID, ref: int = 0) -> Post:
         """And its sender knows."""
-        post = self.keep(id, sender, to)
+        post = self.keep(id, sender, to, kind, ref)
         self.see(Accepted(post, id))
         return post
+
+    def ask(self, who: str, verb: str, what: str, members: int = 0) -> None:
+        """Somebody asks for something, and is answered."""
+        self.see(Asked(who, verb, what), Done(who, verb, what, members))
+
+    def join(self, id: int, *names: str, room: str = "#tea") -> None:
+        """They join a room, one by one, are answered, and it is in the journal."""
+        for number, name in enumerate(names):
+            self.moves.append(Move(id + number, name, room, True))
+            self.ask(name, "join", room)
+
+    def leave(self, id: int, name: str, room: str = "#tea") -> None:
+        """And they leave it."""
+        self.moves.append(Move(id, name, room, False))
+        self.ask(name, "leave", room)
 
     def see(self, *events: object) -> None:
         for event in events:
@@ -44,7 +80,7 @@ class Case(SynchronousTestCase):
         self.see(Verdict(self.journal[id].sender, "delivered", id, to))
 
     def faults(self) -> list[str]:
-        return [fault.kind for fault in check(self.history, self.journal)]
+        return [fault.kind for fault in check(self.history, Journal(self.journal, self.moves, self.blocked))]
 
 
 class Good(Case):
@@ -307,13 +343,13 @@ class Broken(Case):
     """What must not happen at all."""
 
     def test_what_nobody_said(self) -> None:
-        self.history.show("ann", "ann", 1, "ben", b"boo")
+        self.history.show("ann", "ann", parse(b"<msg id=1 from=ben to=ann>boo"))
         self.assertEqual(self.faults(), ["broken"])
 
     def test_under_another_name(self) -> None:
         post = self.accept(1, "ann", "ben")
         self.deliver(1, "ben")
-        self.history.show("ben", "ben", 1, "cid", post.text)
+        self.history.show("ben", "ben", parse(b"<msg id=1 from=cid to=ben>" + post.text))
         self.assertEqual(self.faults(), ["broken"])
 
     def test_an_identity_is_lost(self) -> None:

@@ -21,7 +21,7 @@ from pychat.client.member import Member
 from pychat.client.observer import Linked
 from pychat.client.store import Post, Store
 from pychat.errors import PychatError
-from pychat.grammar import Line, parse
+from pychat.grammar import Line, parse, unquote
 
 TIME = b"time=2026-11-22T12:00:00.000Z"
 
@@ -50,6 +50,8 @@ class Said:
     to: str
     text: bytes
     once: bytes = b""
+    about: bytes = b""
+    """What it is about, as an attribute."""
 
 
 class Transport(StringTransport):
@@ -139,7 +141,7 @@ class Daemon:
         self.people: list[Person] = []
         self.journal: list[Said] = []
         self.wires: list[Wire] = []
-        self.grants = {b"ack", b"resume"}
+        self.grants = {b"ack", b"resume", b"multiline"}
         self.reachable = True
         self.refusing = self.taking = b""
         self.journals_tokens = True
@@ -214,12 +216,12 @@ class Daemon:
 
     def _concerns(self, person: Person, id: int) -> bool:
         said = self.journal[id - 1]
-        return id > person.since and (said.sender is person or said.to in ("all", person.name))
+        return id > person.since and (said.sender is person or said.to in ("all", "#tea", person.name))
 
     def _msg(self, id: int, more: bytes = b"") -> bytes:
         said = self.journal[id - 1]
-        return b"<msg id=%d from=%s to=%s %s%s>%s" % (
-            id, said.name.encode(), said.to.encode(), TIME, more, said.text,
+        return b"<msg id=%d from=%s to=%s%s %s%s>%s" % (
+            id, said.name.encode(), said.to.encode(), said.about, TIME, more, said.text,
         )  # fmt: skip
 
     def line(self, wire: Wire, line: Line) -> None:
@@ -300,12 +302,19 @@ class Daemon:
 
     def _set_msg(self, wire: Wire, line: Line, label: bytes) -> None:
         to, _, text = line.text.partition(b" ")
-        self._post(wire, to.decode(), text, line, label)
+        about = b" reply=" + line.attributes[b"reply"] if b"reply" in line.attributes else b""
+        self._post(wire, to.decode(), text, line, label, about)
 
     def _set_msg_all(self, wire: Wire, line: Line, label: bytes) -> None:
         self._post(wire, "all", line.text, line, label)
 
-    def _post(self, wire: Wire, to: str, text: bytes, line: Line, label: bytes) -> None:
+    def _edit(self, wire: Wire, line: Line, label: bytes) -> None:
+        id, _, text = line.text.partition(b" ")
+        self._post(wire, self.journal[int(id) - 1].to, text, line, label, b" %s=%s" % (line.verb, id))
+
+    _retract = _react = _edit
+
+    def _post(self, wire: Wire, to: str, text: bytes, line: Line, label: bytes, about: bytes = b"") -> None:
         person = wire.person
         assert person is not None
         once = line.attributes.get(b"once", b"")
@@ -314,7 +323,8 @@ class Daemon:
             wire.say(b"<error code=%s%s>no" % (self.refusing, label))
             return
         if id is None:
-            id = self._append(Said(person, person.name, to, text, once))
+            text = unquote(text) if line.attributes.get(b"enc") == b"pct" else text
+            id = self._append(Said(person, person.name, to, text, once, about))
             if once:
                 person.keys[once] = id
         wire.say(b"<accepted%s id=%d>%s" % (label, id, to.encode()))

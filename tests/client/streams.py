@@ -22,6 +22,30 @@ class Pipe:
                 end.close()
 
 
+class Keys:
+    """A terminal's keyboard: what is written comes out as typed there, and the system knows it for a terminal."""
+
+    def __init__(self) -> None:
+        import pty
+
+        keyboard, terminal = pty.openpty()
+        self.reader: Any = os.fdopen(terminal, encoding="utf-8")
+        self.writer: Any = os.fdopen(keyboard, "w", encoding="utf-8")
+
+    def lines_and_echo(self) -> tuple[bool, bool]:
+        """Whether the terminal itself makes lines, and whether it echoes."""
+        import termios
+
+        flags = termios.tcgetattr(self.reader.fileno())[3]
+        return bool(flags & termios.ICANON), bool(flags & termios.ECHO)
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for end in (self.reader, self.writer):
+            if not end.closed:
+                end.close()
+
+
 class Collector:
     """Reads a pipe to its end in a thread, as the program at the other end of ``|`` does."""
 
@@ -46,7 +70,10 @@ class Collector:
 
 
 class Terminal:
-    """Looks like a terminal to who writes there, and shows what somebody would see: CR, ESC 7, 8, [A, [K."""
+    """Looks like a terminal to who writes there, and shows what somebody would see: CR, ESC 7, 8, [A, [K.
+
+    :ivar marks_pastes: it was asked to.
+    """
 
     encoding = "utf-8"
 
@@ -57,6 +84,7 @@ class Terminal:
         self.rows = [""]
         self._row = self._column = 0
         self._saved = (0, 0)
+        self.marks_pastes = False
 
     def isatty(self) -> bool:
         return True
@@ -85,6 +113,9 @@ class Terminal:
         if text.startswith("\x1b[K"):
             self.rows[self._row] = self.rows[self._row][: self._column]
             return text[3:]
+        if text.startswith(("\x1b[?2004h", "\x1b[?2004l")):
+            self.marks_pastes = text[7] == "h"
+            return text[8:]
         assert text[0] != "\x1b", text
         if text[0] == "\r":
             self._column = 0

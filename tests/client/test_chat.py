@@ -47,7 +47,7 @@ class Visit:
     ) -> None:
         from twisted.internet import reactor
 
-        self.input = Pipe()
+        self.input = self.pipe()
         if terminal:
             self.input.reader.isatty = lambda: True
         self.out, self.err = Collector(), Collector()
@@ -62,6 +62,10 @@ class Visit:
                 self.err.stream,
             )
         )
+
+    def pipe(self) -> Any:
+        """Where what is typed comes from."""
+        return Pipe()
 
     def stdout(self) -> Any:
         """Where the program writes."""

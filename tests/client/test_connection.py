@@ -17,7 +17,18 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client import calls
-from pychat.client.answers import Answer, Joined, LinkError, Recipient, Refused, User, cannot_connect
+from pychat.client.answers import (
+    Answer,
+    Joined,
+    LinkError,
+    Page,
+    Recipient,
+    Refused,
+    User,
+    cannot_connect,
+    message_id,
+    read_text,
+)
 from pychat.client.connection import ANSWER_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, Client, connect
 from pychat.errors import LocalProtocolError, RemoteProtocolError
 from pychat.grammar import Line
@@ -202,6 +213,131 @@ class Asking(Connected):
         self.receive(b"<pong label=~1>x y\n")
         self.assertEqual(self.successResultOf(pong), "x y")
 
+    def granted(self) -> None:
+        hello = self.client.hello(("ack", "multiline"))
+        self.receive(b"<hello label=~1 caps=ack,multiline>\n")
+        self.successResultOf(hello)
+        self.sent()
+
+    def test_rooms(self) -> None:
+        """To come into a room, to be told, to leave it."""
+        joined = self.client.join_room("#tea")
+        self.assertEqual(self.sent(), b"<join label=~1>#tea\n")
+        self.receive(b"<joined in=#tea>carol\n<joined label=~1 in=#tea members=2>ali\n")
+        self.assertEqual(self.successResultOf(joined).line.attributes[b"members"], b"2")
+        said = self.client.say("#tea", "hi", reply=7)
+        self.assertEqual(self.sent(), b"<set_msg label=~2 reply=7>#tea hi\n")
+        self.receive(b"<accepted label=~2 id=9>#tea\n")
+        self.assertEqual(self.successResultOf(said), "9")
+        left = self.client.leave_room("#tea")
+        self.assertEqual(self.sent(), b"<leave label=~3>#tea\n")
+        self.receive(b"<left label=~3 in=#tea>ali\n")
+        self.successResultOf(left)
+        self.assertEqual(self.raws(), [b"<joined in=#tea>carol"])
+
+    def test_about_messages(self) -> None:
+        """What is said of a message has an id of its own."""
+        asked = [
+            self.client.edit(42, "better", once="k"), self.client.retract("42"), self.client.react(42, "\U0001f44d"),
+            self.client.react(42), self.client.say_all("x", reply=42),
+        ]  # fmt: skip
+        self.assertEqual(
+            self.sent().decode().splitlines(),
+            [
+                "<edit label=~1 once=k>42 better", "<retract label=~2>42", "<react label=~3>42 \U0001f44d",
+                "<react label=~4>42", "<set_msg_all label=~5 reply=42>x",
+            ],
+        )  # fmt: skip
+        for number, each in enumerate(asked, 1):
+            self.receive(b"<accepted label=~%d id=%d>#tea\n" % (number, 50 + number))
+            self.assertEqual(self.successResultOf(each), str(50 + number))
+
+    def test_several_lines(self) -> None:
+        """A text of several lines is one message, where the daemon knows how."""
+        self.granted()
+        for text in ("100 %\n> all", "100 %"):
+            self.client.say("bob", text)
+        self.client.say_all("a\n\nb", "k")
+        self.client.edit(7, "a\nb")
+        self.assertEqual(
+            self.sent().splitlines(),
+            [
+                b"<set_msg label=~2 enc=pct>bob 100 %25%0A> all", b"<set_msg label=~3>bob 100 %",
+                b"<set_msg_all label=~4 once=k enc=pct>a%0A%0Ab", b"<edit label=~5 enc=pct>7 a%0Ab",
+            ],
+        )  # fmt: skip
+
+    def test_several_lines_of_no_message(self) -> None:
+        """Where a daemon does not know how, and where no text stands, LF is refused here."""
+        asked = self.client.say("bob", "a\nb")
+        self.assertEqual(self.failing(asked, LocalProtocolError).code, "no-multiline")
+        self.granted()
+        self.assertEqual(self.failing(self.client.react(7, "a\nb"), LocalProtocolError).code, "bad-line")
+        self.assertEqual(
+            self.failing(self.client.say("b", "x\n" * 2000), LocalProtocolError).code, "line-too-long"
+        )
+        with self.assertRaises(LocalProtocolError):
+            self.client.say("\udcff", "x")
+        self.assertEqual(self.sent(), b"")
+
+    def test_history(self) -> None:
+        """What was said is given to who asked, and is nothing else: not shown, not acknowledged, not dropped."""
+        self.granted()
+        self.receive(b"<msg id=9 from=b>live\n")
+        self.assertEqual(self.sent(), b"<ack>9\n")
+        history = self.client.history("#tea", limit=2, before=9)
+        self.assertEqual(self.sent(), b"<history label=~2 limit=2 before=9>#tea\n")
+        self.receive(
+            b"<msg label=~2 replay id=3 from=b to=#tea time=x enc=pct>a%0Ab\n"
+            b"<msg label=~2 replay id=12 from=b to=#tea time=x edited=50>c\n<history label=~2 count=2 more=3>#tea\n"
+        )
+        page = self.successResultOf(history)
+        self.assertEqual(
+            ([read_text(line) for line in page.lines], [message_id(line) for line in page.lines], page.more),
+            ([b"a\nb", b"c"], [3, 12], "3"),
+        )
+        self.assertEqual((self.sent(), len(self.notices), self.client.shown), (b"", 1, 9))
+        self.receive(b"<msg id=12 from=b to=#tea>c\n")
+        self.assertEqual((self.sent(), len(self.notices)), (b"<ack>12\n", 2))
+
+    def test_search(self) -> None:
+        """The same for what is searched, with words of its own."""
+        search = self.client.search("two words", place="#tea", sender="bob", limit=5, more="7")
+        self.assertEqual(self.sent(), b"<search label=~1 limit=5 more=7 in=#tea from=bob>two words\n")
+        self.receive(b"<search label=~1 count=0>two words\n")
+        self.assertEqual(self.successResultOf(search), Page(()))
+
+    def test_looked_up_by_hand(self) -> None:
+        """With a label that is not ours it is a notice: shown, whatever its id, and not acknowledged."""
+        self.acking()
+        self.receive(b"<msg id=9 from=b>live\n")
+        self.sent()
+        self.client.send(b"<history label=7>#tea")
+        self.sent()
+        self.receive(b"<msg label=7 replay id=3 from=b>old\n<history label=7 count=1>#tea\n")
+        self.assertEqual((len(self.raws()), self.sent(), self.client.shown), (3, b"", 9))
+
+    def test_other_lists(self) -> None:
+        """Every list of the protocol is closed by its own line."""
+        for verb, items, closing in (
+            ("get_rooms", (b"room members=3 joined",), b"rooms count=1"),
+            ("get_users", (b"user in=#tea absent",), b"users in=#tea count=1"),
+            ("ignore", (b"ignored", b"ignored"), b"ignores count=2"),
+            ("unread", (b"new count=3",), b"unread count=1"),
+            ("whois", (b"absent from=bob",), b"whois state=here"),
+            ("ignore", (), b"done"),
+            ("topic", (), b"topic in=#tea by=bob"),
+            ("topic", (), b"accepted id=7"),
+        ):
+            self.setUp()
+            answer = self.client.command(verb, "x", text="1", verb="2")
+            self.assertEqual(self.sent(), b"<%s label=~1 text=1 verb=2>x\n" % verb.encode())
+            for item in items:
+                self.receive(b"<%s label=~1>x\n" % item)
+                self.assertNoResult(answer)
+            self.receive(b"<%s label=~1>x\n" % closing)
+            self.assertEqual((len(self.successResultOf(answer).items), self.notices), (len(items), []))
+
     def test_refused(self) -> None:
         """An error is an exception with the daemon's code and sentence."""
         joined = self.client.join("bob")
@@ -369,6 +505,19 @@ class Acknowledging(Connected):
         self.acking()
         self.receive(b"<msg id=6 from=b>2\n<msg id=7 from=b>3\n")
         self.assertEqual(([line.text for line, _ in self.notices], self.sent()), ([b"3"], b"<ack>7\n"))
+
+    def test_parts(self) -> None:
+        """A message that comes line by line is shown line by line, and acknowledged when all of it has come."""
+        self.acking()
+        self.receive(b"<msg id=5 from=b>1\n<msg id=6 from=b part=1/3>a\n<msg id=6 from=b part=2/3>b\n")
+        self.assertEqual(self.sent(), b"<ack>5\n")
+        for part in (b"1/3", b"2/3", b"3/3", b"1/3", b"3/3"):
+            self.receive(b"<msg id=6 from=b part=%s>x\n" % part)
+        self.assertEqual([line.text for line, _ in self.notices], [b"1", b"a", b"b", b"x"])
+        self.assertEqual(self.sent(), b"<ack>6\n" * 3)
+        for part in (b"2/1", b"0/0", b"x", b"", b"9999999999/1"):
+            self.receive(b"<msg id=%d from=b part=%s>odd\n" % (self.client.shown + 1, part))
+        self.assertEqual((len(self.notices), self.client.shown), (9, 11))
 
     def test_kept_first(self) -> None:
         """Whoever keeps what came is called once a chunk, before it is acknowledged; what she cannot keep is not."""

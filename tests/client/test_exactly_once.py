@@ -103,8 +103,12 @@ class ExactlyOnce(SynchronousTestCase):
             elif what == "wait":
                 daemon.clock.advance(more)  # type: ignore[arg-type]
             elif what == "post":
-                posts.append(b"post %d" % len(posts))
-                person.post("bob" if len(posts) % 2 else None, posts[-1])
+                posts.append(b"post\n%d" % len(posts))
+                to = (None, "bob", "#tea")[len(posts) % 3]
+                if len(posts) % 4 or not daemon.journal:
+                    person.post(to, posts[-1])
+                else:
+                    person.edit(1, posts[-1])
             elif what == "kill":
                 store = daemon.kill(store)
                 begin()

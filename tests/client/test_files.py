@@ -28,10 +28,10 @@ from pychat.client.store import Post
 store = FileStore(Path(sys.argv[1]))
 store.identify("secret", anew=True)
 store.commit(sync=True)
-store.add(Post("k", "bob", b"hi"))
+store.add(Post("k", b"<set_msg>bob hi"))
 store.reached(7)
 store.commit()
-store.add(Post("lost", None, b"not committed"))
+store.add(Post("lost", b"<set_msg_all>not committed"))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -47,6 +47,19 @@ try:
 except StoreError as error:
     print(error.code)
 """
+
+
+FIRST_VERSION = (
+    "CREATE TABLE me (one INTEGER PRIMARY KEY CHECK (one = 1), host TEXT, port INTEGER, name TEXT, token TEXT,"
+    " after INTEGER NOT NULL)",
+    "CREATE TABLE post (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, recipient TEXT, text BLOB NOT NULL,"
+    " sent INTEGER NOT NULL)",
+    "CREATE TABLE fate (id INTEGER PRIMARY KEY, recipient TEXT NOT NULL, words TEXT NOT NULL)",
+    "PRAGMA user_version = 1",
+    "INSERT INTO me VALUES (1, 'host', 50000, 'alice', 't1', 9)",
+    "INSERT INTO post VALUES (4, 'a', 'Jürgen', CAST('hi' AS BLOB), 0), (5, 'b', NULL, x'ff', 1)",
+    "INSERT INTO fate VALUES (3, 'bob', '')",
+)
 
 
 def told(store: Store) -> list[object]:
@@ -85,7 +98,7 @@ class Kept(Keeping):
         store.reached(9)
         store.reached(5)
         for key in "cab":
-            store.add(Post(key, None if key == "a" else "Jürgen", key.encode() + b"\xff"))
+            store.add(Post(key, b"<set_msg reply=7>J " + key.encode() + b"\n\xff"))
         store.mark(["c", "a"], sent=True)
         store.settle("a")
         store.settle("unknown")
@@ -97,10 +110,56 @@ class Kept(Keeping):
         again = self.open()
         self.assertEqual(
             told(again),
-            ["t2", 9, [Post("c", "Jürgen", b"c\xff", sent=True), Post("b", "Jürgen", b"b\xff")], 4],
+            [
+                "t2",
+                9,
+                [
+                    Post("c", b"<set_msg reply=7>J c\n\xff", sent=True),
+                    Post("b", b"<set_msg reply=7>J b\n\xff"),
+                ],
+                4,
+            ],
         )
         self.assertFalse(again.tell(3, "delivered"))
         self.assertTrue(again.tell(3, "read"))
+
+    def first_version(self, *changes: str) -> None:
+        """A file as the first version wrote it."""
+        self.path.parent.mkdir(exist_ok=True)
+        database = sqlite3.connect(self.path)
+        for statement in (*FIRST_VERSION, *changes):
+            database.execute(statement)
+        database.commit()
+        database.close()
+
+    def test_first_version(self) -> None:
+        """A file that an older client left is read, all of it, and is one of this version then."""
+        self.first_version()
+        for _ in range(2):
+            store = self.open()
+            self.assertEqual(
+                told(store),
+                [
+                    "t1",
+                    9,
+                    [Post("a", "<set_msg>Jürgen hi".encode()), Post("b", b"<set_msg_all>\xff", sent=True)],
+                    3,
+                ],
+            )
+            store.close()
+
+    def test_damaged_first_version(self) -> None:
+        """One that is no good is left as it is."""
+        for statement in (
+            "UPDATE post SET recipient = x'05'", "UPDATE post SET text = 5", "UPDATE me SET after = 'x'",
+        ):  # fmt: skip
+            self.first_version(statement)
+            self.assertEqual(self.refused().code, "damaged", statement)
+            database = sqlite3.connect(self.path)
+            left = database.execute("SELECT count(*) FROM post").fetchone()
+            self.assertEqual((left, database.execute("PRAGMA user_version").fetchone()), ((2,), (1,)))
+            database.close()
+            self.path.unlink()
 
     def test_killed(self) -> None:
         """What was committed survives a process that is killed; the file is free again, with no step to take."""
@@ -114,7 +173,7 @@ class Kept(Keeping):
             self.assertEqual(process.stdout.readline().strip(), b"ready")
             self.assertEqual(self.refused().code, "in-use")
             process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-        self.assertEqual(told(self.open()), ["secret", 7, [Post("k", "bob", b"hi")], None])
+        self.assertEqual(told(self.open()), ["secret", 7, [Post("k", b"<set_msg>bob hi")], None])
 
     def test_in_use(self) -> None:
         """Two clients do not share a file, in one process or in two."""
@@ -138,7 +197,7 @@ class Kept(Keeping):
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         store = self.open()
-        store.add(Post("k", None, b"x"))
+        store.add(Post("k", b"<set_msg_all>x"))
         store.commit()
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in self.path.parent.iterdir()}
         self.assertEqual(modes, {"a.chat": 0o600, "a.chat-wal": 0o600})
@@ -158,7 +217,7 @@ class Kept(Keeping):
         store = self.open()
         store.identify("t", anew=True)
         for number in range(200):
-            store.add(Post(str(number), None, b"x" * 1000))
+            store.add(Post(str(number), b"<set_msg_all>x" * 1000))
         store.close()
         whole = self.path.read_bytes()
         middle = len(whole) // 2
@@ -177,8 +236,8 @@ class Kept(Keeping):
         """What no store of ours wrote is damage as well."""
         for statement in (
             "UPDATE me SET token = x'00'", "UPDATE me SET after = 'x'", "DELETE FROM me",
-            "INSERT INTO post VALUES (1, 'k', NULL, 5, 0)", "INSERT INTO fate VALUES (1, 'x', x'05')",
-            "DROP TABLE fate",
+            "INSERT INTO post VALUES (1, 'k', 5, 0)", "INSERT INTO fate VALUES (1, 'x', x'05')",
+            "INSERT INTO post VALUES (1, 'k', CAST('no line' AS BLOB), 0)", "DROP TABLE fate",
         ):  # fmt: skip
             self.open().close()
             store = self.open()
@@ -224,7 +283,7 @@ class Kept(Keeping):
         """A file with more than an outbox may hold was not written here."""
         store = self.open()
         for number in range(3):
-            store.add(Post(str(number), None, b"x"))
+            store.add(Post(str(number), b"<set_msg_all>x"))
         store.close()
         self.patch(store_module, "POSTS_LIMIT", 2)
         self.assertEqual(self.refused().code, "damaged")
@@ -267,12 +326,12 @@ class Kept(Keeping):
         """It is said once, memory goes on, and no file is left that is no longer true."""
         store = self.open()
         store.identify("t1", anew=True)
-        store.add(Post("k1", None, b"x"))
+        store.add(Post("k1", b"<set_msg_all>x"))
         store.commit()
         assert store._database is not None
         store._database.execute("PRAGMA query_only = ON")  # every write fails from now on
         for key in ("k2", "k3"):
-            store.add(Post(key, None, b"x"))
+            store.add(Post(key, b"<set_msg_all>x"))
             store.commit()
         self.assertEqual(len(self.said), 1)
         self.assertIn(str(self.path), self.said[0])
@@ -333,7 +392,7 @@ CHANGES = st.lists(
     st.one_of(
         st.tuples(st.just("identify"), st.sampled_from([None, "t1", "t2"]), st.booleans()),
         st.tuples(st.just("reached"), st.integers(0, 20)),
-        st.tuples(st.just("add"), KEYS, st.sampled_from([None, "bob"])),
+        st.tuples(st.just("add"), KEYS, st.sampled_from([b"<set_msg_all>x", b"<react>7 +1"])),
         st.tuples(st.just("mark"), KEYS, st.booleans()),
         st.tuples(st.just("settle"), KEYS),
         st.tuples(st.just("watch"), st.integers(1, 9), st.just("bob")),
@@ -353,7 +412,7 @@ def change(store: Store, what: str, *more: object) -> None:
         store.identify(more[0], anew=bool(more[1]))  # type: ignore[arg-type]
     elif what == "add":
         if more[0] not in store.posts:
-            store.add(Post(str(more[0]), more[1], b"text"))  # type: ignore[arg-type]
+            store.add(Post(str(more[0]), more[1]))  # type: ignore[arg-type]
     elif what == "mark":
         if more[0] in store.posts:
             store.mark([str(more[0])], sent=bool(more[1]))

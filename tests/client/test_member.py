@@ -21,7 +21,7 @@ from pychat.client.store import MemoryStore
 from pychat.errors import LocalProtocolError
 from pychat.grammar import Line
 
-from .pretended import Daemon, Wire, member
+from .pretended import Daemon, Said, Wire, member
 
 
 class Chatting(SynchronousTestCase):
@@ -64,7 +64,7 @@ class Coming(Chatting):
         started = self.member.start()
         self.wire.out()
         self.wire.in_()
-        self.assertEqual(self.wire.heard, [b"<hello label=~1 caps=ack,resume>\n"])
+        self.assertEqual(self.wire.heard, [b"<hello label=~1 caps=ack,resume,multiline>\n"])
         self.assertNoResult(started)
         self.daemon.run()
         self.successResultOf(started)
@@ -148,6 +148,44 @@ class ComingBack(Chatting):
         self.assertEqual(self.connects()[1:], [b"<connect label=~2 resume=t1 after=1>alice\n"])
         self.assertEqual((self.store.token, self.store.after), ("t2", 3))
         self.assertEqual(self.wire.heard[-1], b"<ack>3\n")
+
+    def test_edits(self) -> None:
+        """What was said of messages meanwhile is told like messages; nothing is told twice."""
+        self.come()
+        self.cut()
+        for text, about in ((b"hi", b""), (b"ho", b" edit=1"), (b"(message taken back)", b" retract=1")):
+            self.daemon._append(Said(None, "bob", "#tea", text, about=about))
+        self.wait()
+        self.wire.say(self.daemon._msg(2))
+        self.daemon.run()
+        self.assertEqual(
+            [raw.split(b" time=")[0].decode() for raw in self.witness.lines],
+            [
+                f"<msg id={id} from=bob to=#tea{about}"
+                for id, about in ((1, ""), (2, " edit=1"), (3, " retract=1"))
+            ],
+        )
+        self.assertEqual(self.store.after, 3)
+
+    def test_looked_up(self) -> None:
+        """What was looked up is no message: it moves nothing, and is told as a notice."""
+        self.come()
+        self.wire.say(b"<msg label=7 replay id=99 from=bob to=#tea>old")
+        self.daemon.run()
+        self.assertEqual((self.witness.log[-1], self.store.after), ("notice msg", 0))
+        self.assertNotIn(b"<ack>99\n", self.wire.heard)
+
+    def test_in_parts(self) -> None:
+        """A message counts as read when its last line has come; broken off before, it comes again."""
+        self.come()
+        for part in (1, 2):
+            self.wire.say(b"<msg id=1 from=bob to=alice part=%d/3>%d" % (part, part))
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.wire.heard[3:]), (0, []))
+        self.wire.say(b"<msg id=1 from=bob to=alice part=3/3>3")
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.wire.heard[3:]), (1, [b"<ack>1\n"]))
+        self.assertEqual(self.witness.take("message"), [f"message 1 {part}" for part in (1, 2, 3)])
 
     def test_shown_and_not_acknowledged(self) -> None:
         """A message whose acknowledgement was lost is not shown again, on that connection or the next."""
@@ -501,6 +539,48 @@ class Posting(Chatting):
             ],
         )  # fmt: skip
 
+    def test_about_messages(self) -> None:
+        """What is said of messages is said once as well, and is kept for a connection like they are."""
+        self.come()
+        self.member.post("#tea", "one", reply=7)
+        self.daemon.run()
+        self.cut()
+        keys = [
+            self.member.edit(1, "two\nlines"), self.member.react(1, "+1"), self.member.react(1), self.member.retract(1),
+        ]  # fmt: skip
+        self.clock.advance(31)
+        for _ in range(4):
+            self.wire.out()
+            self.wire.in_()
+        self.assertEqual(self.wire.verbs, ["hello", "connect", "edit", "react", "react", "retract"])
+        self.cut()
+        self.wait()
+        self.assertEqual(self.wire.verbs, ["hello", "connect"])
+        self.assertEqual(
+            [(said.about, said.to, said.text, said.once.decode()) for said in self.daemon.journal[1:]],
+            [
+                (b" edit=1", "#tea", b"two\nlines", keys[0]),
+                (b" react=1", "#tea", b"+1", keys[1]),
+                (b" react=1", "#tea", b"", keys[2]),
+                (b" retract=1", "#tea", b"", keys[3]),
+            ],
+        )
+        self.assertEqual(
+            self.witness.take("accepted"),
+            ["accepted one 1", "accepted two\nlines 2", "accepted +1 3", "accepted  4", "accepted  5"],
+        )
+        self.assertEqual(self.store.oldest_open, None)
+
+    def test_several_lines(self) -> None:
+        """A daemon that does not know texts of several lines is not sent them, and that is told."""
+        self.daemon.grants = {b"ack", b"resume"}
+        self.member.post("bob", "a\nb")
+        self.member.post("bob", "c")
+        self.come()
+        self.assertEqual(
+            self.witness.take(), ["linked alice anew 1", "refused a\nb no-multiline", "accepted c 1"]
+        )
+
     def test_answer_lost(self) -> None:
         """What the daemon took and could not tell is told by the replay, and not said again."""
         self.come()
@@ -556,7 +636,7 @@ class Posting(Chatting):
         self.patch(store, "POSTS_LIMIT", 3)
         self.patch(store, "POSTS_BYTES", 100)
         self.member.post(None, "x" * 60)
-        for text, code in (("x" * 60, "outbox-full"), ("x" * 5000, "line-too-long"), ("a\nb", "bad-line")):
+        for text, code in (("x" * 60, "outbox-full"), ("x" * 5000, "line-too-long"), ("a\r", "bad-line")):
             with self.assertRaises(LocalProtocolError) as caught:
                 self.member.post(None, text)
             self.assertEqual(caught.exception.code, code)
@@ -743,6 +823,24 @@ class Verdicts(Chatting):
             self.member.post("bob", str(number))
         self.daemon.run()
         self.assertEqual(self.store.oldest_open, 4)
+
+    def test_rooms(self) -> None:
+        """What is said in a room has no fate but its count, on whichever way its id came."""
+        self.come()
+        assert self.member.client is not None
+        self.member.post("#tea", "1")
+        self.member.client.send(b"<set_msg label=7>#tea 2")
+        self.daemon.run()
+        self.member.post("#tea", "3")
+        self.wire.in_()
+        self.cut()
+        self.wait()
+        self.wire.say(b"<receipt id=1 sent=0 delivered=1 of=1>#tea")
+        self.daemon.run()
+        self.assertEqual(
+            self.witness.take("accepted", "receipt"), ["accepted 1 1", "accepted 3 3", "receipt 1"]
+        )
+        self.assertEqual((self.store.oldest_open, self.store.after), (None, 3))
 
     def test_typed(self) -> None:
         """Messages that were sent past the outbox are watched as well."""
@@ -1025,6 +1123,18 @@ class Seeing(Chatting):
         self.member.post("bob", "two")
         self.daemon.run()
         self.assertEqual((self.member.pending, self.store.after, self.acks()), ((), 0, []))
+
+    def test_own_message_before_it(self) -> None:
+        """An id of our own is nothing that this connection was sent: it is not acknowledged in the place of another."""
+        self.member.post("bob", "one")
+        self.daemon.run()
+        self.shown[0].callback(True)
+        self.daemon.say("bob", "alice", b"two")
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks()), (1, []))
+        self.shown[1].callback(True)
+        self.daemon.run()
+        self.assertEqual((self.store.after, self.acks()), (2, [b"<ack>2\n"]))
 
     def test_on_another_connection(self) -> None:
         """It comes again and is known; seen meanwhile, it is acknowledged where the member is now."""

@@ -305,6 +305,16 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert "exit status:" in out or "examples:" in out
+    assert all(len(line) <= 120 for line in out.splitlines())
+
+
+def test_help_of_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells of rooms, and of what is pasted."""
+    with pytest.raises(SystemExit):
+        main(("chat", "--help"))
+    out = capsys.readouterr().out
+    assert "<join>#tea" in out
+    assert "Several lines that you paste" in out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client.render import cut, show_answer, show_line, show_replayed, text_width, visible
+from pychat.client.render import cut, show_answer, show_line, show_replayed, show_typed, text_width, visible
 from pychat.errors import RemoteProtocolError
-from pychat.grammar import NO_ATTRIBUTES, Line, parse
+from pychat.grammar import NO_ATTRIBUTES, Line, parse, quote
 
 OBEYED = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 OPENERS, CLOSER = "\u2066\u2067\u2068", "\u2069"
@@ -128,6 +128,48 @@ class Widths(SynchronousTestCase):
         self.assertEqual(cut("abc", 3), "abc")
         self.assertEqual(cut("abcd", 3), "ab…")
         self.assertEqual(cut("日本語", 5), "日本…")
+
+
+class SeveralLines(SynchronousTestCase):
+    """Texts that hold line ends."""
+
+    def test_indented(self) -> None:
+        """The second line and those that follow cannot be taken for lines of the daemon, nor for remarks of ours."""
+        self.assertEqual(
+            show(
+                b"<msg id=5 from=bob enc=pct to=all>100 %25%0A<connected>eve%0A%0A* saved x%0A%1b[2J%0d%C2%9B"
+            ),
+            "<msg id=5 from=bob to=all>100 %\n    <connected>eve\n    \n    * saved x\n    \\x1b[2J\\x0d\\x9b",
+        )
+
+    def test_not_encoded(self) -> None:
+        """Only what says so is decoded, and what encodes nothing stays."""
+        self.assertEqual(show(b"<msg id=5>%0A"), "<msg id=5>%0A")
+        self.assertEqual(show(b"<msg id=5 enc=rot13>%0A"), "<msg id=5 enc=rot13>%0A")
+        self.assertEqual(show(b"<msg id=5 enc=pct>%zz%"), "<msg id=5>%zz%")
+
+    def test_each_isolated(self) -> None:
+        """What turns the order around ends with its line."""
+        self.assertEqual(show("<msg enc=pct>a\u202eb%0Ac".encode()), "<msg>\u2068a\u202eb\u2069\n    c")
+
+    def test_answer(self) -> None:
+        """So it is in what was looked up."""
+        line = parse(b"<msg label=~1 replay id=5 time=2026-11-22T12:00:59.123Z enc=pct>a%0Ab")
+        self.assertRegex(show_answer(line), r"^\[2026-11-2[123] \d\d:\d\d\] <msg id=5>a\n    b$")
+
+    def test_typed(self) -> None:
+        """And in what somebody pasted."""
+        self.assertEqual(show_typed(b"<set_msg>bob a\n\x1b"), "<set_msg>bob a\n    \\x1b")
+
+    @given(st.binary(max_size=80))
+    def test_any_text(self, text: bytes) -> None:
+        """No text makes a terminal do anything, and none begins a line."""
+        line = Line(b"msg", {b"enc": b"pct"}, quote(text))
+        first, *more = show_line(line, b"<msg enc=pct>" + line.text).split("\n")
+        self.assertTrue(first.startswith("<msg>"))
+        for each in (first, *more):
+            self.assertIsNone(OBEYED.search(each))
+        self.assertTrue(all(each.startswith("    ") for each in more))
 
 
 class Replayed(SynchronousTestCase):

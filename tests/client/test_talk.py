@@ -228,6 +228,31 @@ async def test_stopped_terminal(tmp_path: Path, own_state: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 @within(30)
+async def test_stopped_behind_own_message(tmp_path: Path) -> None:
+    """What stands between is one's own, and is neither acknowledged nor said to be read: it was not sent to us."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        visit.type("<set_msg>alice one\n")
+        await visit.shows("<accepted id=1>alice")
+        await visit.shows("<delivered id=1>alice")
+        visit.gate.open.clear()
+        await alice.say("bob", "two")
+        await until(lambda: b"<msg id=2 " in visit.gate.offered)
+        visit.type("<ping>behind\n")
+        await alice.ping()
+        visit.gate.open.set()
+        await other.hears(b"<delivered id=2>bob")
+        visit.type("<ping>\n")
+        await other.hears(b"<read id=2>bob")
+        assert await visit.end() == 0
+        await alice.leave()
+    assert "<error" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
 async def test_nobody_reads(tmp_path: Path, own_state: Path) -> None:
     """The program ends, as a reader ended it with `| head`, and what it could not show waits for the next run."""
     async with serving(tmp_path) as port:
@@ -383,7 +408,9 @@ async def test_daemon_that_does_not_resume() -> None:
         visit.type("<set_msg_all>hello\n")
         await until(lambda: len(stage.heard) == 3)
         stage.actor.transport.abortConnection()
-        await visit.shows("* back, as a newcomer: what was said meanwhile is not told")
+        await visit.shows(
+            "* back, as a newcomer: what was said meanwhile is not told, and your rooms are to be joined again"
+        )
         assert await visit.end() == 0
     assert "* perhaps sent, perhaps not, and not sent again: <set_msg_all>hello" in visit.lines
     assert [line.split(b" ")[0].split(b">")[0] for line in stage.heard].count(b"<set_msg_all") == 1
@@ -432,7 +459,7 @@ async def test_identity_that_ended(tmp_path: Path) -> None:
     assert await visit.end("<set_msg_all>hi\n") == 1
     async with serving(tmp_path / "two", port):
         visit = Talking(port)
-        await visit.shows("* Who you were here has ended, and you are a newcomer")
+        await visit.shows("* Who you were here has ended, and you are back as a newcomer")
         await visit.shows("* accepted, id=1: <set_msg_all>hi")
         assert await visit.end() == 0
 

@@ -11,7 +11,10 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.client.editing import Editor
+from pychat.client.render import text_width
 from pychat.client.terminal import HIGH_WATER, Screen, Sink, Typist, Writer
+from pychat.framing import LineSplitter
 
 from .streams import Collector, Pipe, Terminal
 
@@ -114,6 +117,78 @@ class Screens(SynchronousTestCase):
         """Nothing has to be put right."""
         self.screen.entered(b"x")
         self.assertEqual(self.seen(), [""])
+
+    def test_echo(self) -> None:
+        """What is half typed stands below whatever comes, and beside the bar; entered, it is a line like others."""
+        self.screen.echo(True)
+        self.assertTrue(self.terminal.marks_pastes)
+        for draft in (b"h", b"hi", "hi ü".encode()[:-1], b"hi \x1b\n-"):
+            self.screen.draft(draft)
+        self.assertEqual(self.seen(), ["hi \\x1b\u21b5-"])
+        self.screen.line("a message")
+        self.assertEqual(self.seen(), ["a message", "hi \\x1b\u21b5-"])
+        self.screen.bar("[#..]")
+        width = self.screen.width + 1
+        self.assertEqual(self.seen()[1:], ["[#..]".ljust(width) + "hi \\x1b\u21b5-"])
+        self.screen.note("a note")
+        self.screen.bar("[##.]")
+        self.assertEqual(self.seen()[1:], ["a note", "[##.]".ljust(width) + "hi \\x1b\u21b5-"])
+        self.screen.entered(b"hi \x1b\n-")
+        self.assertEqual(self.seen()[2:], ["hi \\x1b", "    -", "[##.]"])
+        self.screen.draft(b"x")
+        self.screen.bar("")
+        self.assertEqual(self.seen()[4:], ["x"])
+        self.screen.fresh()
+        self.screen.close()
+        self.screen.draft(b"typed too late")
+        self.screen.go_on()
+        self.assertEqual((self.seen()[4:], self.terminal.marks_pastes), ([""], False))
+
+    def test_long_draft(self) -> None:
+        """Of what is too long for a row its end is shown, however wide its characters are."""
+        sink = Sink(self.terminal)
+        screen = Screen(Direct(), sink, sink, ansi=True, columns=20)
+        screen.echo(True)
+        for draft, shown in (
+            ("a" * 19, "a" * 19),
+            ("b" * 5 + "a" * 18, "\u2026" + "a" * 18),
+            ("日本" * 30, "\u2026" + "本日" * 4 + "本"),
+            ("\x1b" * 10, "\u2026" + "\\x1b" * 4),
+        ):
+            screen.draft(draft.encode())
+            self.assertEqual(self.seen(), [shown])
+            self.assertLess(text_width(shown), 20)
+
+    def test_two_streams(self) -> None:
+        """Output and errors on one terminal share it with what is typed as well."""
+        screen = Screen(Direct(), Sink(self.terminal), Sink(self.terminal), ansi=True, columns=100)
+        screen.echo(True)
+        screen.draft(b"x")
+        screen.note("b")
+        screen.line("c")
+        self.assertEqual(self.seen(), ["b", "c", "x"])
+
+    def test_stopped(self) -> None:
+        """While somebody else has the terminal nothing of ours is left there; then it comes back."""
+        self.screen.echo(True)
+        self.screen.draft(b"half")
+        self.screen.stop()
+        self.assertEqual((self.seen(), self.terminal.marks_pastes), ([""], False))
+        self.screen.go_on()
+        self.assertEqual((self.seen(), self.terminal.marks_pastes), (["half"], True))
+
+        def gone(data: bytes) -> int:
+            raise BrokenPipeError
+
+        self.patch(self.terminal, "write", gone)
+        self.screen.stop()
+
+    def test_no_echo(self) -> None:
+        """Where escape sequences are not understood, and in a pipe, what is typed is echoed by others."""
+        sink = Sink(self.terminal)
+        self.assertTrue(self.screen.can_echo)
+        self.assertFalse(Screen(Direct(), sink, sink, ansi=False).can_echo)
+        self.assertFalse(Screen(Direct(), Sink(None), sink, ansi=True).can_echo)
 
     def test_without_escapes(self) -> None:
         """A terminal that understands nothing but CR has a bar too."""
@@ -260,7 +335,7 @@ class Typists(SynchronousTestCase):
             calls(taken.callback, None)
             return taken
 
-        Typist(stream, calls, took, lambda: ended.append(True), 16).start()
+        Typist(stream, calls, took, lambda: ended.append(True), LineSplitter(16)).start()
         feed()
         calls.run_until(lambda: bool(ended))
         return got
@@ -272,6 +347,23 @@ class Typists(SynchronousTestCase):
         pipe.writer.write("one\ntwo\r\n\n" + "x" * 100 + "\nlast")
         pipe.writer.close()
         self.assertEqual(self.typed(pipe.reader), [b"one", b"two", b"", None, b"last"])
+
+    def test_keys(self) -> None:
+        """What is half typed is told as it grows, after what was entered; Ctrl-D ends it, whatever follows."""
+        pipe = Pipe()
+        self.addCleanup(pipe.close)
+        calls, told = Calls(), []  # type: ignore[var-annotated]
+
+        def took(lines: list[bytes | None]) -> Deferred[None]:
+            told.append(lines)
+            return succeed(None)
+
+        Typist(pipe.reader, calls, took, lambda: told.append("end"), Editor(), told.append).start()
+        for keys, last in (("ab", b"ab"), ("c\nde", b"de"), ("\x04\n\x04never\n", "end")):
+            pipe.writer.write(keys)
+            pipe.writer.flush()
+            calls.run_until(lambda: bool(told) and told[-1] == last)  # noqa: B023
+        self.assertEqual(told, [b"ab", [b"abc"], b"de", [b"de"], b"", "end"])
 
     def test_one_after_the_other(self) -> None:
         """More is read when what was read has been taken: the thread waits after each time."""
@@ -289,7 +381,9 @@ class Typists(SynchronousTestCase):
             calls(function, *args)
 
         ended: list[bool] = []
-        typist = Typist(pipe.reader, call, lambda _: succeed(None), lambda: ended.append(True), 16)
+        typist = Typist(
+            pipe.reader, call, lambda _: succeed(None), lambda: ended.append(True), LineSplitter(16)
+        )
         typist._go = Watched(0)
         pipe.writer.write("a\nb")
         pipe.writer.close()

@@ -9,20 +9,23 @@ from queue import SimpleQueue
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.journal.memory import MemoryJournal
 from pychat.journal.sqlite import SqliteJournal
-from pychat.vocabulary import Entry, Standing
+from pychat.vocabulary import Entry, Kind, Standing
 
 NOON_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 
 
-class Reactor:
-    """Calls from other threads wait here until the test takes them."""
+class Reactor(Clock):
+    """Time stands still, and calls from other threads wait here, until the test goes on."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
 
     def callFromThread(self, function: Callable[..., object], *args: object) -> None:
@@ -57,9 +60,18 @@ class Case(SynchronousTestCase):
 
 
 def message(
-    sender: int = 1, to: int | None = None, text: bytes = b"hi", once: bytes = b"", time_ms: int = NOON_MS
+    sender: int = 1,
+    to: int | None = None,
+    text: bytes = b"hi",
+    once: bytes = b"",
+    time_ms: int = NOON_MS,
+    kind: int = Kind.SAID,
+    ref: int = 0,
+    blocked: bool = False,
 ) -> Entry:
-    return Entry(time_ms, sender, f"n{sender}", to, None if to is None else f"n{to}", text, once)
+    """Identity 2 is called n2, and room -2 #r2."""
+    to_name = None if to is None else f"n{to}" if to > 0 else f"#r{-to}"
+    return Entry(time_ms, sender, f"n{sender}", to, to_name, text, once, kind, ref, blocked)
 
 
 def standing(id: int, **fields: Any) -> Standing:
@@ -68,3 +80,47 @@ def standing(id: int, **fields: Any) -> Standing:
         "id": id, "name": f"n{id}", "joined": 0, "plain": False, "resumes": True, "token": b"%032d" % id,
         "time_ms": NOON_MS, **fields,
     })  # fmt: skip
+
+
+class OnDisk(SynchronousTestCase):
+    """Tests of a durable journal; one is open at a time."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.addCleanup(self.close)
+        self.folder = Path(folder.name)
+        self.made = 0
+        self.journal: SqliteJournal | None = None
+
+    def make(self) -> SqliteJournal:
+        self.close()
+        self.made += 1
+        self.journal = SqliteJournal(self.reactor, self.folder / str(self.made), NOON_MS)
+        return self.journal
+
+    def close(self) -> None:
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            self.wait(journal.close())
+
+    def wait(self, deferred: Deferred[Any]) -> Any:
+        return self.reactor.wait(deferred)
+
+    def settle(self, journal: SqliteJournal) -> None:
+        """The index has all."""
+        self.wait(journal._indexing.catch_up())
+
+
+class InMemory(SynchronousTestCase):
+    """Tests of the journal in memory."""
+
+    def make(self) -> MemoryJournal:
+        return MemoryJournal()
+
+    def wait(self, deferred: Deferred[Any]) -> Any:
+        return self.successResultOf(deferred)
+
+    def settle(self, journal: MemoryJournal) -> None:
+        """There is no index."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pychat.interfaces import IJournal
 from pychat.journal import reader
-from pychat.journal.memory import MemoryJournal
-from pychat.journal.sqlite import SqliteJournal
 from pychat.vocabulary import Entry, OnceKey, Page
 
 from ..chatkit import examples
-from .journalkit import NOON_MS, Reactor, message, standing
+from . import journalkit
+from .journalkit import NOON_MS, message, standing
 
 PEOPLE = st.integers(1, 4)
 ENTRIES = st.lists(
@@ -40,13 +35,9 @@ ENTRIES = st.lists(
 class Promises:
     """Tests of :class:`IJournal`, for a journal that :meth:`make` opens empty."""
 
-    def make(self) -> Any:
-        raise NotImplementedError
-
-    def wait(self, deferred: Deferred[Any]) -> Any:
-        raise NotImplementedError
-
-    # What a SynchronousTestCase has.
+    # What :mod:`journalkit` and a SynchronousTestCase have.
+    make: Any
+    wait: Any
     assertEqual: Any
     assertIs: Any
     assertTrue: Any
@@ -204,31 +195,8 @@ class Promises:
         self.assertEqual(self.keys(journal, NOON_MS + 25, [identity, 4]), keys[::-1])
 
 
-class OnDisk(Promises, SynchronousTestCase):
-    """:class:`SqliteJournal`; one is open at a time."""
-
-    def setUp(self) -> None:
-        self.reactor = Reactor()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.addCleanup(self.close)
-        self.folder = Path(folder.name)
-        self.made = 0
-        self.journal: SqliteJournal | None = None
-
-    def make(self) -> SqliteJournal:
-        self.close()
-        self.made += 1
-        self.journal = SqliteJournal(self.reactor, self.folder / str(self.made), NOON_MS)
-        return self.journal
-
-    def close(self) -> None:
-        journal, self.journal = self.journal, None
-        if journal is not None:
-            self.wait(journal.close())
-
-    def wait(self, deferred: Deferred[Any]) -> Any:
-        return self.reactor.wait(deferred)
+class OnDisk(Promises, journalkit.OnDisk):
+    """:class:`SqliteJournal`."""
 
     @examples(60)
     @given(ENTRIES, st.integers(0, 30), PEOPLE, st.integers(0, 31), st.integers(1, 9), st.integers(1, 12))
@@ -245,14 +213,8 @@ class OnDisk(Promises, SynchronousTestCase):
             patch.restore()
 
 
-class InMemory(Promises, SynchronousTestCase):
+class InMemory(Promises, journalkit.InMemory):
     """:class:`MemoryJournal`."""
-
-    def make(self) -> MemoryJournal:
-        return MemoryJournal()
-
-    def wait(self, deferred: Deferred[Any]) -> Any:
-        return self.successResultOf(deferred)
 
     @examples(100)
     @given(ENTRIES, st.integers(0, 30), PEOPLE, st.integers(0, 31), st.integers(1, 9))

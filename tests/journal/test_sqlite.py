@@ -18,6 +18,10 @@ from pychat.vocabulary import Entry
 from . import journalkit
 from .journalkit import NOON_MS
 
+ROWS = (
+    "SELECT id, time_ms, sender, sender_name, recipient, recipient_name, once, text FROM message ORDER BY id"
+)
+
 
 def entry(number: int, text: bytes = b"hi", time_ms: int = NOON_MS) -> Entry:
     return Entry(
@@ -33,7 +37,7 @@ class Case(journalkit.Case):
 
     def rows(self, path: Path | None = None) -> list[tuple[Any, ...]]:
         with closing(connect(path or self.folder / FILE_NAME)) as connection:
-            return connection.execute("SELECT * FROM message ORDER BY id").fetchall()
+            return connection.execute(ROWS).fetchall()
 
 
 class Keeping(Case):
@@ -208,7 +212,7 @@ class Faults(Case):
             (copy / f"{FILE_NAME}-wal").write_bytes(wal[:length])
             try:
                 with closing(connect(copy / FILE_NAME)) as connection:
-                    left = connection.execute("SELECT * FROM message ORDER BY id").fetchall()
+                    left = connection.execute(ROWS).fetchall()
             except sqlite3.OperationalError as error:
                 # Cut before the schema itself was committed: there was nothing yet.
                 self.assertIn("no such table", str(error))

@@ -71,7 +71,7 @@ class Restarts(Case):
         self.assertEqual(page.oldest, 5)
         self.close(journal)
         self.assertEqual(check(path), [])
-        with closing(connect(path.with_name(f"{FILE_NAME}.before-2"), read_only=True)) as copy:
+        with closing(connect(path.with_name(f"{FILE_NAME}.before-3"), read_only=True)) as copy:
             self.assertEqual(copy.execute("PRAGMA user_version").fetchone(), (1,))
             self.assertEqual(copy.execute("SELECT id FROM message").fetchall(), [(5,)])
 
@@ -91,7 +91,7 @@ class Restarts(Case):
             (copy / f"{FILE_NAME}-shm").unlink(missing_ok=True)
             (copy / f"{FILE_NAME}-wal").write_bytes(wal[:length])
             with closing(connect(copy / FILE_NAME)) as connection:
-                if connection.execute("PRAGMA user_version").fetchone() != (2,):
+                if connection.execute("PRAGMA user_version").fetchone() != (3,):
                     continue
                 (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
                 acked = connection.execute("SELECT acked FROM identity WHERE id = 1").fetchall()
@@ -165,7 +165,8 @@ class Reading(Case):
         with closing(connect(self.journal.path)) as other:
             other.execute("BEGIN IMMEDIATE")
             other.execute(
-                "INSERT INTO message SELECT 2, time_ms, 1, 'n1', NULL, NULL, NULL, 'x' FROM message"
+                "INSERT INTO message (id, time_ms, sender, sender_name, text) "
+                "SELECT 2, time_ms, 1, 'n1', 'x' FROM message"
             )
             self.assertEqual(self.reactor.wait(self.journal.read(1, 0, 9)).upto, 1)
             other.execute("ROLLBACK")

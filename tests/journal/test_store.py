@@ -13,7 +13,7 @@ from pychat.errors import JournalError
 from pychat.journal import store
 from pychat.journal.store import FILE_NAME, backup, check, connect, lock_folder, open_journal
 
-ROW = "INSERT INTO message VALUES (?, 1, 1, 'alice', NULL, NULL, NULL, ?)"
+ROW = "INSERT INTO message (id, time_ms, sender, sender_name, text) VALUES (?, 1, 1, 'alice', ?)"
 
 
 class StoreTests(SynchronousTestCase):

@@ -47,6 +47,10 @@ PATIENCE = 20.0
 SHELF = {"report.pdf": b"x" * 20000, "notes/plan b.txt": b"hello world\n", ".hidden": b"no"}
 
 
+_TAKES_ID = "(?:ack|read|receipts|edit|retract|react)"
+_HAS_ID = "(?:id|reply|edit|retract|react|edited|retracted|more)"
+
+
 @dataclass(frozen=True)
 class Step:
     """One line of a play."""
@@ -55,6 +59,41 @@ class Step:
     actor: str
     kind: str
     said: str | bytes
+
+
+FIVE = """
+a < <welcome>…
+a > <connect>alice
+a < <connected>alice
+b < <welcome>…
+b > <connect>bob
+b < <connected>bob
+a < <joined>bob
+c < <welcome>…
+c > <connect>carol
+c < <connected>carol
+a < <joined>carol
+b < <joined>carol
+d < <welcome>…
+d > <hello caps=ack,resume,multiline,typing>
+d < <hello caps=ack,resume,multiline,typing server=pychat/…>
+d > <connect>dave
+d < <connected resume=T1>dave
+d > <pong>
+a < <joined>dave
+b < <joined>dave
+c < <joined>dave
+e < <welcome>…
+e > <hello caps=ack>
+e < <hello caps=ack server=pychat/…>
+e > <connect>erin
+e < <connected>erin
+a < <joined>erin
+b < <joined>erin
+c < <joined>erin
+d < <joined>erin
+"""
+"""How a play of five begins: three on plain lines, and two programs."""
 
 
 def read_plays() -> dict[str, list[Step]]:
@@ -71,6 +110,8 @@ def _blocks(path: Path) -> Iterator[list[Step]]:
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip() == "```play":
             steps = []
+        elif line.strip() == "```play five":
+            steps = [_step(f"{path.name}:{number}", each) for each in FIVE.splitlines() if each]
         elif line.strip() == "```" and steps is not None:
             yield steps
             steps = None
@@ -116,8 +157,8 @@ class Stage:
         if step.kind == ">":
             assert isinstance(step.said, str)
             said = re.sub(
-                r"(?:(?<=<ack>)|(?<=<read>)|(?<=<receipts>)|(?<=after=)|(?<=open=))\d+|(?<=resume=)\w+",
-                lambda m: self._ids.get(m[0], m[0]),
+                rf"((?:<{_TAKES_ID}[^>]*>|\b(?:after|before|open|reply|more)=))(\d+)|(\bresume=)(\w+)",
+                lambda m: (m[1] or m[3]) + self._ids.get(m[2] or m[4], m[2] or m[4]),
                 step.said,
             )
             actor.send(said.encode() + b"\n")
@@ -140,8 +181,19 @@ class Stage:
         expected = step.said.decode().rstrip("\n") if isinstance(step.said, bytes) else step.said
         pattern = re.escape(expected).replace("…", ".*?")
         # re.escape leaves letters, digits, "=" and ":" alone and puts a backslash before "-" and ".".
-        pattern = re.sub(r"(?<=time=)[^ >]+", r"\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z", pattern)
-        pattern = re.sub(r"\bid=(\d+)", lambda m: f"id=(?P<id{m[1]}>\\d+)", pattern)
+        pattern = re.sub(
+            r"(?:(?<=time=)|(?<=seen=))[^ >]+",
+            r"\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z",
+            pattern,
+        )
+        seen: set[str] = set()
+
+        def number(match: re.Match[str]) -> str:
+            group = f"(?P=id{match[2]})" if match[2] in seen else f"(?P<id{match[2]}>\\d+)"
+            seen.add(match[2])
+            return match[1] + group
+
+        pattern = re.sub(rf"(\b{_HAS_ID}=)(\d+)", number, pattern)
         pattern = re.sub(r"\bresume=(\w+)", lambda m: f"resume=(?P<id{m[1]}>[^ >]+)", pattern)
         match = re.fullmatch(pattern, line.decode(), re.DOTALL)
         assert match, f"{step.where}: {step.actor} got {line.decode()!r}, expected {expected!r}"

@@ -1,0 +1,163 @@
+"""What all parts of a session share: its peer, its hub, and how arguments and attributes are read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from . import names
+from .commands import COMMANDS
+from .errors import PychatError, RemoteProtocolError
+from .grammar import Line, check_text, decode_lines, decode_name, unquote
+from .hub import Hub
+from .peer import Peer
+from .rooms import Room, is_room
+from .vocabulary import EVERYBODY, LABEL_LIMIT, Place
+
+if TYPE_CHECKING:
+    from .peer import Person
+
+_POSITION = re.compile(rb"[0-9]{1,18}")
+_ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
+_ID_AND_TEXT = re.compile(rb" *([1-9][0-9]{0,18})(?: (.*))?", re.DOTALL)
+
+
+class Conversation:
+    """One connection's conversation, as its parts know it."""
+
+    __slots__ = ("closing", "here", "hub", "peer")
+
+    def __init__(self, hub: Hub, peer: Peer, here: str) -> None:
+        """:param here: ``HOST:PORT`` at which this connection was made, for lines to be typed elsewhere."""
+        self.hub = hub
+        self.here = here
+        self.peer = peer
+        self.closing = False
+
+    def failed(self, error: PychatError, label: bytes) -> None:
+        """Answer the line handled last with an error."""
+        self.peer.answer(b"<error code=%s%s>%s\n" % (error.code.encode(), label, error.sentence.encode()))
+
+    @property
+    def person(self) -> Person:
+        """Who this is; only from ``<connect>`` on."""
+        person = self.peer.identity
+        assert person is not None
+        return person
+
+    def find_person(self, name: str) -> Person:
+        """Somebody who is here or away.
+
+        :raise RemoteProtocolError: ``no-such-user``.
+        """
+        person = self.hub.roster.find(name)
+        if person is None:
+            raise RemoteProtocolError(
+                "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
+            )
+        return person
+
+    def find_room(self, name: str) -> Room:
+        """A room that one is in.
+
+        :raise RemoteProtocolError: ``bad-name``, ``no-such-room`` or ``not-in-room``.
+        """
+        room = self.hub.rooms.find(name)
+        self.hub.stay(self.person, room)
+        return room
+
+    def find_place(self, name: str) -> tuple[Place, bytes]:
+        """A conversation by what it is called: ``all``, ``#room`` or a name; and its name as shown.
+
+        :raise RemoteProtocolError: as :meth:`find_room`; ``name-reserved``.
+        """
+        if name.lower() == "all":
+            return EVERYBODY, b"all"
+        if is_room(name):
+            room = self.find_room(name)
+            return room.place, room.label
+        return (self.person.id, names.check(name)), name.encode()
+
+
+def require(line: Line) -> RemoteProtocolError:
+    """The error of a command whose argument is missing."""
+    return RemoteProtocolError("missing-argument", COMMANDS[line.verb].needs)
+
+
+def label_of(line: Line) -> bytes:
+    """The rendered attribute, or nothing."""
+    value = line.attributes.get(b"label")
+    if value is None:
+        return b""
+    if not 0 < len(value) <= LABEL_LIMIT:
+        raise RemoteProtocolError("bad-attribute", f"label= is 1 to {LABEL_LIMIT} bytes long.")
+    return b" label=" + value
+
+
+def once_of(line: Line) -> bytes:
+    """The ``once=`` key, or nothing."""
+    if b"once" not in line.attributes:
+        return b""
+    value = line.attributes[b"once"]
+    if not 0 < len(value) <= LABEL_LIMIT:
+        raise RemoteProtocolError("bad-attribute", f"once= is 1 to {LABEL_LIMIT} bytes long.")
+    return value
+
+
+def text_of(line: Line, text: bytes) -> bytes:
+    """The text of a message, decoded and judged.
+
+    :raise RemoteProtocolError: ``bad-text``, ``bad-attribute``, or ``missing-argument`` if there is nothing to be seen.
+    """
+    encoding = line.attributes.get(b"enc")
+    if encoding is None:
+        check_text(text)
+    elif encoding == b"pct":
+        text = decode_lines(text)
+        if not text.strip(b" \n\t"):
+            raise require(line)
+    else:
+        raise RemoteProtocolError("bad-attribute", "enc= can only be pct: the text is percent-encoded.")
+    return text
+
+
+def id_of(line: Line) -> int:
+    """The id that is a command's whole argument."""
+    number = _ID.fullmatch(line.text)
+    if number is None:
+        raise RemoteProtocolError("bad-argument", "An id is the number that a <msg> has as id=.")
+    return int(number[1])
+
+
+def id_and_text(line: Line) -> tuple[int, bytes]:
+    """The id that a command's argument begins with, and what stands behind one space."""
+    match = _ID_AND_TEXT.fullmatch(line.text)
+    if match is None:
+        raise RemoteProtocolError("bad-argument", "First comes an id, the number that a <msg> has as id=.")
+    return int(match[1]), match[2] or b""
+
+
+def position(line: Line, key: bytes) -> int | None:
+    """The value of an attribute that is the id of a message."""
+    value = line.attributes.get(key)
+    if value is None:
+        return None
+    if not _POSITION.fullmatch(value):
+        raise RemoteProtocolError("bad-attribute", f"{key.decode()}= is the id of a message, or 0.")
+    return int(value)
+
+
+def limit_of(line: Line, usual: int, most: int) -> int:
+    """The value of ``limit=``."""
+    value = line.attributes.get(b"limit")
+    if value is None:
+        return usual
+    if not _POSITION.fullmatch(value) or not 1 <= int(value) <= most:
+        raise RemoteProtocolError("bad-attribute", f"limit= is a number from 1 to {most}.")
+    return int(value)
+
+
+def name_in(line: Line, key: bytes) -> str | None:
+    """The value of an attribute that is a name; what cannot stand there may be percent-encoded."""
+    value = line.attributes.get(key)
+    return None if value is None else decode_name(unquote(value))

@@ -1,0 +1,345 @@
+"""What is said: from a session into the journal, and from there to everybody whom it concerns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .batch import Batch
+from .errors import PychatError, RemoteProtocolError
+from .gathering import Gathering
+from .once import hand_on, lookup, recall, shrink
+from .peer import SETTING, Known, Peer, Post
+from .receipts import AnyCursor
+from .rendering import FULL, PLAIN
+from .rooms import Room
+from .vocabulary import Entry, Kind
+
+if TYPE_CHECKING:
+    from .peer import Addressee, Person
+
+RECENT_LIMIT = 8192
+"""Messages whose recipients are remembered, to judge the acks of plain peers; and those just taken back."""
+
+BATCH_LIMIT = 256 * 1024
+"""Bytes of lines in one batch for the journal, about; what is over waits for the next."""
+
+LINE_OVERHEAD = 64
+"""Bytes that a line has besides a name and a text, about."""
+
+
+def _refusal(post: Post, error: PychatError) -> bytes:
+    return b"<error code=%s%s>%s\n" % (error.code.encode(), post.label, error.sentence.encode())
+
+
+_NOT_TAKEN_UP = RemoteProtocolError(
+    "not-connected", "The connection ended before this was taken up. Say it again on the next one."
+)
+
+
+def no_such_message() -> RemoteProtocolError:
+    """The answer to who says something about what she may not see."""
+    return RemoteProtocolError(
+        "no-such-message", "There is no such message for you, or it is not kept any more."
+    )
+
+
+def taken_back() -> RemoteProtocolError:
+    """The answer to who says something about what is there no more."""
+    return RemoteProtocolError("no-such-message", "This message was taken back already.")
+
+
+class Posting(Gathering):
+    """Everything that is on its way."""
+
+    def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
+        super().__init__(durable=durable, make_token=make_token)
+        self._pending: list[Post] = []
+        self._recent: dict[int, tuple[Addressee, Person]] = {}
+        self._taken_back: dict[int, None] = {}
+        self._counting: dict[Room, None] = {}
+
+    # -- from the sessions
+
+    def post(
+        self,
+        sender: Peer,
+        to: Addressee,
+        text: bytes,
+        label: bytes = b"",
+        once: bytes = b"",
+        kind: int = Kind.SAID,
+        ref: int = 0,
+    ) -> None:
+        """Put something on its way; ``to`` is ``None`` for everybody.  The answer follows from the journal.
+
+        :param label: the rendered attribute, `` label=…``, or nothing.
+        :param kind: a :class:`~pychat.vocabulary.Kind`.
+        :param ref: the message that it is about.
+        :raise RemoteProtocolError: ``key-reused``; ``no-such-message`` if what it is about was just taken back.
+        """
+        post = Post(sender, to, text, label, kind, ref)
+        post.once = once
+        self._push(post)
+
+    def _push(self, post: Post) -> None:
+        sender = post.sender
+        if sender.early is None:
+            self._admit(post)
+            self._pending.append(post)
+        else:
+            sender.early.append(post)
+        if isinstance(post.to, Room):
+            post.to.coming += 1
+        sender.posted += 1
+
+    def _admit(self, post: Post) -> None:
+        recall(post)
+        if post.original is not None or post.kind not in (Kind.EDIT, Kind.RETRACT):
+            return
+        if post.ref in self._taken_back:
+            if post.once and post.person.once:
+                post.person.once.pop(post.once, None)
+            raise taken_back()
+        if post.kind == Kind.RETRACT:
+            self._taken_back[post.ref] = None
+            if len(self._taken_back) > RECENT_LIMIT:
+                del self._taken_back[next(iter(self._taken_back))]
+
+    def _take_up(self, peer: Peer) -> None:
+        early, peer.early = peer.early, None
+        for post in early or ():
+            try:
+                self._admit(post)
+            except RemoteProtocolError as error:
+                post.refusal = error
+            self._pending.append(post)
+
+    def _give_up(self, peer: Peer) -> None:
+        early, peer.early = peer.early, None
+        self.refused(early or (), _NOT_TAKEN_UP)
+
+    def _supersede(self, person: Person) -> None:
+        dropped = [post for post in self._pending if post.person is person]
+        if dropped:
+            self._pending = [post for post in self._pending if post.person is not person]
+            self.refused(dropped, _NOT_TAKEN_UP)
+
+    def repeated(self, sender: Peer, once: bytes) -> Known | None:
+        """What was said under this ``once=`` key before, if anything."""
+        assert sender.identity is not None
+        return lookup(sender.identity, once) if once else None
+
+    def addressee(self, sender: Peer, once: bytes, name: str) -> Person | None:
+        """To whom a message went that is repeated under its ``once=`` key, be she here or not."""
+        original = self.repeated(sender, once)
+        if original is None or original.to is None or isinstance(original.to, Room):
+            return None
+        return original.to if original.to.is_called(name) else None
+
+    def conversation(self, person: Person, entry: Entry) -> Addressee:
+        """Where something was said, if she may see it; whoever says something about it says it there.
+
+        :raise RemoteProtocolError: ``no-such-message``, or ``no-such-user`` if the other one has left.
+        """
+        to = entry.to
+        if to is None:
+            return None
+        if to < 0:
+            room = self.rooms.numbered(to)
+            if room is not None and person in room.members:
+                return room
+        elif person.id == entry.sender or (person.id == to and not entry.blocked):
+            mine = person.id == entry.sender
+            other = self.roster.numbered(to if mine else entry.sender)
+            if other is not None:
+                return other
+            name = entry.to_name if mine else entry.sender_name
+            raise RemoteProtocolError("no-such-user", f"{name} has left, and would not see it.")
+        raise no_such_message()
+
+    # -- into the journal
+
+    @property
+    def posting(self) -> bool:
+        """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
+        return bool(self._pending) or self._ledger.arrivals
+
+    def take(self, time_ms: int) -> tuple[list[Post], list[Entry]] | None:
+        """What to append now: posts, and their entries for the journal (none for a post that is not new).
+
+        The caller appends and then calls :meth:`appended` or :meth:`refused` with the posts before it takes again.
+        """
+        if not self._pending:
+            return None
+        size = 0
+        count = 0
+        while count < len(self._pending) and size < BATCH_LIMIT:
+            post = self._pending[count]
+            size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
+            count += 1
+        posts, self._pending = self._pending[:count], self._pending[count:]
+        turned: dict[tuple[Person, Addressee], int] = {}
+        for post in posts:
+            to = post.to
+            if post.kind in (Kind.JOIN, Kind.LEAVE):
+                before = turned.get((post.person, to))
+                post.moot = self._changes_nothing(post) if before is None else before == post.kind
+                if not post.moot:
+                    turned[post.person, to] = post.kind
+            elif to is not None and not isinstance(to, Room):
+                post.blocked = post.person.key in to.ignores
+        return posts, [post.entry(time_ms) for post in posts if post.is_new]
+
+    def refused(self, posts: Sequence[Post], error: PychatError) -> None:
+        """The journal kept none of these: tell their senders."""
+        hand_on({post for post in posts if post.once and post.original is None}, self._pending)
+        for post in posts:
+            if post.kind == Kind.RETRACT and post.original is None and post.refusal is None:
+                self._taken_back.pop(post.ref, None)
+            self._came(post)
+            answer = _refusal(post, post.refusal or error)
+            if post.kind == SETTING and not post.person.resumes:
+                answer = post.text  # she ends with her connection: the journal need not know
+            post.sender.tell(answer + post.sender.settle())
+        for post in posts:
+            self._let_go(post.sender)
+
+    # -- and out
+
+    def appended(self, posts: Sequence[Post], ids: Sequence[int], time_ms: int, now: float) -> None:
+        """The journal has these: give them their ids, deliver them, and answer their senders.
+
+        :param ids: one for each entry that :meth:`take` gave with the posts.
+        :param now: seconds of a monotonic clock.
+        """
+        batch = Batch(time_ms)
+        of = len(self._everybody) + len(self._catching) + self.roster.people_away
+        fresh = iter(ids)
+        for post in posts:
+            if post.refusal is not None:
+                batch.own(post.sender, _refusal(post, post.refusal))
+                continue
+            if post.kind >= Kind.TOPIC:
+                # What a room is from here on counts for what comes behind it.
+                self._deliver(batch)
+                self._change(post, next(fresh) if post.is_new else 0, time_ms)
+                batch = Batch(time_ms)
+                continue
+            if post.kind == SETTING:
+                batch.own(post.sender, post.text)
+                continue
+            if post.is_new:
+                post.id = next(fresh)
+            # Of a repeated one the first is in the journal, or it stands before this one in the same batch.
+            id = (post.original or post).id
+            assert id
+            answer = self._answer(post, id)
+            if post.original is not None:
+                batch.own(post.sender, answer)
+                continue
+            if post.to is None or isinstance(post.to, Room):
+                batch.own(post.sender, answer, replaces=True)
+                self._say_to_group(batch, post, id, of, now)
+                continue
+            if answer and post.blocked:
+                # The journal has this with the message: there is nothing to wait for.
+                answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, post.to.label)
+            batch.own(post.sender, answer)
+            if not post.blocked:
+                self._say_to_one(batch, post, id)
+        if ids:
+            self._last_id = ids[-1]
+        self._deliver(batch)
+        for post in posts:
+            shrink(post)
+            self._came(post)
+            if post.sender.parting is not None:
+                self._let_go(post.sender)
+
+    def _came(self, post: Post) -> None:
+        """A post is on its way no more: the room that it was for need not be kept for it."""
+        room = post.to
+        if isinstance(room, Room):
+            room.coming -= 1
+            if not room.exists:
+                self.rooms.tidy(room, self.oldest)
+
+    def _answer(self, post: Post, id: int) -> bytes:
+        if post.sender.identity is None and post.person.resumes and post.person.left is None:
+            # Her connection ended before what stands before this: she is told behind that, when she is back.
+            return b""
+        return b"<accepted%s id=%d>%s\n" % (post.label, id, post.to.label if post.to else b"all")
+
+    def _change(self, post: Post, id: int, time_ms: int) -> None:
+        """A room is, from here on, what the journal says."""
+        if id:
+            post.id = self._last_id = id
+        room, sender = post.to, post.sender
+        assert isinstance(room, Room)
+        if post.kind == Kind.TOPIC:
+            answer = self._answer(post, (post.original or post).id)
+            if post.is_new:
+                room.topic, room.topic_by, room.topic_ms = post.text, post.person.name, time_ms
+                lines = [room.topic_line(manner=manner, timed=False) for manner in (FULL, PLAIN)]
+                self._tell_room(room, lines[0], post.person, lines[1])
+        else:
+            if not post.moot:
+                self._change_room(post, id)
+            answer = self._answer_room(post)
+        sender.tell(answer + sender.settle())
+
+    def _deliver(self, batch: Batch) -> None:
+        batch.deliver(self.dirty)
+        for catchup in self._catching.values():
+            catchup.overhear(batch)
+
+    def _say_to_group(self, batch: Batch, post: Post, id: int, of: int, now: float) -> None:
+        person, room = post.person, post.to
+        spared = self._ignored_by.get(person.key, ())
+        without: list[AnyCursor] = []
+        if room is None:
+            if self._takes_part(person):
+                without.append(person)
+            without += [other for other in spared if other is not person and self._takes_part(other)]
+            receipts, audience = self._groups, self._everybody
+        else:
+            assert isinstance(room, Room)
+            members = room.members
+            apart = dict.fromkeys((person, *room.aside, *spared))
+            without += [members[other] for other in apart if other in members]
+            receipts, audience = room.receipts, room.audience
+            of = len(members)
+            self._counting[room] = None
+            if post.kind == Kind.SAID:
+                room.newest = id
+        but = [other.peer for other in spared if other.peer is not None]
+        batch.broadcast(id, post, audience, but)
+        self._remember(id, post)
+        receipts.open(id, person, of - len(without), now, without)
+
+    def _say_to_one(self, batch: Batch, post: Post, id: int) -> None:
+        to = post.to
+        assert to is not None
+        assert not isinstance(to, Room)
+        recipient = to.peer
+        if not self._takes_mail(to):
+            reason = b"expired" if to.token or to.spare else b"gone"
+            line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, to.label)
+            self._ledger.owe(to, post.person, line)
+        elif recipient is None:
+            pass  # she will read it in the journal when she comes back
+        elif recipient in self._catching:
+            batch.late(recipient, id, post)
+        else:
+            batch.private(recipient, id, post)
+            self._remember(id, post)
+            if recipient.awaiting is None:
+                recipient.awaiting = deque()
+            recipient.awaiting.append((id, post.person))
+
+    def _remember(self, id: int, post: Post) -> None:
+        self._recent[id] = (post.to, post.person)
+        if len(self._recent) > RECENT_LIMIT:
+            del self._recent[next(iter(self._recent))]

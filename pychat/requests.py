@@ -1,0 +1,93 @@
+"""What a session asks its caller for: whatever takes time, a clock, or the journal.
+
+Each says which methods of :class:`~pychat.session.Session` answer it; :meth:`~pychat.session.Session.failed` always
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .vocabulary import Kept, Place, Query
+
+
+@dataclass(frozen=True, slots=True)
+class ListFiles:
+    """What is on the shelf?  Answer with ``listed``."""
+
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """Open a file and, for ``offer``, offer it.  Answer with ``offered``, or ``found`` when ``offer`` is false."""
+
+    name: str
+    label: bytes
+    offer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection once everything queued is out."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhoIs:
+    """What is the time?  Answer with ``described``, at once."""
+
+    name: str
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ListReceipts:
+    """Who has a message of mine?  Answer with ``receipts``."""
+
+    id: int
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What is this message?  Answer with ``looked_up``."""
+
+    id: int
+    label: bytes
+    then: Callable[[Kept | None], None]
+    """Goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory:
+    """What was said there?  Answer with ``history``."""
+
+    place: Place
+    called: bytes
+    """How the place is called."""
+    before: int | None
+    after: int | None
+    limit: int
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where was this said?  Answer with ``found_messages``."""
+
+    query: Query
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CountUnread:
+    """How much is unread?  Answer with ``unread``."""
+
+    label: bytes
+
+
+FromShelf: TypeAlias = "ListFiles | OpenFile"
+FromJournal: TypeAlias = "ListReceipts | LookUp | ReadHistory | Search | CountUnread"
+Request: TypeAlias = "FromShelf | FromJournal | WhoIs | Close"
