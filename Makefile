@@ -15,12 +15,12 @@ TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test trial test-system chaos coverage lint types docs bench clean
+.PHONY: help serve test trial test-system chaos coverage lint types docs bench bench-history clean
 
 help:  ## list these verbs
 	@echo 'make VERB, where VERB is one of'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	| while IFS='|' read -r verb tells; do printf '  %-12s %s\n' "$$verb" "$$tells"; done
+	| while IFS='|' read -r verb tells; do printf '  %-14s %s\n' "$$verb" "$$tells"; done
 	@echo 'ARGS="…" goes to the program that is run: make serve ARGS="--listen tcp:50001"'
 	@echo 'PYTHON=… picks the interpreter:           make serve PYTHON=python3.12'
 
@@ -58,6 +58,9 @@ bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, time to ac
 	$(BIN)/python benchmarks/chat.py --journal sqlite
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/transfer.py
+
+bench-history: $(SERVES)  ## measure pages of history and searches in 5 million messages, beside people who chat
+	$(BIN)/python benchmarks/history.py $(ARGS)
 
 clean:  ## remove what these verbs have made
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache _trial_temp*

@@ -2,7 +2,8 @@
 
 A hundred people talk to everybody at an even rate.  In the same seconds, in turn with them, ten connections do the
 same to a process that sends back what it gets: what that takes is the machine's share.  First they are alone; then one
-person who is in 200 rooms of 2,000 turns pages anywhere in five million messages, and searches for rare and common words.
+person who is in 200 rooms of 2,000 turns pages anywhere in five million messages, and searches for rare and common
+words.
 
     python benchmarks/history.py --folder /tmp/big --runs 3
 
@@ -190,9 +191,8 @@ def run(folder: Path, token: bytes, newest: int, rate: float, seconds: float, se
                     asker.begin()
                 drive([people, control], rate, asker, seconds)
                 took = time.perf_counter() - began
-                print(
-                    f"{phase}: {took:.0f} s, {(daemon.cpu_seconds() - used) / took:.0%} of a CPU, {daemon.rss_kib() // 1024} MiB"
-                )
+                cpu = (daemon.cpu_seconds() - used) / took
+                print(f"{phase}: {took:.0f} s, {cpu:.0%} of a CPU, {daemon.rss_kib() // 1024} MiB")
                 _, chat = told("accepted by the daemon", [each for line in people for each in line.times])
                 _, floor = told(
                     "echoed by the control process", [each for line in control for each in line.times]

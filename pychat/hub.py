@@ -11,7 +11,7 @@ messages to everybody are counted by cursors (:mod:`pychat.receipts`).  The curs
 batch (:meth:`Hub.changes`), and the verdicts are told when it has them (:meth:`Hub.kept`).
 
 Who has a token is *away* when her connection ends without a goodbye: her name and her mail are kept for
-:data:`~pychat.members.HOLD` seconds.  When she comes back she is told what she missed (:mod:`pychat.catchup`).
+:data:`~pychat.departures.HOLD` seconds.  When she comes back she is told what she missed (:mod:`pychat.catchup`).
 
 Peers that got something are in :attr:`Hub.dirty`, senders first: whoever drives the hub flushes them once a turn.
 """

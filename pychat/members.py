@@ -1,8 +1,8 @@
-"""Who is here and who is away: coming, going, and coming back.
+"""Who is here and who is away: coming, and coming back; going is in :mod:`pychat.departures`.
 
 A connection that did not say ``caps=resume`` is an identity that ends with it.  Who said so is known to the journal
 before her ``<connect>`` is answered, is *away* when her connection ends without a goodbye, and can come back with the
-token that she was given, for :data:`HOLD` seconds; then she ends::
+token that she was given, for :data:`~pychat.departures.HOLD` seconds; then she ends::
 
       join          the journal has it          part, no goodbye          expire
     --------> arriving ------------> here --------------------> away ------------> ended
@@ -15,31 +15,19 @@ token that she was given, for :data:`HOLD` seconds; then she ends::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from .catchup import CatchUp
+from .departures import Departures
 from .errors import RemoteProtocolError
-from .ledger import Arrival, Ledger
+from .ledger import Arrival
 from .mailbox import Unacked
 from .peer import Peer
-from .presence import Presence
-from .receipts import GroupReceipts
 from .roster import digest_of
 from .vocabulary import Page, RoomRecord, Standing, Stay
 
 if TYPE_CHECKING:
     from .peer import Person
-
-HOLD = 600.0
-"""Seconds for which the name and the mail of somebody who is away are kept."""
-
-EXPIRE_LIMIT = 100
-"""So many are ended at once when their time is over."""
-
-AWAY_LIMIT = 20_000
-"""At most so many are away; past it whoever is away longest ends early."""
-
 
 _NOT_YOURS = (
     "This token is not, or no longer, good for this name. Check both; if it is lost, join under another name: "
@@ -47,12 +35,11 @@ _NOT_YOURS = (
 )
 
 
-class Members(Presence):
-    """Coming, going, and coming back.
+class Members(Departures):
+    """Coming and coming back.
 
     :ivar replaced: connections to be ended, for their people came back on others.
     :ivar returning: who came back and has yet to be told what she missed.
-    :ivar expired: who ended before she was told all her mail, and is so in the journal; and the reason for its verdict.
     """
 
     def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
@@ -62,15 +49,9 @@ class Members(Presence):
         """
         super().__init__()
         self.durable = durable
-        self.ready = True
-        """What earlier runs left behind is known: who comes back can be let in."""
         self.replaced: list[Peer] = []
         self.returning: list[Peer] = []
-        self.expired: list[tuple[Person, bytes]] = []
         self._make_token = make_token
-        self._ledger = Ledger()
-        self._groups = GroupReceipts()
-        self._last_id = 0
 
     def begin(
         self,
@@ -268,9 +249,6 @@ class Members(Presence):
     def _take_up(self, peer: Peer) -> None:
         """What a peer posted before it was a member is taken up now."""
 
-    def _give_up(self, peer: Peer) -> None:
-        """What a peer posted before it was a member will not be taken up."""
-
     def _supersede(self, person: Person) -> None:
         """What somebody posted on an earlier connection, and the journal was not given yet, is dropped."""
 
@@ -281,149 +259,3 @@ class Members(Presence):
 
     def _hear(self, peer: Peer, person: Person) -> None:
         """From now on a connection is told what is said in its person's rooms."""
-
-    def _set_aside(self, person: Person) -> None:
-        """A bot went away or came back: whether it is owed what is said in its rooms has changed."""
-
-    def _leave_rooms(self, person: Person) -> None:
-        """She has ended, or is about to; ``left`` is set."""
-
-    # -- going
-
-    def farewell(self, peer: Peer) -> None:
-        """A member said goodbye: its identity ends when it parts."""
-        peer.farewell = True
-
-    def part(self, peer: Peer, now: float = 0.0) -> None:
-        """A connection is about to end: it gets nothing more, while its last bytes are on their way.
-
-        Who can come back is away from now on.  Everybody else's name is free, and the others are told, once everything
-        that she said has its place before that.
-
-        :param now: seconds of a monotonic clock.
-        """
-        person = peer.identity
-        if person is None or person.arriving or peer.parting is not None or person.left is not None:
-            return
-        if person.peer is not peer:
-            if not peer.farewell:
-                self._stay_away(peer)
-            return
-        if person.resumes and not peer.farewell:
-            self._go_away(peer, person, now)
-            return
-        if peer in self._catching:
-            person.lost = b"gone"
-        self._forget(peer)
-        self._give_up(peer)
-        peer.parting = person
-        person.left = self._last_id
-        person.lingers = True
-        self._groups.departed(person)
-        self._leave_rooms(person)
-        if person.resumes:
-            self.roster.revoke(person)
-            self._ledger.move(person)
-        self._let_go(peer)
-
-    def _go_away(self, peer: Peer, person: Person, now: float) -> None:
-        self._detach(peer)
-        self.roster.go_away(person, now)
-        self._set_aside(person)
-        self._announce(b"<away>%s\n" % person.label)
-        if len(self.roster.away) > AWAY_LIMIT:
-            self._expire(next(iter(self.roster.away)))
-
-    def _detach(self, peer: Peer) -> None:
-        """A connection is its person's no more; what it did not acknowledge the next one will be told."""
-        person = peer.identity
-        assert person is not None
-        if peer not in self._catching and peer.unacked is not None and not peer.unacked.messages:
-            # There is nothing that it does not have: it need not be looked for again.
-            person.claimed = self._last_id
-            self._ledger.move(person)
-        self._forget(peer)
-        peer.awaiting = peer.resting = None
-        peer.identity = None
-        peer.confirmed_at = None
-        self._give_up(peer)
-
-    def leave(self, peer: Peer, now: float = 0.0) -> None:
-        """A connection is gone: what has not arrived by now never will, unless its person can come back."""
-        person = peer.identity
-        if person is None:
-            return
-        if person.arriving:
-            self.roster.revoke(person)
-            self._end(person)
-        elif peer.early is not None and peer not in self._catching:
-            self._stay_away(peer)
-        else:
-            self.part(peer, now)
-            if peer.identity is None:
-                return
-            for id, sender in peer.awaiting or ():
-                self._ledger.owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
-            person.lingers = False
-        peer.awaiting = peer.resting = None
-        peer.identity = None
-        self._give_up(peer)
-
-    def _stay_away(self, peer: Peer) -> None:
-        """A connection on which somebody was about to come back ends before she is."""
-        peer.identity = None
-        self._give_up(peer)
-
-    def disperse(self) -> None:
-        """Everybody parts at once: nobody is left to be told."""
-        members = self._members()
-        self._everybody.clear()
-        self._catching.clear()
-        for peer in members:
-            person = peer.identity
-            assert person is not None
-            for room in person.stays:
-                room.audience.discard(peer)
-            if person.resumes:
-                # Her time begins anew when the daemon is back.
-                peer.identity = None
-                self.roster.go_away(person, 0.0)
-                self._give_up(peer)
-                continue
-            peer.parting = person
-            person.left = self._last_id
-            self._leave_rooms(person)
-            self._let_go(peer)
-
-    def _let_go(self, peer: Peer) -> None:
-        person = peer.parting
-        if person is None or peer.posted != peer.settled:
-            return
-        peer.parting = None
-        self._end(person)
-        self._announce(b"<left>%s\n" % person.label)
-
-    def _end(self, person: Person) -> None:
-        if person.left is None:
-            person.left = self._last_id
-        self._leave_rooms(person)
-        if person.resumes or person.kept:
-            self._ledger.move(person)
-        self.roster.release(person)
-        self._users = None
-
-    def expire(self, now: float) -> bool:
-        """End those who have been away for too long, a bounded number at once; return whether there are more."""
-        if not self.ready:
-            return False
-        for person, since in [*islice(self.roster.away.items(), EXPIRE_LIMIT)]:
-            if since + HOLD > now:
-                return False
-            self._expire(person)
-        return bool(self.roster.away)
-
-    def _expire(self, person: Person) -> None:
-        person.lost = b"expired"
-        self._end(person)
-        self._groups.departed(person)
-        self._announce(b"<left>%s\n" % person.label)

@@ -240,12 +240,20 @@ class Client:
         for said in life.posts:
             if not said.id:
                 self.send(said)
-        for name, course in life.ignoring.items():
-            if course.now() is None:
-                self.change(b"ignore" if course.wanted else b"unignore", name)
-        for room, course in life.muting.items():
-            if self.log.is_in(life.identity, room) and course.now(life.stay(self.log, room)) is None:
-                self.change(b"mute" if course.wanted else b"unmute", room)
+        self.repair()
+
+    def repair(self) -> bool:
+        """Say again which settings are wanted where nobody can tell; return whether there were any."""
+        life = self.life
+        assert life is not None
+        names = [name for name, course in life.ignoring.items() if course.now() is None]
+        for name in names:
+            self.change(b"ignore" if life.ignoring[name].wanted else b"unignore", name)
+        rooms = [room for room in life.muting if self.log.is_in(life.identity, room)]
+        rooms = [room for room in rooms if life.muting[room].now(life.stay(self.log, room)) is None]
+        for room in rooms:
+            self.change(b"mute" if life.muting[room].wanted else b"unmute", room)
+        return bool(names or rooms)
 
     def failed(self, code: bytes, label: bytes) -> None:
         life = self.life

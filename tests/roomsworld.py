@@ -96,6 +96,8 @@ class World:
             for client in self.clients:
                 client.hear()
                 client.ack()
+            if quiet == 4 and any(client.repair() for client in self.clients if client.open):
+                quiet = 0
         for client in self.clients:
             client.settled()
 

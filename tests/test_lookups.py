@@ -7,7 +7,7 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred
 
-from pychat.members import HOLD
+from pychat.departures import HOLD
 from pychat.requests import CountUnread
 from tests.test_reading import BROKEN, Person, ReadingCase
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import catchup as catchup_module
-from pychat import fate, once
-from pychat import members as members_module
+from pychat import departures, fate, once
+from pychat.departures import HOLD
 from pychat.hub import Hub
-from pychat.members import HOLD
 from pychat.roster import Roster, digest_of
 from pychat.vocabulary import OnceKey, Page, Standing
 from tests.chatkit import NOON, NOON_MS, Chat, Talk
@@ -435,7 +434,7 @@ class ComingBack(SynchronousTestCase):
 
     def test_many_are_away(self) -> None:
         """Past a bound who is away longest ends early."""
-        self.patch(members_module, "AWAY_LIMIT", 1)
+        self.patch(departures, "AWAY_LIMIT", 1)
         carol = Talk(self.hub)
         carol.say(SMART, b"<connect>carol")
         self.go()
@@ -744,7 +743,7 @@ class ComingBack(SynchronousTestCase):
 
     def test_few_expire_at_once(self) -> None:
         """The others have a turn before the next ones are ended."""
-        self.patch(members_module, "EXPIRE_LIMIT", 1)
+        self.patch(departures, "EXPIRE_LIMIT", 1)
         carol = Talk(self.hub)
         carol.say(SMART, b"<connect>carol")
         carol.heard()

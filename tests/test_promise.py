@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pychat import catchup, posting, reading
+from pychat.departures import HOLD
 from pychat.desk import Desk
 from pychat.errors import JournalError
 from pychat.grammar import Line, parse
@@ -24,7 +25,6 @@ from pychat.hub import Hub
 from pychat.interfaces import IJournal
 from pychat.journal.memory import MemoryJournal
 from pychat.line import ChatFactory
-from pychat.members import HOLD
 from pychat.pump import Pump
 from pychat.vocabulary import Entry, Page, Standing
 from tests.chatkit import examples

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import reading
+from pychat.departures import HOLD
 from pychat.errors import JournalError
-from pychat.members import HOLD
 from pychat.vocabulary import Page, Standing
 from tests.plays.stage import FakeTransport, MemoryStage
 

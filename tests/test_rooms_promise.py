@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import asking, catchup, posting, reading
+from pychat.departures import HOLD
 from pychat.journal.sqlite import SqliteJournal
-from pychat.members import HOLD
 from pychat.vocabulary import Kind
 from tests.chatkit import examples
 from tests.journal.journalkit import NOON_MS, Reactor
