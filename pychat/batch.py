@@ -32,6 +32,8 @@ class Batch:
         self._ids: list[int] = []
         self._said: list[Post] = []
         self._places: dict[Audience, list[int]] = {}
+        self._last: Audience | None = None
+        self._last_places: list[int] = []
         self._not: dict[Peer, set[int]] = {}
         self._rendered: list[list[bytes] | None] = [None, None, None]
         # For those who get a buffer of their own: (places before it, places it replaces, line, id or 0)
@@ -49,7 +51,10 @@ class Batch:
         place = len(self._ids)
         self._ids.append(id)
         self._said.append(post)
-        self._places.setdefault(audience, []).append(place)
+        if audience is not self._last:
+            self._last = audience
+            self._last_places = self._places.setdefault(audience, [])
+        self._last_places.append(place)
         self.size += len(post.text)
         for peer in but:
             self._not.setdefault(peer, set()).add(place)
@@ -174,21 +179,26 @@ class Batch:
     def _deliver_own(
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]
     ) -> None:
-        lines, ids = self._lines(peer.manner) if places else [], self._ids
-        begin, out = 0, []
+        lines: Sequence[bytes] = self._lines(peer.manner) if places else ()
+        ids: Sequence[int] = self._ids
+        if len(places) != len(ids):
+            lines, ids = [lines[place] for place in places], [ids[place] for place in places]
+        begin = 0
+        out: list[bytes] = []
         got_ids: list[int] = []
         got_lines: list[bytes] = []
-        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+        for before, replaces, line, id in [*events, (len(self._ids), 0, b"", 0)]:
             end = bisect_left(places, before)
-            for place in places[begin:end]:
-                out.append(lines[place])
-                got_ids.append(ids[place])
-                got_lines.append(lines[place])
+            if begin < end:
+                some = lines[begin:end]
+                out += some
+                got_lines += some
+                got_ids += ids[begin:end]
             out.append(line)
             if id:
                 got_ids.append(id)
                 got_lines.append(line)
-            begin = bisect_left(places, before + replaces)
+            begin = bisect_left(places, before + replaces) if replaces else end
         data = b"".join(out)
         if got_ids:
             peer.send(data, got_ids, got_lines)

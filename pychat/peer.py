@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Addressee: TypeAlias = "Person | Room | None"
     """To whom something is said; ``None`` is everybody."""
 
+SAID = int(Kind.SAID)
+"""The usual kind; a plain number is compared faster."""
+
 SETTING = -1
 """The kind of a post that is an answer: it waits for the journal, which keeps what it speaks of with the changes."""
 
@@ -150,6 +153,7 @@ class Post(Known):
 
     __slots__ = (
         "blocked",
+        "is_new",
         "kind",
         "label",
         "moot",
@@ -168,7 +172,7 @@ class Post(Known):
         to: Addressee,
         text: bytes,
         label: bytes = b"",
-        kind: int = Kind.SAID,
+        kind: int = SAID,
         ref: int = 0,
     ) -> None:
         super().__init__(to)
@@ -186,17 +190,14 @@ class Post(Known):
         """Its ``once=`` key."""
         self.blocked = False
         """Its recipient ignores its sender."""
+        self.is_new = False
+        """The journal has to keep it."""
         self.moot = False
         """It changes nothing: so it is already."""
         self.refusal: PychatError | None = None
         """Why it is not accepted, if that is known before the journal is asked."""
         self.original: Known | None = None
         """The message whose ``once=`` key came back with this one."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the journal has to keep it."""
-        return self.original is None and self.refusal is None and not self.moot and self.kind != SETTING
 
     def entry(self, time_ms: int) -> Entry:
         """What the journal keeps of it."""

@@ -10,7 +10,7 @@ from .batch import Batch
 from .errors import PychatError, RemoteProtocolError
 from .gathering import Gathering
 from .once import hand_on, lookup, recall, shrink
-from .peer import SETTING, Known, Peer, Post
+from .peer import SAID, SETTING, Known, Peer, Post
 from .receipts import AnyCursor
 from .rendering import FULL, PLAIN
 from .rooms import Room
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RECENT_LIMIT = 8192
 """Messages whose recipients are remembered, to judge the acks of plain peers; and those just taken back."""
+
+_TOPIC, _JOIN = int(Kind.TOPIC), int(Kind.JOIN)
 
 BATCH_LIMIT = 256 * 1024
 """Bytes of lines in one batch for the journal, about; what is over waits for the next."""
@@ -69,17 +71,20 @@ class Posting(Gathering):
         text: bytes,
         label: bytes = b"",
         once: bytes = b"",
-        kind: int = Kind.SAID,
+        kind: int = SAID,
         ref: int = 0,
+        blocked: bool = False,
     ) -> None:
         """Put something on its way; ``to`` is ``None`` for everybody.  The answer follows from the journal.
 
         :param label: the rendered attribute, `` label=…``, or nothing.
         :param kind: a :class:`~pychat.vocabulary.Kind`.
         :param ref: the message that it is about.
+        :param blocked: its recipient was not shown that message, and is not shown this one.
         :raise RemoteProtocolError: ``key-reused``; ``no-such-message`` if what it is about was just taken back.
         """
         post = Post(sender, to, text, label, kind, ref)
+        post.blocked = blocked
         post.once = once
         self._push(post)
 
@@ -181,16 +186,19 @@ class Posting(Gathering):
             count += 1
         posts, self._pending = self._pending[:count], self._pending[count:]
         turned: dict[tuple[Person, Addressee], int] = {}
+        entries = []
         for post in posts:
-            to = post.to
-            if post.kind in (Kind.JOIN, Kind.LEAVE):
+            to, kind = post.to, post.kind
+            if kind >= _JOIN:
                 before = turned.get((post.person, to))
-                post.moot = self._changes_nothing(post) if before is None else before == post.kind
-                if not post.moot:
-                    turned[post.person, to] = post.kind
+                post.moot = self._changes_nothing(post) if before is None else before == kind
+                turned[post.person, to] = kind
             elif to is not None and not isinstance(to, Room):
-                post.blocked = post.person.key in to.ignores
-        return posts, [post.entry(time_ms) for post in posts if post.is_new]
+                post.blocked = post.blocked or post.person.key in to.ignores
+            if kind != SETTING and post.original is None and post.refusal is None and not post.moot:
+                post.is_new = True
+                entries.append(post.entry(time_ms))
+        return posts, entries
 
     def refused(self, posts: Sequence[Post], error: PychatError) -> None:
         """The journal kept none of these: tell their senders."""
@@ -217,11 +225,12 @@ class Posting(Gathering):
         batch = Batch(time_ms)
         of = len(self._everybody) + len(self._catching) + self.roster.people_away
         fresh = iter(ids)
+        apart: dict[Person, list[AnyCursor]] = {}
         for post in posts:
             if post.refusal is not None:
                 batch.own(post.sender, _refusal(post, post.refusal))
                 continue
-            if post.kind >= Kind.TOPIC:
+            if post.kind >= _TOPIC and post.original is None:
                 # What a room is from here on counts for what comes behind it.
                 self._deliver(batch)
                 self._change(post, next(fresh) if post.is_new else 0, time_ms)
@@ -241,7 +250,13 @@ class Posting(Gathering):
                 continue
             if post.to is None or isinstance(post.to, Room):
                 batch.own(post.sender, answer, replaces=True)
-                self._say_to_group(batch, post, id, of, now)
+                if post.to is None:
+                    without = apart.get(post.person)
+                    if without is None:
+                        without = apart[post.person] = self._apart(post.person)
+                    self._say_to_all(batch, post, id, of, now, without)
+                else:
+                    self._say_in_room(batch, post, post.to, id, now)
                 continue
             if answer and post.blocked:
                 # The journal has this with the message: there is nothing to wait for.
@@ -253,8 +268,10 @@ class Posting(Gathering):
             self._last_id = ids[-1]
         self._deliver(batch)
         for post in posts:
-            shrink(post)
-            self._came(post)
+            if post.once:
+                shrink(post)
+            if post.to is not None:
+                self._came(post)
             if post.sender.parting is not None:
                 self._let_go(post.sender)
 
@@ -278,12 +295,11 @@ class Posting(Gathering):
             post.id = self._last_id = id
         room, sender = post.to, post.sender
         assert isinstance(room, Room)
-        if post.kind == Kind.TOPIC:
-            answer = self._answer(post, (post.original or post).id)
-            if post.is_new:
-                room.topic, room.topic_by, room.topic_ms = post.text, post.person.name, time_ms
-                lines = [room.topic_line(manner=manner, timed=False) for manner in (FULL, PLAIN)]
-                self._tell_room(room, lines[0], post.person, lines[1])
+        if post.kind == _TOPIC:
+            answer = self._answer(post, id)
+            room.topic, room.topic_by, room.topic_ms = post.text, post.person.name, time_ms
+            lines = [room.topic_line(manner=manner, timed=False) for manner in (FULL, PLAIN)]
+            self._tell_room(room, lines[0], post.person, lines[1])
         else:
             if not post.moot:
                 self._change_room(post, id)
@@ -295,29 +311,33 @@ class Posting(Gathering):
         for catchup in self._catching.values():
             catchup.overhear(batch)
 
-    def _say_to_group(self, batch: Batch, post: Post, id: int, of: int, now: float) -> None:
-        person, room = post.person, post.to
-        spared = self._ignored_by.get(person.key, ())
-        without: list[AnyCursor] = []
-        if room is None:
-            if self._takes_part(person):
-                without.append(person)
-            without += [other for other in spared if other is not person and self._takes_part(other)]
-            receipts, audience = self._groups, self._everybody
-        else:
-            assert isinstance(room, Room)
-            members = room.members
-            apart = dict.fromkeys((person, *room.aside, *spared))
-            without += [members[other] for other in apart if other in members]
-            receipts, audience = room.receipts, room.audience
-            of = len(members)
-            self._counting[room] = None
-            if post.kind == Kind.SAID:
-                room.newest = id
-        but = [other.peer for other in spared if other.peer is not None]
-        batch.broadcast(id, post, audience, but)
+    def _apart(self, person: Person) -> list[AnyCursor]:
+        """Who takes part in what is said to everybody, and is not owed what this person says."""
+        ignoring = self._ignored_by.get(person.key, ())
+        return [each for each in dict.fromkeys((person, *ignoring)) if self._takes_part(each)]
+
+    def _say_to_all(
+        self, batch: Batch, post: Post, id: int, of: int, now: float, without: Sequence[AnyCursor]
+    ) -> None:
+        batch.broadcast(id, post, self._everybody, self._spared(post.person))
         self._remember(id, post)
-        receipts.open(id, person, of - len(without), now, without)
+        self._groups.open(id, post.person, of - len(without), now, without)
+
+    def _say_in_room(self, batch: Batch, post: Post, room: Room, id: int, now: float) -> None:
+        members = room.members
+        apart = dict.fromkeys((post.person, *room.aside, *self._ignored_by.get(post.person.key, ())))
+        without = [members[other] for other in apart if other in members]
+        if post.kind == SAID:
+            room.newest = id
+        batch.broadcast(id, post, room.audience, self._spared(post.person))
+        self._remember(id, post)
+        self._counting[room] = None
+        room.receipts.open(id, post.person, len(members) - len(without), now, without)
+
+    def _spared(self, person: Person) -> Sequence[Peer]:
+        """The connections of those who ignore somebody."""
+        ignoring = self._ignored_by.get(person.key)
+        return () if not ignoring else [each.peer for each in ignoring if each.peer is not None]
 
     def _say_to_one(self, batch: Batch, post: Post, id: int) -> None:
         to = post.to

@@ -104,7 +104,7 @@ class Saying(Conversation):
             raise RemoteProtocolError("not-yours", "Only who said it can change it or take it back.")
         if kept.retracted:
             raise taken_back()
-        self.hub.post(self.peer, to, text, label, once, kind, kept.id)
+        self.hub.post(self.peer, to, text, label, once, kind, kept.id, kept.entry.blocked)
 
     def looked_up(self, request: LookUp, kept: Kept | None) -> None:
         """Answer :class:`~pychat.requests.LookUp`."""
@@ -117,17 +117,19 @@ class Saying(Conversation):
 
     def _do_topic(self, line: Line, label: bytes) -> None:
         name, _, text = line.text.strip(b" ").partition(b" ")
-        room = self.find_room(decode_name(name))
+        called, once = decode_name(name), once_of(line)
         clears = b"clear" in line.attributes
         if not text and not clears:
+            room = self.find_room(called)
             self.peer.answer(room.topic_line(label, manner=self.peer.manner))
             return
+        to = self._room(called, once)
         check_text(text)
         if text and clears:
-            raise RemoteProtocolError("bad-attribute", f"<topic clear>{room.name} takes no text.")
+            raise RemoteProtocolError("bad-attribute", f"<topic clear>{called} takes no text.")
         if len(text) > TOPIC_LIMIT:
             raise RemoteProtocolError("bad-text", f"A topic is at most {TOPIC_LIMIT} bytes long. Shorten it.")
-        self.hub.post(self.peer, room, text, label, once_of(line), Kind.TOPIC)
+        self.hub.post(self.peer, to, text, label, once, Kind.TOPIC)
 
     # -- fleeting
 

@@ -448,6 +448,22 @@ class Away(GatheringCase):
         self.assertEqual(self.alice.answer(b"<get_users>#tea")[-1], b"<users in=#tea count=1>")
 
 
+class Blocked(GatheringCase):
+    """What was never shown stays so."""
+
+    def test_edited_later(self) -> None:
+        """Nothing that is said about a blocked message is shown to who ignored its sender, also when she stops."""
+        self.chat.say(self.bob, b"<ignore>alice")
+        self.chat.say(self.alice, b"<set_msg>bob one")
+        (id, _), *_ = [(id, entry) for id, entry in self.chat.journal if entry.text == b"one"]
+        self.chat.say(self.bob, b"<unignore>alice")
+        for line in (b"<edit>%d two" % id, b"<react>%d !" % id, b"<retract>%d" % id):
+            told = self.chat.say(self.alice, line)
+            self.assertTrue(told[1].startswith(b"<undelivered "), told)
+            self.assertTrue(told[1].endswith(b"reason=blocked>bob"), told)
+        self.assertEqual(self.bob.heard(), [])
+
+
 class Bidirectional(GatheringCase):
     """Text that would turn a terminal's line around comes isolated to plain lines."""
 

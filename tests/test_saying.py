@@ -223,6 +223,15 @@ class Topics(SayingCase):
         """Who asks is answered at once, whatever spaces stand around the name."""
         self.assertEqual(self.alice.answer(b"<topic label=1> #tea "), [b"<topic label=1 in=#tea>"])
 
+    def test_repeated_outside(self) -> None:
+        """What was set is set: a repetition has the first answer, also of who has left the room since."""
+        said = b"<topic once=k>#tea Pots"
+        accepted = self.chat.say(self.alice, said)
+        self.chat.say(self.alice, b"<leave>#tea")
+        self.assertEqual(self.chat.say(self.alice, said), accepted)
+        (error,) = self.chat.say(self.alice, b"<topic once=k>#tea Pans")
+        self.assertTrue(error.startswith(b"<error code=key-reused>"), error)
+
 
 class Fleeting(SayingCase):
     """``<typing>``, ``<away>`` and how far one is."""
