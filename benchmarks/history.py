@@ -118,7 +118,7 @@ class Asker:
                 self.times.setdefault(kind, []).append(now - since)
                 self._asked = None
                 self._due = now + PAUSE
-                if line.startswith(b"<error"):
+                if line.startswith(b"<error") or (RARE.encode() in line and b" count=3>" not in line):
                     self.errors.append(line)
             elif line.startswith(b"<msg label"):
                 self.lines += 1

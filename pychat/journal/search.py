@@ -26,7 +26,7 @@ from .kept import look_up, packed
 from .store import Handle, connect
 from .words import PIECES_LIMIT, SEARCH_ROWS, split
 
-QUICK_ROWS = 500_000
+QUICK_ROWS = 100_000
 """So many messages with the rarest word the quick way may go through."""
 
 BEGINNINGS = 200
@@ -148,7 +148,8 @@ def _find(
             break
         if furthest[0] < floor:
             floor, rarest = furthest[0], single
-    if plan.quick and not exhausted and SEARCH_ROWS * (below - oldest) <= QUICK_ROWS * (below - floor):
+    # Asked and not reckoned: how dense a word is here says nothing of how dense it is elsewhere.
+    if plan.quick and not exhausted and not match(_MATCH_WORDS, rarest, oldest, 1, QUICK_ROWS):
         floor = oldest
         ids = match(_MATCH_WORDS, plan.quick, floor, limit + 1)
     else:
