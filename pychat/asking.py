@@ -46,10 +46,10 @@ class Asking(Conversation):
         name = decode_name(line.text)
         if is_room(name):
             room = self.find_room(name)
-            lines, count = self.hub.users_of(room)
+            lines, count = self.hub.users_of(room, self.person)
             closing = b"<users%s in=%s count=%d>\n" % (label, room.label, count)
         else:
-            lines, count = self.hub.users()
+            lines, count = self.hub.users(self.person)
             closing = b"<users%s count=%d>\n" % (label, count)
         if label:
             lines = lines.replace(b"<user", b"<user%s" % label)
@@ -121,24 +121,28 @@ class Asking(Conversation):
         """A stretch of history as lines, with the closing one; and how many messages it has."""
         backwards = request.after is None
         messages = stretch.messages[::-1] if backwards else stretch.messages
-        pages: list[bytes] = []
-        lines = size = count = 0
-        more: int | None = messages[-1].id if stretch.more and messages else None
-        for number, kept in enumerate(messages):
-            if self._ignored(kept):
-                continue
-            rendered = render_kept(kept, self.peer.manner, request.label)
-            lines += rendered.count(b"\n")
-            size += len(rendered)
-            if pages and (lines > HISTORY_LIMIT or size > HISTORY_BYTES):
-                more = messages[number - 1].id
-                break
-            pages.append(rendered)
-            count += 1
+        page, cut = self._fit(messages, request.label)
+        more = messages[-1].id if cut is None and stretch.more and messages else cut
+        count = len(page)
         if backwards:
-            pages.reverse()
-        pages.append(_closing(b"history", request.label, count, more, request.called))
-        return b"".join(pages), count
+            page.reverse()
+        page.append(_closing(b"history", request.label, count, more, request.called))
+        return b"".join(page), count
+
+    def _fit(self, messages: Iterable[Kept], label: bytes) -> tuple[list[bytes], int | None]:
+        """So many of these messages, rendered, as one answer has; and the id behind which it was cut, if it was."""
+        page: list[bytes] = []
+        lines = size = last = 0
+        for kept in messages:
+            if not self._ignored(kept):
+                rendered = render_kept(kept, self.peer.manner, label)
+                lines += rendered.count(b"\n")
+                size += len(rendered)
+                if page and (lines > HISTORY_LIMIT or size > HISTORY_BYTES):
+                    return page, last
+                page.append(rendered)
+            last = kept.id
+        return page, None
 
     def _ignored(self, kept: Kept) -> bool:
         ignores = self.person.ignores
@@ -160,9 +164,10 @@ class Asking(Conversation):
 
     def found_messages(self, request: Search, found: Found) -> None:
         """Answer :class:`~pychat.requests.Search`."""
-        lines = [render_kept(kept, self.peer.manner, request.label) for kept in found.messages]
-        lines.append(_closing(b"search", request.label, len(lines), found.more, request.query.words.encode()))
-        self.peer.answer(b"".join(lines))
+        page, cut = self._fit(found.messages, request.label)
+        more = found.more if cut is None else cut
+        page.append(_closing(b"search", request.label, len(page), more, request.query.words.encode()))
+        self.peer.answer(b"".join(page))
 
     def _do_unread(self, line: Line, label: bytes) -> CountUnread:
         return CountUnread(label)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .peer import Peer, Person
     from .roster import Roster
 
+REPLAY_BYTES = 128 * 1024
+"""Bytes of lines in one page, about: a message of many lines is many times as long for who takes them one by one."""
+
 ASIDE_LIMIT = 1024 * 1024
 """Bytes of batches set aside while one page is read; past it another page is read instead."""
 
@@ -94,7 +97,11 @@ class CatchUp:
         ids: list[int] = []
         lines: list[bytes] = []
         awaiting: deque[tuple[int, Person]] = peer.awaiting or deque()
+        upto, size = page.upto, 0
         for id, entry in page.messages:
+            if size >= REPLAY_BYTES:
+                upto = id - 1  # the next page goes on here
+                break
             if entry.kind in (Kind.JOIN, Kind.LEAVE):
                 continue  # as with the chat itself, who came and went is not told
             if entry.sender == person.id:
@@ -111,7 +118,8 @@ class CatchUp:
             if not is_owed(person, id, entry, key_of(entry.sender_name)):
                 continue
             if id > self.after:
-                line = render_missed(id, entry, peer.manner)
+                line = render_missed(id, entry, peer.manner, taken_back=id in page.retracted)
+                size += len(line)
                 out.append(line)
                 ids.append(id)
                 lines.append(line)
@@ -124,17 +132,17 @@ class CatchUp:
                 awaiting.append((id, sender))
         peer.awaiting = awaiting
         self.count += len(ids)
-        self.position = page.upto
+        self.position = upto
         if ids:
             peer.send(b"".join(out), ids, lines)
         elif out:
             peer.tell(b"".join(out))
-        if self._listening is None or page.upto < self._listening:
+        if self._listening is None or upto < self._listening:
             self._listening = None
             self._aside = []
             return False
         hears = {everybody: None, **heard_by(person.stays.values())}
         for batch in self._aside:
-            self.count += batch.deliver_late(peer, page.upto, hears)
+            self.count += batch.deliver_late(peer, upto, hears)
         self._aside = []
         return True

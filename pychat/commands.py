@@ -32,6 +32,8 @@ class Command:
     """The attributes it knows besides ``label``."""
     needs: str = ""
     """What to say when what stands after the ``>`` is missing; empty if it may be."""
+    live: bool = field(default=False, kw_only=True)
+    """It has to wait until one was told all that one missed: its answer could not come before, and would pile up."""
     hint: str = field(default="", kw_only=True)
     """For ``<help>verb``: an example."""
 
@@ -52,24 +54,24 @@ COMMANDS = {
         Command("download", "file", Stage.GREETED, "ask for a file from the shelf", (),
                 "Which file? Type <listfiles> to see them, then <download>file", hint="<download>report.pdf"),
         Command("join", "#room", Stage.JOINED, "become a member of a room; the first one makes it", (),
-                "Which room? Type <get_rooms> to see them, or make one: <join>#tea", hint="<join>#tea"),
+                "Which room? Type <get_rooms> to see them, or make one: <join>#tea", live=True, hint="<join>#tea"),
         Command("leave", "#room", Stage.JOINED, "be a member of a room no more", (),
-                "Which room? Type <leave>#room", hint="<leave>#tea"),
+                "Which room? Type <leave>#room", live=True, hint="<leave>#tea"),
         Command("get_rooms", "", Stage.JOINED, "list the rooms", hint="<get_rooms>"),
         Command("topic", "#room text", Stage.JOINED, "say or ask what a room is about", ("once", "clear"),
                 "Of which room? Type <topic>#room, and a text to set it", hint="<topic>#tea Which kettle to buy"),
         Command("history", "name", Stage.JOINED, "read what was said with somebody, in a #room or to all",
                 ("limit", "before", "after"),
-                "Whose? Type <history>name, <history>#room or <history>all", hint="<history limit=50>#tea"),
+                "Whose? Type <history>name, <history>#room or <history>all", live=True, hint="<history limit=50>#tea"),
         Command("search", "words", Stage.JOINED, "find messages that have these words", ("in", "from", "limit", "more"),
-                "For what? Type <search>words", hint="<search in=#tea from=bob>kettle"),
+                "For what? Type <search>words", live=True, hint="<search in=#tea from=bob>kettle"),
         Command("edit", "id text", Stage.JOINED, "change a message of yours", ("once", "enc"),
                 "Which message, and how? Type <edit>id new text", hint="<edit>1042 hi there, Bob"),
         Command("retract", "id", Stage.JOINED, "take a message of yours back", ("once",),
                 "Which message? Type <retract>id with the id= that <accepted> gave", hint="<retract>1042"),
         Command("react", "id emoji", Stage.JOINED, "react to a message; without emoji: take that back", ("once",),
                 "To which message? Type <react>id and an emoji", hint="<react>1042 👍"),
-        Command("unread", "", Stage.JOINED, "count what you have not read", hint="<unread>"),
+        Command("unread", "", Stage.JOINED, "count what you have not read", live=True, hint="<unread>"),
         Command("typing", "name", Stage.JOINED, "let somebody, or a #room, know that you are typing", (),
                 "To whom? Type <typing>name or <typing>#room", hint="<typing>bob"),
         Command("away", "text", Stage.JOINED, "say that you are away; without text: that you are back",

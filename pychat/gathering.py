@@ -6,7 +6,7 @@ is owed what comes behind it.  Settings count at once, and their answer comes wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from . import names
@@ -38,6 +38,7 @@ class Gathering(Members):
         """The oldest message that the journal has."""
         self._ignored_by: dict[str, dict[Person, None]] = {}
         self._last_seen: dict[str, float] = {}
+        self._fleeting: dict[tuple[Person, Person | Room | None], None] = {}
 
     def _push(self, post: Post) -> None:
         """Put an event on its way into the journal."""
@@ -74,11 +75,10 @@ class Gathering(Members):
     def join_room(self, peer: Peer, name: str, label: bytes) -> None:
         """Put a member's joining of a room on its way; who is in it already is answered so.
 
-        :raise RemoteProtocolError: ``bad-name``, ``name-reserved``, ``limit-reached`` or ``busy``.
+        :raise RemoteProtocolError: ``bad-name``, ``name-reserved``, or ``limit-reached``.
         """
         person = peer.identity
         assert person is not None
-        _require_caught_up(peer, "Join")
         room = self.rooms.claim(name)
         if room not in person.stays and len(person.stays) >= STAYS_LIMIT:
             self.rooms.tidy(room, self.oldest)
@@ -90,11 +90,7 @@ class Gathering(Members):
         self._push(Post(peer, room, b"", label, Kind.JOIN))
 
     def leave_room(self, peer: Peer, room: Room, label: bytes) -> None:
-        """Put a member's leaving of a room on its way.
-
-        :raise RemoteProtocolError: ``busy``.
-        """
-        _require_caught_up(peer, "Leave")
+        """Put a member's leaving of a room on its way."""
         peer.holding = True
         self._push(Post(peer, room, b"", label, Kind.LEAVE))
 
@@ -162,13 +158,16 @@ class Gathering(Members):
         room.receipts.departed(member)
         self.rooms.tidy(room, self.oldest)
 
-    def _tell_room(self, room: Room, notice: bytes, but: Person, plain: bytes = b"") -> None:
+    def _tell_room(
+        self, room: Room, notice: bytes, but: Person, plain: bytes = b"", spared: Collection[Peer] = ()
+    ) -> None:
         """Tell the members who are here, and did not mute it.
 
         :param plain: the same for plain lines, if it differs.
+        :param spared: connections that are not to be told either.
         """
         for other in room.audience:
-            if other.identity is not but:
+            if other.identity is not but and other not in spared:
                 other.tell(notice if other.full else plain or notice)
 
     def _answer_room(self, post: Post) -> bytes:
@@ -308,48 +307,65 @@ class Gathering(Members):
     # -- fleeting
 
     def typing(self, peer: Peer, to: Person | Room) -> None:
-        """Tell those who want to know that she is about to say something; nobody keeps it."""
+        """She is about to say something: those who want to know are told with this turn; nobody keeps it."""
         person = peer.identity
         assert person is not None
-        if "typing" in person.hidden or person.arriving:
-            return
-        line = b"<typing from=%s to=%s>\n" % (person.label, to.label)
-        others = to.audience if isinstance(to, Room) else [to.peer] if to.peer is not None else []
-        for other in others:
-            if other is not peer and other.types and self._shows(other, person, "typing"):
-                other.tell(line)
-
-    def _shows(self, other: Peer, person: Person, what: str) -> bool:
-        """Whether somebody is told such a thing of a person."""
-        to = other.identity
-        return to is not None and what not in to.hidden and person.key not in to.ignores
+        self._fleeting[person, to] = None
 
     def absent(self, peer: Peer, text: bytes) -> None:
-        """She goes for a while, or is back (no text): tell the others; nobody keeps it."""
+        """She goes for a while, or is back (no text): the others are told with this turn; nobody keeps it."""
         person = peer.identity
         assert person is not None
-        if text == person.absent:
+        if text != person.absent:
+            person.absent = text
+            self._users = None
+            self._fleeting[person, None] = None
+
+    def tell_fleeting(self) -> None:
+        """Once a turn, however often she said it: tell who is typing, and who is away."""
+        fleeting, self._fleeting = self._fleeting, {}
+        for person, to in fleeting:
+            peer = person.peer
+            if peer is None or person.arriving or person.left is not None:
+                continue
+            if to is None:
+                self._tell_absent(peer, person)
+            elif "typing" not in person.hidden:
+                line = b"<typing from=%s to=%s>\n" % (person.label, to.label)
+                others = to.audience if isinstance(to, Room) else [to.peer] if to.peer is not None else []
+                for other in others:
+                    if other is not peer and other.types and self._shows(other, person, "typing"):
+                        other.tell(line)
+
+    def _tell_absent(self, peer: Peer, person: Person) -> None:
+        if "away" in person.hidden:
             return
-        person.absent = text
-        self._users = None
-        if "away" in person.hidden or person.arriving:
-            return
+        text = person.absent
         form = b"<absent from=%s>%s\n" if text else b"<present from=%s>%s\n"
         plain, full = form % (person.label, isolate(text)), form % (person.label, text)
         for other in self._members():
             if other is not peer and self._shows(other, person, "away"):
                 other.tell(full if other.full else plain)
 
+    def _shows(self, other: Peer, person: Person, what: str) -> bool:
+        """Whether somebody is told such a thing of a person."""
+        to = other.identity
+        return to is not None and what not in to.hidden and person.key not in to.ignores
+
     def _end(self, person: Person) -> None:
         if "seen" not in person.hidden and not person.arriving:
             self._last_seen.pop(person.key, None)
-            self._last_seen[person.key] = self._seen(person)
+            seen = self._seen(person)
+            if seen is not None:
+                self._last_seen[person.key] = seen
             if len(self._last_seen) > GONE_LIMIT:
                 del self._last_seen[next(iter(self._last_seen))]
         super()._end(person)
 
-    def _seen(self, person: Person) -> float:
-        """When she last said something; of who is away, when she went."""
+    def _seen(self, person: Person) -> float | None:
+        """When she last said something; of who is away, when she went; of who was away at the start nobody knows."""
+        if person.unseen:
+            return None
         return person.peer.since if person.peer is not None else self.roster.away.get(person, 0.0)
 
     def whois(self, asker: Person, name: str) -> tuple[Person | None, float | None]:
@@ -368,11 +384,3 @@ class Gathering(Members):
                 "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
             )
         return None, self._last_seen[key]
-
-
-def _require_caught_up(peer: Peer, what: str) -> None:
-    if peer.early is not None:
-        # Its next lines would wait for this, and its acknowledgements are needed first.
-        raise RemoteProtocolError(
-            "busy", f"You are still being told what you missed. {what} behind <replayed>."
-        )

@@ -172,8 +172,8 @@ class Hub(Posting):
         if sender is None or sender is person or id <= person.joined:
             return False
         if isinstance(to, Room):
-            member = person.stays.get(to)
-            return member is not None and member.owed(id) and not ignores(person, sender.key, id)
+            stays = (stay for stay in (*person.stays.values(), *person.former) if stay.room is to)
+            return any(stay.owed(id) for stay in stays) and not ignores(person, sender.key, id)
         return to is person or (to is None and not ignores(person, sender.key, id))
 
     def read(self, peer: Peer, upto: int) -> None:

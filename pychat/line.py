@@ -128,7 +128,7 @@ class ChatProtocol(LineReceiver):
         peer = self.peer
         return (
             self._request is not None
-            or peer.mailbox.queued > SOFT_MARK
+            or peer.mailbox.queued + peer.behind > SOFT_MARK
             or peer.posted - peer.settled >= PIPELINE_LIMIT
             or (peer.holding and peer.posted != peer.settled)
         )

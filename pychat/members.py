@@ -229,7 +229,7 @@ class Members(Departures):
         if page.upto > self._last_id:
             # The journal's thread is ahead: what we do not know of yet will be delivered to who is here.
             known = [(id, entry) for id, entry in page.messages if id <= self._last_id]
-            page = Page(known, self._last_id, page.oldest)
+            page = Page(known, self._last_id, page.oldest, page.retracted)
         if catchup.replay(page, person, self.roster, self._ledger, self._everybody):
             del self._catching[peer]
             if person.bot:

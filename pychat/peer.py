@@ -39,8 +39,8 @@ class Peer:
     """One connection as the hub sees it; a member of the chat while it has an identity."""
 
     __slots__ = (
-        "_behind", "_dirty_list", "acked", "awaiting", "bot", "confirmed_at", "dirty", "early", "farewell", "holding",
-        "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled", "since",
+        "_behind", "_dirty_list", "acked", "awaiting", "behind", "bot", "confirmed_at", "dirty", "early", "farewell",
+        "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled", "since",
         "token_told", "types", "unacked",
     )  # fmt: skip
 
@@ -80,6 +80,8 @@ class Peer:
         self.posted = self.settled = 0
         """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
         self._behind: deque[tuple[int, bytes]] | None = None
+        self.behind = 0
+        """Bytes of answers that wait behind those."""
         self._dirty_list = dirty_list
         self.dirty = False
 
@@ -117,6 +119,7 @@ class Peer:
         if self._behind is None:
             self._behind = deque()
         self._behind.append((self.posted, data))
+        self.behind += len(data)
 
     def settle(self) -> bytes:
         """The oldest post without an answer gets it now: return the answers that waited behind it."""
@@ -127,7 +130,9 @@ class Peer:
         ready = []
         while behind and behind[0][0] <= self.settled:
             ready.append(behind.popleft()[1])
-        return b"".join(ready)
+        answers = b"".join(ready)
+        self.behind -= len(answers)
+        return answers
 
 
 class Known:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .batch import Batch
-from .errors import PychatError, RemoteProtocolError
+from .errors import JournalError, PychatError, RemoteProtocolError
 from .gathering import Gathering
 from .once import hand_on, lookup, recall, shrink
 from .peer import SAID, SETTING, Known, Peer, Post
@@ -44,6 +44,18 @@ def no_such_message() -> RemoteProtocolError:
     """The answer to who says something about what she may not see."""
     return RemoteProtocolError(
         "no-such-message", "There is no such message for you, or it is not kept any more."
+    )
+
+
+_UNKEPT = JournalError(
+    "journal-unavailable",
+    "It is so from now on, but the chat's disk does not take it: a crash would undo it.",
+)
+
+
+def _ignored(person: Person) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "blocked", f"{person.name} ignores you, and keeps what you said before as it was."
     )
 
 
@@ -159,6 +171,7 @@ class Posting(Gathering):
             mine = person.id == entry.sender
             other = self.roster.numbered(to if mine else entry.sender)
             if other is not None:
+                self.require_present(other)
                 return other
             name = entry.to_name if mine else entry.sender_name
             raise RemoteProtocolError("no-such-user", f"{name} has left, and would not see it.")
@@ -194,7 +207,12 @@ class Posting(Gathering):
                 post.moot = self._changes_nothing(post) if before is None else before == kind
                 turned[post.person, to] = kind
             elif to is not None and not isinstance(to, Room):
-                post.blocked = post.blocked or post.person.key in to.ignores
+                ignored = post.person.key in to.ignores
+                if ignored and kind == Kind.EDIT and not post.blocked and post.original is None:
+                    # She has the message, and looks it up as it stands: there this could not be kept from her.
+                    post.refusal = post.refusal or _ignored(to)
+                    hand_on({post} if post.once else set(), [*posts, *self._pending])
+                post.blocked = post.blocked or ignored
             if kind != SETTING and post.original is None and post.refusal is None and not post.moot:
                 post.is_new = True
                 entries.append(post.entry(time_ms))
@@ -208,8 +226,9 @@ class Posting(Gathering):
                 self._taken_back.pop(post.ref, None)
             self._came(post)
             answer = _refusal(post, post.refusal or error)
-            if post.kind == SETTING and not post.person.resumes:
-                answer = post.text  # she ends with her connection: the journal need not know
+            if post.kind == SETTING and isinstance(error, JournalError):
+                # It counts already.  Of who ends with her connection the journal need not know it.
+                answer = _refusal(post, _UNKEPT) if post.person.resumes else post.text
             post.sender.tell(answer + post.sender.settle())
         for post in posts:
             self._let_go(post.sender)
@@ -299,7 +318,7 @@ class Posting(Gathering):
             answer = self._answer(post, id)
             room.topic, room.topic_by, room.topic_ms = post.text, post.person.name, time_ms
             lines = [room.topic_line(manner=manner, timed=False) for manner in (FULL, PLAIN)]
-            self._tell_room(room, lines[0], post.person, lines[1])
+            self._tell_room(room, lines[0], post.person, lines[1], self._spared(post.person))
         else:
             if not post.moot:
                 self._change_room(post, id)

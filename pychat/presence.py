@@ -6,6 +6,7 @@ from collections.abc import Collection
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from .errors import RemoteProtocolError
 from .peer import Peer
 from .rooms import Audience, Rooms
 from .roster import Roster
@@ -31,6 +32,7 @@ class Presence:
         self._everybody = Audience()
         self._catching: dict[Peer, CatchUp] = {}
         self._users: bytes | None = None
+        """The list of all, for :meth:`users`."""
 
     def catching(self, peer: Peer) -> CatchUp | None:
         """What a connection still has to be told of the past."""
@@ -43,23 +45,31 @@ class Presence:
         for room in peer.identity.stays:
             room.audience.discard(peer)
 
-    def users(self) -> tuple[bytes, int]:
+    def users(self, asker: Person) -> tuple[bytes, int]:
         """One ``<user>`` line for everybody here or away, by name, and their number."""
         listing = self.roster.listing()
         if self._users is None:
             self._users = b"".join(map(self._user, listing))
-        return self._users, len(listing)
+        return _shown_to(asker, self._users), len(listing)
 
-    def users_of(self, room: Room) -> tuple[bytes, int]:
+    def users_of(self, room: Room, asker: Person) -> tuple[bytes, int]:
         """The same for the members of a room."""
         listing = sorted(room.members, key=attrgetter("key"))
         lines = b"".join(map(self._user, listing)).replace(b"<user", b"<user in=" + room.label)
-        return lines, len(listing)
+        return _shown_to(asker, lines), len(listing)
 
     def _user(self, person: Person) -> bytes:
         away = b" away" if person in self.roster.away else b""
         absent = b" absent" if person.absent and "away" not in person.hidden else b""
         return b"<user%s%s>%s\n" % (away, absent, person.label)
+
+    def require_present(self, person: Person) -> None:
+        """Who writes to a bot that is away is told so: nothing is kept for it.
+
+        :raise RemoteProtocolError: ``away``.
+        """
+        if person.bot and person in self.roster.away:
+            raise RemoteProtocolError("away", f"{person.name} is a bot and away. Try again when it is back.")
 
     def _announce(self, notice: bytes) -> None:
         """Tell everybody who came, or went."""
@@ -117,3 +127,8 @@ class Presence:
             return False
         peer.tell(verdict)
         return True
+
+
+def _shown_to(asker: Person, lines: bytes) -> bytes:
+    """Who hides that she is away is not told of others either; no name holds a space or a bracket."""
+    return lines.replace(b" absent>", b">") if "away" in asker.hidden else lines

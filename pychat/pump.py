@@ -166,6 +166,7 @@ class Pump:
                 for waiting in idle:
                     waiting.callback(None)
         self.reading.look()
+        self.hub.tell_fleeting()
         self._flush()
 
     def _take_moved(self) -> None:

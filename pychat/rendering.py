@@ -62,11 +62,15 @@ def render(head: bytes, text: bytes, tail: bytes, manner: int) -> bytes:
     )
 
 
-def render_missed(id: int, entry: Entry, manner: int) -> bytes:
-    """A message as somebody gets it who missed it: it counts as one that is sent now."""
+def render_missed(id: int, entry: Entry, manner: int, *, taken_back: bool = False) -> bytes:
+    """A message as somebody gets it who missed it: it counts as one that is sent now.
+
+    :param taken_back: it was, meanwhile, or is about one that was: nobody is shown its text any more.
+    """
     to = b"all" if entry.to_name is None else entry.to_name.encode()
     head = b"<msg id=%d from=%s to=%s%s" % (id, entry.sender_name.encode(), to, about(entry.kind, entry.ref))
-    return render(head, text_of(entry.kind, entry.text), b" time=%s replay" % stamp(entry.time_ms), manner)
+    text = TAKEN_BACK if taken_back else text_of(entry.kind, entry.text)
+    return render(head, text, b" time=%s replay" % stamp(entry.time_ms), manner)
 
 
 def render_kept(kept: Kept, manner: int, label: bytes = b"") -> bytes:

@@ -8,6 +8,7 @@ are here and did not mute it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from . import names
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .peer import Peer, Person
 
 ROOMS_LIMIT = 10_000
-"""Rooms there are at most."""
+"""Rooms with members that there are at most; and so many that nobody is in are remembered besides."""
 
 STAYS_LIMIT = 200
 """Rooms that one person is in at most."""
@@ -125,7 +126,9 @@ class Member:
         """She read what was said here up to this id."""
         if self.muted:
             return max(self.read, self.joined)
-        return max(self.read, self.person.read, self.joined)
+        # After the last time that it was muted she has to have read on: what was said meanwhile she was not shown.
+        read = self.person.read if self.person.read > self.quiet_to else 0
+        return max(self.read, read, self.joined)
 
     def mute(self, last_id: int) -> None:
         """She wants to hear nothing of what comes."""
@@ -202,6 +205,21 @@ class Rooms:
             if room.key not in self._by_key:
                 self._by_key[room.key] = self._by_id[room.id] = room
 
+    def _make_room(self) -> None:
+        """There are very many: forget the one that nobody is in and that was silent for longest.
+
+        :raise RemoteProtocolError: ``limit-reached``: somebody is in each of very many.
+        """
+        empty = [room for room in self._by_key.values() if not room.members and not room.coming]
+        if len(self._by_key) - len(empty) >= ROOMS_LIMIT:
+            raise RemoteProtocolError(
+                "limit-reached",
+                f"There are {ROOMS_LIMIT} rooms already. Type <get_rooms> and join one of them.",
+            )
+        if len(empty) >= ROOMS_LIMIT:
+            oldest = min(empty, key=attrgetter("newest"))
+            del self._by_id[oldest.id], self._by_key[oldest.key]
+
     def __len__(self) -> int:
         return len(self._by_key)
 
@@ -228,10 +246,7 @@ class Rooms:
         if room is not None:
             return room
         if len(self._by_key) >= ROOMS_LIMIT:
-            raise RemoteProtocolError(
-                "limit-reached",
-                f"There are {ROOMS_LIMIT} rooms already. Type <get_rooms> and join one of them.",
-            )
+            self._make_room()
         self._last -= 1
         room = Room(RoomRecord(self._last, name))
         self._by_key[room.key] = self._by_id[room.id] = room

@@ -47,6 +47,7 @@ class Identity(Cursor, Generic[P]):
         "spare",
         "stays",
         "token",
+        "unseen",
     )  # fmt: skip
 
     def __init__(self, name: str, key: str, peer: P | None, id: int = 0) -> None:
@@ -83,6 +84,8 @@ class Identity(Cursor, Generic[P]):
         """She wants no old mail."""
         self.token = self.spare = b""
         """See :class:`~pychat.vocabulary.Standing`."""
+        self.unseen = False
+        """She was away when the daemon started, and has not been here since."""
         self.stays: dict[Any, Any] = {}
         """The rooms that she is a member of (:mod:`pychat.rooms`)."""
         self.former: list[Any] = []
@@ -167,7 +170,7 @@ class Roster(Generic[P]):
         identity.begin(standing.joined)
         identity.acked = identity.claimed = max(standing.acked, standing.joined)
         identity.read = identity.read_told = max(standing.read, standing.joined)
-        identity.kept = True
+        identity.kept = identity.unseen = True
         identity.plain = standing.plain
         identity.resumes = True
         identity.bot = standing.bot
@@ -201,6 +204,7 @@ class Roster(Generic[P]):
 
     def come_back(self, identity: Identity[P]) -> None:
         """She is not away any more."""
+        identity.unseen = False
         del self.away[identity]
         self.people_away -= not identity.bot
 

@@ -42,8 +42,8 @@ class Saying(Conversation):
     def _recipient(self, called: str, once: bytes) -> Addressee:
         again = self.hub.addressee(self.peer, once, called)
         to = again or self.find_person(called)
-        if to.bot and to in self.hub.roster.away and again is None:
-            raise RemoteProtocolError("away", f"{to.name} is a bot and away. Try again when it is back.")
+        if again is None:
+            self.hub.require_present(to)
         if to is self.peer.identity:
             raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
         return to

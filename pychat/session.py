@@ -77,6 +77,10 @@ class Session(Saying, Asking):
                 raise _unknown(line.verb)
             if self.stage < command.stage:
                 raise _too_early(command)
+            if command.live and self.peer.early is not None:
+                raise RemoteProtocolError(
+                    "busy", "You are still being told what you missed. Say this again behind <replayed>."
+                )
             if not command.takes:
                 require_clean(line.text)
             self.peer.holding = False

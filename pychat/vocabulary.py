@@ -54,10 +54,12 @@ ERROR_CODES = {
     "not-yours": "the message is somebody else's",
     "limit-reached": "there are too many already, as the sentence says of what",
     "away": "the bot is away, and gets no mail meanwhile",
+    "blocked": "the recipient ignores you: a message that she has cannot be changed",
     "bad-token": "the `resume=` token is not, or no longer, good for this name",
     "no-such-file": "the shelf has no file of this name",
     "read-failed": "the shelf or a file on it could not be read",
-    "busy": "too many transfers run at once, or the daemon has just started: try again in a moment",
+    "busy": "too many transfers run at once, or the daemon has just started, or you are still being told what you missed: "
+    "try again in a moment",
     "going-away": "the daemon is stopping",
     "not-sent": "an `<ack>`, `<read>` or `after=` names a message that this connection was not sent",
     "key-reused": "a `once=` key came back with other content",
@@ -235,6 +237,8 @@ class Page:
     """The stretch goes up to and including this id."""
     oldest: int
     """The oldest id that the journal still has, or would give next if it has none."""
+    retracted: frozenset[int] = frozenset()
+    """Ids in it of messages that were taken back, and of edits of such: their text is not to be shown any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Talk:
     def heard(self) -> list[bytes]:
         """Every line that came since the last call, without its line end; the journal knows all cursors first."""
         self._hub.kept(self._hub.changes(NOON_MS))
+        self._hub.tell_fleeting()
         data = self.peer.mailbox.take(1 << 30)
         assert data == b"" or data.endswith(b"\n")
         return data.split(b"\n")[:-1]

@@ -100,6 +100,15 @@ class Log:
             text = entry.text or REACTION_TAKEN_BACK
         return Seen(id, entry.sender_name, entry.to_name or "all", text, about)
 
+    def as_missed(self, id: int, known: int) -> list[Seen]:
+        """As it may be shown to who missed it; she came back when ``known`` was the newest entry."""
+        entry, said = self.entries[id], self.as_said(id)
+        gone = self._changes.get(entry.ref if entry.kind == Kind.EDIT else id, (0, 0))[1]
+        if not gone or entry.kind not in (Kind.SAID, Kind.EDIT):
+            return [said]
+        hidden = said._replace(text=TAKEN_BACK)
+        return [hidden] if gone <= known else [hidden, said]
+
     def as_it_stands(self, id: int) -> Seen:
         """As it is looked up."""
         said = self.as_said(id)
@@ -184,6 +193,10 @@ class Course:
     def now(self, since: int = 0) -> bool | None:
         """How it is."""
         return self.at(1 << 62, since)
+
+    def ever(self, since: int) -> bool:
+        """Whether it was on, or may have been."""
+        return any(state is not False for above, state in self._points if above >= since)
 
     @property
     def turned(self) -> int:

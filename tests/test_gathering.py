@@ -308,7 +308,10 @@ class Joining(GatheringCase):
         self.chat.commit()
         self.assertEqual(self.alice.heard(), [b"<accepted id=4>#tea"])
         self.assertEqual(self.hear(self.bob, self.carol), [[], []])
-        self.assertEqual(self.hub.users_of(self.hub.rooms.find("#tea")), (b"<user in=#tea away>carol\n", 1))
+        self.assertEqual(
+            self.hub.users_of(self.hub.rooms.find("#tea"), self.alice.peer.identity),
+            (b"<user in=#tea away>carol\n", 1),
+        )
 
 
 class Entering(GatheringCase):
@@ -362,11 +365,11 @@ class Away(GatheringCase):
         self.assertEqual(carol.heard(), [b"<msg id=8 from=alice to=#tea time=%s>live" % NOON])
 
     def test_busy(self) -> None:
-        """Before she has what she missed she can join and leave nothing, for her next lines would wait for that."""
+        """Before she has what she missed she can ask for nothing of which the answer, or her next lines, would wait."""
         self.go()
         carol = self.come()
-        self.assertIn(b"Join behind <replayed>", self.refused(carol, b"<join>#coffee", b"busy"))
-        self.assertIn(b"Leave behind <replayed>", self.refused(carol, b"<leave>#tea", b"busy"))
+        for line in (b"<join>#coffee", b"<leave>#tea", b"<history>all", b"<search>tea", b"<unread>"):
+            self.assertIn(b"again behind <replayed>", self.refused(carol, line, b"busy"))
         self.assertFalse(carol.peer.holding)
         self.chat.catch_up(carol)
         self.assertEqual(self.chat.enter(carol, b"#coffee"), [b"<joined in=#coffee id=3 members=1>carol"])
@@ -463,6 +466,48 @@ class Blocked(GatheringCase):
             self.assertTrue(told[1].endswith(b"reason=blocked>bob"), told)
         self.assertEqual(self.bob.heard(), [])
 
+    def test_edit(self) -> None:
+        """What somebody has cannot be changed by whom she ignores: she would see it when she looks back."""
+        self.chat.say(self.alice, b"<set_msg>bob one")
+        (id,) = [id for id, entry in self.chat.journal if entry.text == b"one"]
+        self.chat.say(self.bob, b"<ignore>alice")
+        for _ in range(2):
+            (error,) = self.chat.say(self.alice, b"<edit once=k>%d two" % id)
+            self.assertEqual(
+                error, b"<error code=blocked>bob ignores you, and keeps what you said before as it was."
+            )
+        edit = b"<edit once=j>%d two" % id
+        self.chat.mutter(self.alice, edit, edit)
+        self.chat.commit()
+        self.assertEqual([line[:19] for line in self.alice.heard()], [b"<error code=blocked"] * 2)
+        self.assertEqual(self.chat.say(self.alice, b"<retract>%d" % id)[0][:9], b"<accepted")
+        self.assertNotIn(b"two", [entry.text for _, entry in self.chat.journal])
+        self.assertEqual(self.bob.heard(), [])
+
+    def test_topic(self) -> None:
+        """Of a topic of somebody whom one ignores one is not told; that he comes and goes one is."""
+        self.gather(self.alice, self.bob)
+        self.chat.say(self.bob, b"<ignore>alice")
+        self.bob.heard()
+        self.chat.say(self.alice, b"<topic>#tea you hear me", b"<leave>#tea")
+        self.assertEqual(self.bob.heard(), [b"<left in=#tea>alice"])
+
+
+class Bots(GatheringCase):
+    """Bots that are away get no mail."""
+
+    def test_about(self) -> None:
+        """Nor anything that is said about a message that they have."""
+        bot = self.chat.connect(b"bot", b"<hello caps=ack,resume,bot>")
+        bot.say(b"<ping>")
+        self.alice.heard()
+        self.chat.say(self.alice, b"<set_msg>bot one")
+        (id,) = [id for id, entry in self.chat.journal if entry.text == b"one"]
+        self.hub.leave(bot.peer)
+        for line in (b"<set_msg>bot two", b"<edit>%d two" % id, b"<react>%d !" % id, b"<retract>%d" % id):
+            (error,) = self.chat.say(self.alice, line)
+            self.assertTrue(error.startswith(b"<error code=away>"), error)
+
 
 class Bidirectional(GatheringCase):
     """Text that would turn a terminal's line around comes isolated to plain lines."""
@@ -544,10 +589,13 @@ class Muting(GatheringCase):
         for talk in (self.bob, self.carol):
             talk.say(b"<mute label=1>#tea")
         self.chat.refuse()
-        self.assertEqual(
-            self.carol.heard(), [b"<error code=journal-unavailable label=1>The disk is full. Try again."]
+        (error,) = self.carol.heard()
+        self.assertTrue(
+            error.startswith(b"<error code=journal-unavailable label=1>It is so from now on"), error
         )
         self.assertEqual(self.bob.heard(), [MUTED.replace(b"done", b"done label=1")])
+        self.chat.say(self.alice, b"<set_msg>#tea hi")
+        self.assertEqual(self.hear(self.bob, self.carol), [[], []], "it is so, as they were told")
 
     def test_the_journal_hears_of_it(self) -> None:
         """What she has set is kept with how she stands, if she can come back."""
@@ -906,13 +954,29 @@ class Hiding(GatheringCase):
         self.assertIn(b"<user>carol", dave.answer(b"<get_users>"))
 
     def test_before_she_is_here(self) -> None:
-        """Nobody hears of somebody whom the journal has yet to know; when she is here she is seen as absent."""
+        """Nobody hears of somebody whom the journal has yet to know; then she comes first, and then the notices."""
         dave = Talk(self.hub)
         dave.say(SMART, b"<connect>dave", b"<away>x", b"<typing>carol")
         self.assertEqual(self.carol.peer.mailbox.take(1 << 20), b"")
         self.chat.commit()
-        self.assertEqual(self.carol.heard(), [b"<joined>dave"])
+        self.assertEqual(
+            self.carol.heard(), [b"<joined>dave", b"<absent from=dave>x", b"<typing from=dave to=carol>"]
+        )
         self.assertEqual(self.carol.answer(b"<get_users>")[3], b"<user absent>dave")
+        self.chat.say(self.carol, b"<hide>away")
+        self.assertEqual(self.carol.answer(b"<get_users>")[3], b"<user>dave")
+        self.gather(self.carol, dave)
+        self.assertNotIn(b"absent", b"".join(self.carol.answer(b"<get_users>#tea")))
+
+    def test_once_a_turn(self) -> None:
+        """However often somebody says it, the others are told once a turn, and how it is then."""
+        self.hear(self.alice, self.carol)
+        for number in range(50):
+            self.bob.say(b"<away>%d" % number, b"<typing>carol")
+        self.assertEqual(self.carol.heard(), [b"<absent from=bob>49", b"<typing from=bob to=carol>"])
+        self.bob.say(b"<away>", b"<typing>carol")
+        self.hub.leave(self.bob.peer)
+        self.assertEqual(self.carol.heard(), [b"<left>bob"])
 
 
 class Seen(GatheringCase):
@@ -1145,10 +1209,24 @@ class Restart(GatheringCase):
         self.assertEqual(self.standing().personal, b"")
 
     def test_seen(self) -> None:
-        """Who is away since before was seen when the daemon started."""
+        """When somebody was seen who is away since before the daemon started nobody knows, until she was here."""
         self.start(self.standing(), [])
-        assert self.alice.peer.identity is not None
-        self.assertEqual(self.hub.whois(self.alice.peer.identity, "carol")[1], 50.0)
+        asker = self.alice.peer.identity
+        assert asker is not None
+        self.assertIsNone(self.hub.whois(asker, "carol")[1])
+        carol = self.come()
+        self.chat.catch_up(carol)
+        carol.peer.since = 70.0
+        self.assertEqual(self.hub.whois(asker, "carol")[1], 70.0)
+
+    def test_never_seen(self) -> None:
+        """Who ends without having been here again was seen at no time that anybody knows."""
+        self.start(self.standing(), [])
+        self.hub.expire(10_000.0)
+        asker = self.alice.peer.identity
+        assert asker is not None
+        error = self.assertRaises(RemoteProtocolError, self.hub.whois, asker, "carol")
+        self.assertEqual(error.code, "no-such-user")
 
     def test_bots(self) -> None:
         """A bot that is away gets nothing of its rooms."""
@@ -1176,9 +1254,9 @@ class Anything(GatheringCase):
         posts, _ = self.hub.take(NOON_MS) or ([], [])
         self.hub.refused(posts, JournalError("journal-unavailable", "Full."))
         error = b"<error code=journal-unavailable%s>Full."
-        self.assertEqual(
-            self.carol.heard(), [error % b"", error % b"", error % b" label=1", error % b" label=2"]
-        )
+        said, ignored, *others = self.carol.heard()
+        self.assertEqual([said, *others], [error % b"", error % b" label=1", error % b" label=2"])
+        self.assertTrue(ignored.startswith(b"<error code=journal-unavailable>It is so"), ignored)
         self.assertEqual(self.carol.answer(b"<topic>#tea"), [b"<topic in=#tea>"])
 
 

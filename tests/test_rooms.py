@@ -77,14 +77,26 @@ class Registry(SynchronousTestCase):
         self.assertEqual(self.assertRaises(RemoteProtocolError, self.rooms.find, "tea").code, "bad-name")
 
     def test_limit(self) -> None:
-        """There are at most so many; the ones that are there are found all the same."""
+        """There are at most so many with members; the ones that are there are found all the same."""
         self.patch(rooms_module, "ROOMS_LIMIT", 1)
         tea = self.rooms.claim("#tea")
+        tea.coming = 1
         error = self.assertRaises(RemoteProtocolError, self.rooms.claim, "#coffee")
         self.assertEqual(error.code, "limit-reached")
         self.assertIs(self.rooms.claim("#tea"), tea)
+        tea.coming = 0
         self.rooms.tidy(tea, 1)
         self.assertEqual(self.rooms.claim("#coffee").id, -2)
+
+    def test_empty_rooms(self) -> None:
+        """Of rooms that nobody is in, so many are remembered besides: the one that was silent for longest goes first."""
+        self.patch(rooms_module, "ROOMS_LIMIT", 2)
+        for newest, name in ((7, "#tea"), (5, "#pots"), (6, "#pans")):
+            self.rooms.claim(name).newest = newest
+        self.assertEqual([room.name for room in self.rooms.listing()], ["#pans", "#tea"])
+        for name in ("#tea", "#pans"):
+            self.rooms.find(name).coming = 1
+        self.assertEqual(self.assertRaises(RemoteProtocolError, self.rooms.claim, "#x").code, "limit-reached")
 
     def test_begin(self) -> None:
         """It goes on where the journal stands; of two that are called the same now the first has the name."""
@@ -261,4 +273,6 @@ class Stays(SynchronousTestCase):
         member.read = 8
         self.assertEqual(member.read_upto, 8)
         member.unmute(9)
-        self.assertEqual(member.read_upto, 9)
+        self.assertEqual(member.read_upto, 8, "what was said while it was muted she was not shown")
+        self.alice.read = 10
+        self.assertEqual(member.read_upto, 10)

@@ -570,7 +570,7 @@ class BadInput(TalkCase):
         self.chat.refuse()
         # These come from the journal, the shelf and the UDP side, as answers to a request.
         errors: list[PychatError] = [
-            RemoteProtocolError(code, "x") for code in ("no-such-message", "not-yours")
+            RemoteProtocolError(code, "x") for code in ("no-such-message", "not-yours", "blocked")
         ]
         errors += [ShelfError(code, "x") for code in ("no-such-file", "read-failed")]
         errors += [TransferError(code, "x") for code in ("busy", "going-away")]

@@ -2,7 +2,8 @@
 
 A terminal that was asked to (:data:`PASTES`) sends ``ESC [ 200 ~`` before what is pasted and ``ESC [ 201 ~`` behind it.
 So a text of several lines can be told from several lines: their ends are part of what is typed, and only the Enter key
-enters it.
+enters it.  And several commands (:class:`Pasted`) can be told from a text, whoever wrote it, that is pasted behind the
+beginning of a message.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ _ERASE: Mapping[bytes, Callable[[bytes], bytes]] = {
 }
 
 
+class Pasted(bytes):
+    """What was entered as it was pasted, in one piece: nothing of it was typed."""
+
+
 class Editor:
     """The text that is being typed.
 
@@ -56,7 +61,9 @@ class Editor:
     def __init__(self) -> None:
         self._rest = b""  # the beginning of a sequence
         self._pasting = False
-        self._too_long = False
+        self._alone = False  # nothing stood before what is being pasted
+        self._pasted = 0  # bytes that the draft begins with, of one paste with nothing before it
+        self._too_long = False  # something was cut off the draft
         self.draft = b""
         self.ended = False
 
@@ -66,7 +73,8 @@ class Editor:
         return b""
 
     def feed(self, data: bytes) -> list[bytes | None]:
-        """Return what was entered, without the end of its last line; ``None`` stands for what was too long."""
+        """Return what was entered, without the end of its last line, as :class:`Pasted` if it is; ``None`` stands for
+        what was too long."""
         data, self._rest = self._rest + data, b""
         entered: list[bytes | None] = []
         while data and not self.ended:
@@ -80,6 +88,8 @@ class Editor:
             keep = next(size for size in range(len(_END) - 1, -1, -1) if pasted.endswith(_END[:size]))
             pasted, self._rest = pasted[: len(pasted) - keep], pasted[len(pasted) - keep :]
         self._add(pasted)
+        if self._alone:
+            self._pasted = len(self.draft)
         return left
 
     def _type(self, data: bytes, entered: list[bytes | None]) -> bytes:
@@ -92,16 +102,27 @@ class Editor:
         if match["text"]:
             self._add(piece)
         elif piece == _BEGIN:
-            self._pasting = True
+            self._pasting, self._alone = True, not self.draft
         elif piece in (b"\n", b"\r"):
-            entered.append(None if self._too_long else self.draft)
-            self.draft, self._too_long = b"", False
+            entered.append(self._entry())
+            self._keep(b"")
         elif piece in _ERASE:
-            self.draft = _ERASE[piece](self.draft)
+            self._keep(_ERASE[piece](self.draft))
         elif piece == _END_OF_INPUT and not self.draft:
             self.ended = True
         # Other keys do nothing.
         return data[len(piece) :]
+
+    def _entry(self) -> bytes | None:
+        if self._too_long:
+            return None
+        return Pasted(self.draft) if self._pasted == len(self.draft) else self.draft
+
+    def _keep(self, beginning: bytes) -> None:
+        """This is left of the draft.  What was cut off it is missing until nothing is."""
+        self.draft = beginning
+        self._pasted = min(self._pasted, len(beginning))
+        self._too_long = self._too_long and bool(beginning)
 
     def _add(self, text: bytes) -> None:
         self.draft += text

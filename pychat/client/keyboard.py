@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,13 +17,18 @@ except ImportError:  # Windows, whose console edits lines by itself
     _termios = None
 
 
+PATIENCE = 1.0
+"""Seconds that a process which a signal ends waits for the terminal to take its last escape sequences."""
+
+
 class Keyboard:
     """The terminal behind a stream; Ctrl-C, Ctrl-Z, Ctrl-S and Ctrl-Q stay its own."""
 
     def __init__(self, stream: Any, stops: Callable[[], object], goes_on: Callable[[], object]) -> None:
         """
         :param stream: like ``sys.stdin``.
-        :param stops: called when Ctrl-Z stops the process; it has written what it writes when it returns.
+        :param stops: called when Ctrl-Z stops the process, and, in a thread, when a signal ends it; it has written
+            what it writes when it returns.
         :param goes_on: called when the process goes on.
         """
         self._stream = stream
@@ -45,6 +51,14 @@ class Keyboard:
         if self._before is not None:
             self._reset()
             signal.signal(signal.SIGTSTP, self._before_stop or signal.SIG_DFL)
+
+    def abandon(self) -> None:
+        """The same, and at once, for a process that a signal ends now: there is no other end of it."""
+        self.leave()
+        # Whoever is ended must not wait for a terminal that was stopped, or hangs.
+        writing = threading.Thread(target=self._stops, name="last output", daemon=True)
+        writing.start()
+        writing.join(PATIENCE)
 
     def _set(self) -> bool:
         try:

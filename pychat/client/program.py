@@ -52,7 +52,8 @@ def complain(sentence: str) -> None:
 def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
     """Run a program to its end and return its exit status.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it; it may still say goodbye.  The second ends the process.
+    The first SIGINT, SIGTERM or SIGHUP cancels it; it may still say goodbye.  The second ends the process, and so does
+    the first SIGQUIT: the terminal is given back then, and that is all.
     """
     from twisted.internet import reactor
 
@@ -65,17 +66,26 @@ def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
 
         def signalled(number: int, frame: FrameType | None) -> None:
             if signals.caught is not None:
-                if signals.keyboard is not None:
-                    signals.keyboard.leave()
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
+                ended(number, frame)
                 return
             signals.caught = number
             loop.callFromThread(running.cancel)
 
+        def ended(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, signal.SIG_IGN)  # one is enough
+            try:
+                if signals.keyboard is not None:
+                    signals.keyboard.abandon()
+            finally:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signalled)
+        # Ctrl-\, which a shell has its background programs ignore.
+        if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) != signal.SIG_IGN:
+            signal.signal(signal.SIGQUIT, ended)
         running.addErrback(_explain, signals).addCallback(end)
 
     def end(result: int) -> None:

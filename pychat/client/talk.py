@@ -17,7 +17,7 @@ from ..grammar import Line, parse
 from ..vocabulary import CLIENT_LINE_LIMIT
 from .answers import LinkError, Refused
 from .connection import Client
-from .editing import Editor
+from .editing import Editor, Pasted
 from .farewell import forget
 from .files import FileStore, StoreError, state_file, state_folder
 from .keyboard import Keyboard
@@ -32,7 +32,7 @@ from .report import Report
 from .store import MemoryStore
 from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import NO_COMMANDS, left_over, messages
+from .wording import NO_COMMANDS, NO_MESSAGE, left_over, messages
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -249,12 +249,13 @@ class Talk(Visit):
 
     def _commands(self, entry: bytes) -> list[bytes | None]:
         """The lines of what was entered, or pasted, at once."""
-        lines = commands(entry)
+        whole = isinstance(entry, Pasted)
+        lines = commands(entry, whole=whole)
         if lines is not None:
             # A message of several lines is measured as it is sent.
             return [None if b"\n" not in line and len(line) >= CLIENT_LINE_LIMIT else line for line in lines]
         self.screen.entered(entry)
-        self.screen.note(f"* {NO_COMMANDS}")
+        self.screen.note(f"* {NO_COMMANDS if whole else NO_MESSAGE}")
         return []
 
     def _say_read(self) -> None:

@@ -33,6 +33,11 @@ NO_COMMANDS = (
     " Nothing of them was sent."
 )
 
+NO_MESSAGE = (
+    "Several lines are commands only where all of them are pasted at once, and nothing is typed. These are no message "
+    "either, which begins with <set_msg>name or <set_msg_all>. Nothing of them was sent."
+)
+
 REWOUND = "The chat has lost messages that you had: it goes on from those that it still has."
 
 

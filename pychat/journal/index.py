@@ -20,11 +20,11 @@ from pathlib import Path
 
 from ..roster import key_of
 from .kept import IDS
-from .store import connect
+from .store import connect, tells_damage
 
 INDEX_NAME = "index.sqlite3"
 
-VERSION = 1
+VERSION = 2
 """Of what is in the file; one of another version is made anew."""
 
 APPLICATION_ID = 0x70794978  # "pyIx"
@@ -41,7 +41,10 @@ GROUPS = 100
 SPELLINGS = 20_000
 """Names of which the keys are remembered."""
 
-TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+HIDDEN = "\x01"
+"""How words for places and senders begin: no text may have it, so nobody types them, and no beginning leads there."""
+
+TOKENIZER = f"unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc' tokenchars '{HIDDEN}'"
 """What a word is: letters, digits and what goes with them; accents and case do not count."""
 
 _SCHEMA = f"""
@@ -87,10 +90,10 @@ _PLACES = (
     f"JOIN temp.spelt ON name = sender_name WHERE {_SLICE} AND recipient > 0 AND blocked IS NULL ORDER BY 1, 2, id",
 )
 _WORDS = (
-    "INSERT INTO words (rowid, text, place) SELECT id, CAST(text AS TEXT), CASE "
-    "WHEN recipient IS NULL THEN 'p0' WHEN recipient < 0 THEN 'r' || -recipient "
-    "ELSE 'i' || sender || ' i' || sender || 'x' || other.hex || iif("
-    "blocked IS NULL, ' i' || recipient || ' i' || recipient || 'x' || own.hex, '') END || ' n' || own.hex "
+    "INSERT INTO words (rowid, text, place) SELECT id, CAST(text AS TEXT), CASE "  # noqa: S608
+    f"WHEN recipient IS NULL THEN '{HIDDEN}p0' WHEN recipient < 0 THEN '{HIDDEN}r' || -recipient "
+    f"ELSE '{HIDDEN}i' || sender || ' {HIDDEN}i' || sender || 'x' || other.hex || iif(blocked IS NULL, "
+    f"' {HIDDEN}i' || recipient || ' {HIDDEN}i' || recipient || 'x' || own.hex, '') END || ' {HIDDEN}n' || own.hex "
     "FROM message CROSS JOIN temp.spelt AS own ON own.name = sender_name "
     "LEFT JOIN temp.spelt AS other ON other.name = recipient_name "
     "WHERE id > ?1 AND id <= ?2 AND kind IS NULL ORDER BY id"
@@ -141,7 +144,7 @@ class Index:
             usable = not self.damaged and self._try()
         except sqlite3.DatabaseError as error:
             self.close()
-            if isinstance(error, sqlite3.OperationalError):
+            if not tells_damage(error):
                 raise
             usable = False
         if not usable:
@@ -161,8 +164,8 @@ class Index:
             connection.close()
 
     def distrust(self, error: BaseException | None) -> None:
-        """Somebody could not read it: unless it was the system that refused, it is damaged."""
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        """Somebody could not read it: it is damaged if the error says so."""
+        if tells_damage(error):
             self.damaged = True
 
     def _connect(self) -> sqlite3.Connection:
@@ -196,11 +199,14 @@ class Index:
     def _make(self) -> None:
         self.close()
         self.upto = 0
+        # Who has it open lets go of it at the next look and does not open it: not every system deletes an open file.
+        self.damaged = True
+        self.generation += 1
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._connect().executescript(f"BEGIN; {_SCHEMA}; COMMIT")
-        self.generation += 1
         self.damaged = False
+        self.generation += 1  # last: so nobody stays with what was opened in between
 
     def _get(self) -> sqlite3.Connection:
         if self._connection is None or self.damaged:
@@ -216,7 +222,8 @@ class Index:
             done: int = getattr(self, step)(connection)
             connection.execute("COMMIT")
         except BaseException as error:
-            self.distrust(error)
+            # A message that is above the watermark and in the file already: that is damage, too.
+            self.damaged |= tells_damage(error) or isinstance(error, sqlite3.IntegrityError)
             self._below, self._group = 0, None
             try:
                 self.close()

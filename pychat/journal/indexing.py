@@ -7,6 +7,7 @@ moment in which nothing is said.  One slice is one job of the index's thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -31,8 +32,12 @@ class Indexing:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, index: Index, last_id: int) -> None:
+    def __init__(
+        self, reactor: Any, index: Index, last_id: int, let_go: Callable[[], Deferred[Any]]
+    ) -> None:
+        """:param let_go: makes those who read the index close it; fires when they have."""
         self.index = index
+        self._let_go = let_go
         self._reactor = reactor
         self._worker = Worker(reactor, "journal-index")
         self._last_id = self._seen = last_id
@@ -69,7 +74,7 @@ class Indexing:
 
     def sweep(self) -> None:
         """Messages were deleted: take out what there is of them, a step at a time."""
-        if not self._sweeping and not self._closed:
+        if not self._sweeping and not self._closed and not self.index.damaged:
             self._sweeping = True
             self._worker.do(self.index.sweep).addCallbacks(self._swept, self._not_swept)
 
@@ -96,6 +101,13 @@ class Indexing:
     def _fill(self) -> None:
         self._cancel()
         self._busy = True
+        if self.index.damaged:
+            # It is about to be deleted, which not every system does to a file that somebody has open.
+            self._let_go().addCallback(lambda _: self._take_in())
+        else:
+            self._take_in()
+
+    def _take_in(self) -> None:
         self._worker.do(self.index.fill).addCallbacks(self._filled, self._not_filled)
 
     def _filled(self, _: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..vocabulary import Entry, Kept
+from ..vocabulary import Entry, Kept, Kind
 
 IDS = "(SELECT value FROM json_each(?))"
 """Ids that are given as JSON."""
@@ -29,6 +29,9 @@ _CHANGES = (
     "coalesce(max(id) FILTER (WHERE kind = 1), 0) AS edit, coalesce(min(id) FILTER (WHERE kind = 2), 0) AS retract "
     f"FROM change WHERE ref IN {IDS} GROUP BY ref)"
 )
+# By an index of these alone, however often a message was edited.
+_RETRACTED = "SELECT json_group_array(ref) FROM change WHERE kind = 2 AND ref BETWEEN ? AND ?"
+_RETRACTED_OF = f"SELECT json_group_array(ref) FROM change WHERE kind = 2 AND ref IN {IDS}"  # noqa: S608
 _TEXTS = f"SELECT id, text FROM message WHERE id IN {IDS}"  # noqa: S608
 
 
@@ -42,6 +45,23 @@ def look_up(connection: sqlite3.Connection, ids: Sequence[int]) -> list[Kept]:
     edits = json.dumps([edit for edit, retract in changes.values() if edit and not retract])
     texts: dict[int, bytes] = dict(connection.execute(_TEXTS, (edits,)).fetchall())
     return [_changed(kept, *changes[kept.id], texts) if kept.id in changes else kept for kept in found]
+
+
+def retracted(connection: sqlite3.Connection, messages: Sequence[tuple[int, Entry]]) -> frozenset[int]:
+    """Which of these, oldest first, were taken back, or are edits of what was; see :attr:`Page.retracted`."""
+    if not messages:
+        return frozenset()
+    gone = {*packed(connection, _RETRACTED, (messages[0][0], messages[-1][0]))}
+    about = {entry.ref for _, entry in messages if entry.kind == Kind.EDIT}
+    if about:
+        gone |= {*packed(connection, _RETRACTED_OF, (json.dumps([*about]),))}
+    if not gone:
+        return frozenset()
+    return frozenset(
+        id
+        for id, entry in messages
+        if (entry.ref if entry.kind == Kind.EDIT else id if entry.kind == Kind.SAID else 0) in gone
+    )
 
 
 def packed(

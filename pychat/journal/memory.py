@@ -30,7 +30,7 @@ from ..vocabulary import (
     Stretch,
     Unread,
 )
-from .words import PIECES_LIMIT, SEARCH_ROWS, has, split, tokenize
+from .words import SEARCH_ROWS, first_words, has, split, tokenize
 
 ENTRIES_LIMIT = 10_000
 """Messages that are remembered; the oldest go first."""
@@ -43,6 +43,8 @@ ENDED_LIMIT = 10_000
 
 _text = attrgetter("text")
 _SHOWN = (Kind.SAID, Kind.REACT)
+_CHANGING = (Kind.EDIT, Kind.RETRACT)
+_TEXTS = (Kind.SAID, Kind.EDIT)
 
 
 @implementer(IJournal)
@@ -81,8 +83,11 @@ class MemoryJournal:
                 self._project(id, entry)
         held = self._bytes + sum(map(len, map(_text, entries)))
         while len(kept) > ENTRIES_LIMIT or held > BYTES_LIMIT:
-            self._changes.pop(self.oldest, None)
-            held -= len(kept.popleft().text)
+            oldest, entry = self.oldest, kept.popleft()
+            held -= len(entry.text)
+            # That a message was taken back has to be known for as long as there are edits of it.
+            if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == oldest:
+                del self._changes[entry.ref]
         self._bytes = held
         for standing in standings:
             self._keep(standing)
@@ -90,7 +95,7 @@ class MemoryJournal:
         return succeed(range(first, self.last_id + 1))
 
     def _project(self, id: int, entry: Entry) -> None:
-        if entry.kind in (Kind.EDIT, Kind.RETRACT):
+        if entry.kind in _CHANGING:
             edit, retract = self._changes.get(entry.ref, (0, 0))
             if entry.ref < self.oldest or retract:
                 return
@@ -140,7 +145,18 @@ class MemoryJournal:
                 if len(messages) >= limit:
                     upto = id
                     break
-        return succeed(Page(messages, upto, self.oldest))
+        return succeed(Page(messages, upto, self.oldest, self._retracted(messages)))
+
+    def _retracted(self, messages: Sequence[tuple[int, Entry]]) -> frozenset[int]:
+        changes = self._changes
+        if not changes:
+            return frozenset()
+        about = (
+            (id, entry.ref if entry.kind == Kind.EDIT else id)
+            for id, entry in messages
+            if entry.kind in _TEXTS
+        )
+        return frozenset(id for id, ref in about if changes.get(ref, (0, 0))[1])
 
     def look_up(self, ids: Sequence[int]) -> Deferred[Sequence[Kept]]:
         """See :meth:`IJournal.look_up`; never fails."""
@@ -169,9 +185,7 @@ class MemoryJournal:
 
     def search(self, query: Query) -> Deferred[Found]:
         """See :meth:`IJournal.search`; never fails."""
-        pieces = [(words, star) for text, star in split(query.words) if (words := tokenize(text))][
-            :PIECES_LIMIT
-        ]
+        pieces = first_words((tokenize(text), beginning) for text, beginning in split(query.words))
         found: list[Kept] = []
         if not pieces:
             return succeed(Found(found, None))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .rooms import forget_old
+from .rooms import forget_old, forget_stays
 from .rows import LIVING
 
 STEP = 1000
@@ -30,7 +30,10 @@ _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of the past is kept.  ``None`` sets no bound."""
+    """How much of the past is kept.  ``None`` sets no bound.
+
+    Bytes are those of the journal's own file: its index, which takes more than that beside it, is not counted.
+    """
 
     seconds: int | None = None
     bytes: int | None = None
@@ -99,7 +102,10 @@ def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int
 
 
 def forget_step(connection: sqlite3.Connection, now_ms: int) -> int:
-    """Delete up to :data:`STEP` identities that ended longer than :data:`FORGET_AFTER` ago; return how many."""
+    """Delete up to :data:`STEP` identities that ended longer than :data:`FORGET_AFTER` ago, and first their stays.
+
+    :return: how many rows were deleted.
+    """
     old = "left_id IS NOT NULL AND time_ms < ?"
     horizon = now_ms - FORGET_AFTER * 1000
     rows = connection.execute(
@@ -109,7 +115,10 @@ def forget_step(connection: sqlite3.Connection, now_ms: int) -> int:
     if not rows:
         return 0
     with _writing(connection):
-        return connection.execute(
+        stays = forget_stays(connection, [id for (id,) in rows], STEP)
+        if stays == STEP:
+            return stays  # and there may be more of them
+        return stays + connection.execute(
             f"DELETE FROM identity WHERE id <= ? AND {old}",  # noqa: S608
             (rows[-1][0], horizon),
         ).rowcount

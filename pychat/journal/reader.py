@@ -21,7 +21,7 @@ from ..roster import key_of
 from ..vocabulary import Kept, OnceKey, Page, Standing, Stretch, Unread
 from .history import Walk
 from .index import Index, attach
-from .kept import look_up
+from .kept import look_up, retracted
 from .rows import MESSAGE, STANDING, to_message, to_standing
 from .store import Handle, connect
 from .unread import Count
@@ -88,7 +88,8 @@ class Reader:
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TABLE temp.mark (owner INTEGER PRIMARY KEY, above INTEGER)")
             try:
-                attach(connection, self._index.path, "derived")
+                if not self._index.damaged:
+                    attach(connection, self._index.path, "derived")
             except sqlite3.Error:
                 pass  # then it is asked in vain, and the messages are looked at one by one
         except BaseException:
@@ -125,10 +126,11 @@ class Reader:
                 asked: tuple[object, ...] = (start, upto, identity, identity, limit)
             else:
                 query, asked = _ROOMS, (start, upto, identity, identity, json.dumps([*rooms]), limit)
-            rows = connection.execute(query, asked).fetchall()
-        if len(rows) >= limit:
-            upto = rows[-1][0]
-        return Page([to_message(row) for row in rows], upto, oldest)
+            messages = [to_message(row) for row in connection.execute(query, asked).fetchall()]
+            gone = retracted(connection, messages)
+        if len(messages) >= limit:
+            upto = messages[-1][0]
+        return Page(messages, upto, oldest, gone)
 
     def look_up(self, ids: Sequence[int]) -> list[Kept]:
         """See :meth:`IJournal.look_up`."""

@@ -51,7 +51,8 @@ def project(
 
 
 def end_stays(connection: sqlite3.Connection, last_id: int) -> None:
-    """At a start: who cannot come back is a member of nothing any more."""
+    """At a start: who cannot come back is a member of nothing any more, and who was never kept never was."""
+    connection.execute("DELETE FROM stay WHERE left_id IS NULL AND identity NOT IN (SELECT id FROM identity)")
     connection.execute(
         "UPDATE stay SET left_id = ? WHERE left_id IS NULL "  # noqa: S608
         f"AND identity NOT IN (SELECT id FROM identity WHERE {LIVING})",
@@ -113,9 +114,19 @@ def last_room(connection: sqlite3.Connection) -> int:
     return number
 
 
+def forget_stays(connection: sqlite3.Connection, identities: Sequence[int], limit: int) -> int:
+    """Delete stays of identities that are about to be forgotten, which serve nobody then; return how many."""
+    return connection.execute(
+        "DELETE FROM stay WHERE (identity, room, joined) IN (SELECT identity, room, joined FROM stay "
+        "WHERE identity IN (SELECT value FROM json_each(?)) LIMIT ?)",
+        (json.dumps(identities), limit),
+    ).rowcount
+
+
 def forget_old(connection: sqlite3.Connection, upto: int, limit: int) -> None:
     """Let go of what is about messages that are gone: those up to and including an id."""
-    connection.execute("DELETE FROM change WHERE ref <= ?", (upto,))
+    # That a message was taken back has to be known for as long as there are edits of it.
+    connection.execute("DELETE FROM change WHERE ref <= ? AND id <= ?", (upto, upto))
     connection.execute(
         "DELETE FROM stay WHERE (identity, room, joined) IN "
         "(SELECT identity, room, joined FROM stay WHERE left_id <= ? LIMIT ?)",

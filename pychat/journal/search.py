@@ -21,10 +21,10 @@ from pathlib import Path
 
 from ..errors import JournalError
 from ..vocabulary import Found, Place, Query
-from .index import TOKENIZER, Index, attach
+from .index import HIDDEN, TOKENIZER, Index, attach
 from .kept import look_up, packed
 from .store import Handle, connect
-from .words import PIECES_LIMIT, SEARCH_ROWS, split
+from .words import SEARCH_ROWS, first_words, split
 
 QUICK_ROWS = 100_000
 """So many messages with the rarest word the quick way may go through."""
@@ -99,6 +99,7 @@ class Searcher:
     @contextmanager
     def _looking(self) -> Iterator[sqlite3.Connection]:
         if self._index.damaged:
+            self.drop()
             raise JournalError("journal-unavailable", _UNSEARCHABLE)
         if self._generation != self._index.generation:
             self.drop()
@@ -166,7 +167,7 @@ def _plan(connection: sqlite3.Connection, query: Query) -> _Plan | None:
     pieces = _pieces(connection, query.words)
     if not pieces or not query.places:
         return None
-    bounds = [f"place : n{query.sender.encode().hex()}"] if query.sender else []
+    bounds = [f"place : {_name(query.sender)}"] if query.sender else []
     bounds.append(f"place : ({' OR '.join(_spot(place) for place in query.places)})")
     single: list[str] = []
     quick: list[str] = []
@@ -190,7 +191,7 @@ def _plan(connection: sqlite3.Connection, query: Query) -> _Plan | None:
         single.append(group)
         quick.append(group)
         is_quick = is_quick and len(words) == 1
-    out = " OR ".join(f"n{key.encode().hex()}" for key in sorted(query.without))
+    out = " OR ".join(map(_name, sorted(query.without)))
 
     def together(parts: list[str]) -> str:
         wanted = " AND ".join([*parts, *bounds])
@@ -211,7 +212,7 @@ def _pieces(connection: sqlite3.Connection, typed: str) -> list[tuple[list[str],
     words: dict[int, list[str]] = {}
     for number, word in connection.execute("SELECT doc, term FROM temp.term ORDER BY doc, offset"):
         words.setdefault(number, []).append(word)
-    return [(words[number], split_up[number][1]) for number in sorted(words)][:PIECES_LIMIT]
+    return first_words((words[number], split_up[number][1]) for number in sorted(words))
 
 
 def _beginnings(connection: sqlite3.Connection, beginning: str) -> list[str] | None:
@@ -224,5 +225,10 @@ def _spot(place: Place) -> str:
     """A place as the index has it."""
     owner, peer = place
     if owner <= 0:
-        return f"r{-owner}" if owner else "p0"
-    return f"i{owner}x{peer.encode().hex()}" if peer else f"i{owner}"
+        return f'"{HIDDEN}r{-owner}"' if owner else f'"{HIDDEN}p0"'
+    return f'"{HIDDEN}i{owner}x{peer.encode().hex()}"' if peer else f'"{HIDDEN}i{owner}"'
+
+
+def _name(key: str) -> str:
+    """A sender as the index has her, by her name's key."""
+    return f'"{HIDDEN}n{key.encode().hex()}"'

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
 from ..errors import JournalError
@@ -97,11 +97,11 @@ class SqliteJournal:
             raise
         self._closing = False
         self._writer = Worker(reactor, "journal-writer")
-        self._indexing = Indexing(reactor, index, self.last_id)
         self._looks = Reader(self.path, index)
         self._reader = Worker(reactor, "journal-reader")
         self._searches = Searcher(index, self.path)
         self._searcher = Worker(reactor, "journal-searcher")
+        self._indexing = Indexing(reactor, index, self.last_id, self._let_go)
         self._indexing.appended(self.last_id)
         self._indexing.sweep()
 
@@ -249,6 +249,10 @@ class SqliteJournal:
         answer = await self._reader.do(look)
         self._indexing.look_after()
         return answer
+
+    def _let_go(self) -> Deferred[Any]:
+        """Close what reads the index; it is opened again when it is needed."""
+        return gatherResults([self._searcher.do(self._searches.drop), self._reader.do(self._looks.drop)])
 
     def standings(self, ids: Sequence[int]) -> Deferred[Sequence[Standing]]:
         """See :meth:`IJournal.standings`."""

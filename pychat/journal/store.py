@@ -21,6 +21,9 @@ FILE_NAME = "journal.sqlite3"
 LOCK_NAME = "journal.lock"
 APPLICATION_ID = 0x70794368  # "pyCh": what file(1) and we tell the file by
 
+_CORRUPT = (11, 26)
+"""SQLITE_CORRUPT and SQLITE_NOTADB; an extended code has more above these eight bits."""
+
 _DAMAGED = (sqlite3.DatabaseError, ValueError)
 
 
@@ -52,6 +55,20 @@ def connect(path: Path, *, read_only: bool = False, durable: bool = True) -> sql
             connection.close()
             raise
     return connection
+
+
+def tells_damage(error: BaseException | None) -> bool:
+    """Whether this is SQLite's word that a file is damaged, and not a refusal of the system or a mistake of ours."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # Python 3.10 does not tell
+    if code is not None:
+        return code & 0xFF in _CORRUPT
+    # There is no class for it: it comes as the parent of those that mean something else.
+    said = str(error)
+    return type(error) is sqlite3.DatabaseError and any(
+        word in said for word in ("malformed", "corrupt", "not a database")
+    )
 
 
 class Handle:

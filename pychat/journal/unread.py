@@ -74,7 +74,8 @@ class Count:
         self._after = after
         self._marks = {place[0]: above for place, above in marks}
         self._without = without
-        self._steps: Generator[None, _Look, list[Unread]] | None = None
+        self._steps: Generator[None, None, list[Unread]] | None = None
+        self._now: _Look
         self._indexed = 0
         self.answer: list[Unread] | None = None
         """Once all is counted."""
@@ -87,43 +88,45 @@ class Count:
         if steps is None or indexed < self._indexed:
             self._indexed = indexed
             steps = self._go(indexed, span[1], window)
-            next(steps)
         self._steps = None
+        # Whoever goes on, however deep, asks here: what an earlier look had may be closed by now.
+        self._now = _Look(connection, ask, span[0])
         try:
-            steps.send(_Look(connection, ask, span[0]))
+            next(steps)
             self._steps = steps
         except StopIteration as end:
             self.answer = end.value
 
-    def _go(self, indexed: int, newest: int, window: int) -> Generator[None, _Look, list[Unread]]:
-        look = yield
+    def _go(self, indexed: int, newest: int, window: int) -> Generator[None, None, list[Unread]]:
         counts: dict[Place, int] = {(owner, ""): 0 for owner in self._marks}
         names: dict[Place, tuple[int, str]] = {}
-        start = max(indexed, min([self._after, *self._marks.values()]), look.oldest - 1)
+        start = max(indexed, min([self._after, *self._marks.values()]), self._now.oldest - 1)
         while start < newest:
             end = min(start + window, newest)
-            self._count_tail(look.connection, start, end, counts, names)
+            self._count_tail(start, end, counts, names)
             start = end
-            look = yield
+            yield
         budget = LOOK
         for owner, above in self._marks.items():
-            budget -= yield from self._count_place(look, (owner, ""), above, indexed, counts)
+            budget -= yield from self._count_place((owner, ""), above, indexed, counts)
             if budget <= 0:
-                look, budget = (yield), LOOK
+                yield
+                budget = LOOK
         peer = ""
-        while rows := look.ask(_PEERS, (self._me, peer, indexed, PEERS)):
+        while rows := self._now.ask(_PEERS, (self._me, peer, indexed, PEERS)):
             for peer, newest_id in rows:
                 place = (self._me, peer)
-                if newest_id is None or newest_id <= max(self._after, look.oldest - 1):
+                if newest_id is None or newest_id <= max(self._after, self._now.oldest - 1):
                     continue
                 names.setdefault(place, (newest_id, ""))
                 if peer not in self._without:
-                    budget -= yield from self._count_place(look, place, self._after, indexed, counts)
+                    budget -= yield from self._count_place(place, self._after, indexed, counts)
             if len(rows) < PEERS:
                 break
-            look, budget = (yield), LOOK
+            yield
+            budget = LOOK
         spelt = json.dumps([id for place, (id, name) in names.items() if not name and counts.get(place)])
-        found = dict(look.connection.execute(_NAMES, (self._me, spelt)).fetchall())
+        found = dict(self._now.connection.execute(_NAMES, (self._me, spelt)).fetchall())
         private = sorted(place for place in counts if place[0] > 0)
         answer = []
         for place in [*islice(counts, len(self._marks)), *private]:
@@ -134,14 +137,10 @@ class Count:
         return answer
 
     def _count_tail(
-        self,
-        connection: sqlite3.Connection,
-        start: int,
-        end: int,
-        counts: dict[Place, int],
-        names: dict[Place, tuple[int, str]],
+        self, start: int, end: int, counts: dict[Place, int], names: dict[Place, tuple[int, str]]
     ) -> None:
         """What the index does not have yet."""
+        connection = self._now.connection
         asked = {"me": self._me, "after": self._after, "start": start, "end": end}
         if self._marks:
             connection.execute("DELETE FROM temp.mark")
@@ -157,28 +156,29 @@ class Count:
                 names[place] = (id, name)
 
     def _count_place(
-        self, look: _Look, place: Place, above: int, upto: int, counts: dict[Place, int]
-    ) -> Generator[None, _Look, int]:
+        self, place: Place, above: int, upto: int, counts: dict[Place, int]
+    ) -> Generator[None, None, int]:
         """What the index has; returns how many rows this look went over."""
-        position = max(above, look.oldest - 1)
+        position = max(above, self._now.oldest - 1)
         apart = bool(self._without) and place[0] <= 0
         budget = 0
         while counts.get(place, 0) < UNREAD_LIMIT:
-            groups = look.ask(_COUNT, (self._me, *place, position, upto, STEP, apart))
+            groups = self._now.ask(_COUNT, (self._me, *place, position, upto, STEP, apart))
             rows = sum(group[2] for group in groups)
             for _, newest, _, count in groups:
                 position = max(position, newest)
-                if count and not (apart and self._is_out(look, newest)):
+                if count and not (apart and self._is_out(newest)):
                     counts[place] = counts.get(place, 0) + count
             budget += rows + 10
             if rows < STEP:
                 break
             if budget >= LOOK:
-                look, budget = (yield), 0
+                yield
+                budget = 0
         return budget
 
-    def _is_out(self, look: _Look, id: int) -> bool:
-        rows: list[Any] = look.connection.execute(
+    def _is_out(self, id: int) -> bool:
+        rows: list[Any] = self._now.connection.execute(
             "SELECT sender_name FROM message WHERE id = ?", (id,)
         ).fetchall()
         return not rows or key_of(rows[0][0]) in self._without

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 SEARCH_ROWS = 2_000
 """Messages that one search looks at: those with the rarest of its words, or in its places, whichever are fewer."""
 
-PIECES_LIMIT = 32
-"""Pieces of what is typed; those that come after are not looked for."""
+WORDS_LIMIT = 32
+"""Words of what is typed; those that come after are not looked for."""
 
 _PIECE = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
 _ASCII = re.compile(r"[0-9a-z]+")
@@ -55,6 +55,19 @@ def _fold(character: str) -> str:
         return " "
     folded = character.casefold()
     return folded if len(folded) == 1 else character.lower()
+
+
+def first_words(pieces: Iterable[tuple[list[str], bool]]) -> list[tuple[list[str], bool]]:
+    """The pieces that the first :data:`WORDS_LIMIT` words are in; one that is cut short is no beginning any more."""
+    counting: list[tuple[list[str], bool]] = []
+    left = WORDS_LIMIT
+    for words, beginning in pieces:
+        if left <= 0:
+            break
+        if words:
+            counting.append((words[:left], beginning and len(words) <= left))
+        left -= len(words)
+    return counting
 
 
 def has(words: Sequence[str], piece: Sequence[str], beginning: bool) -> bool:

@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client.editing import ENTRY_LIMIT, Editor
+from pychat.client.editing import ENTRY_LIMIT, Editor, Pasted
 
 
 def pasted(text: bytes) -> bytes:
     """As a terminal sends what is pasted."""
     return b"\x1b[200~%s\x1b[201~" % text
+
+
+def whole(entered: list[bytes | None]) -> list[bool]:
+    """Whether each was entered as it was pasted, in one piece."""
+    return [isinstance(entry, Pasted) for entry in entered]
 
 
 class Editing(SynchronousTestCase):
@@ -62,6 +67,28 @@ class Editing(SynchronousTestCase):
         self.types(b"three\n", [b"<set_msg>bob one\ntwo\nthree"])
         self.types(pasted(b"a\x04\x15\x1b[A\x7f") + b"\n", [b"a\x04\x15\x1b[A\x7f"])
 
+    def test_pasted_as_a_whole(self) -> None:
+        """It is told whether what was entered was pasted in one piece: whether something was typed is what counts."""
+        lines = b"<ping>\n<disconnect>"
+        for keys, is_whole in (
+            (pasted(lines), True),
+            (pasted(lines + b"abc") + b"\x7f\x08\x7f", True),
+            (pasted(lines) + b"ab\x7f\x7f", True),
+            (b"abc\x15" + pasted(lines), True),
+            (b"a\x7f" + pasted(lines), True),
+            (pasted(b"abc") + b"\x17" + pasted(lines), True),
+            (b"<set_msg>bob " + pasted(lines), False),
+            (b" " + pasted(lines), False),
+            (pasted(lines) + b"a", False),
+            (pasted(lines + b"abc") + b"\x7fd", False),
+            (pasted(b"<set_msg>bob look at this:") + pasted(b"\n" + lines), False),
+            (pasted(b"\n") + pasted(lines), False),
+            (pasted(b"") + b"a" + pasted(lines), False),
+            (pasted(lines) + b"\x15" + lines.replace(b"\n", b" "), False),
+        ):
+            entered = self.editor.feed(keys + b"\n<ping>\n")
+            self.assertEqual((keys, whole(entered)), (keys, [is_whole, False]))
+
     def test_too_long(self) -> None:
         """What is too long is said to be, and takes no more memory."""
         for chunk in (b"x", pasted(b"x\n")):
@@ -69,19 +96,37 @@ class Editing(SynchronousTestCase):
                 self.editor.feed(chunk * ENTRY_LIMIT)
                 self.assertEqual(len(self.editor.draft), ENTRY_LIMIT)
             self.types(b"\nnext\n", [None, b"next"])
+        for erase in (b"\x15", b"\x17", b"\x7f" * ENTRY_LIMIT):
+            for long in (b"x", pasted(b"x" * 70_000)):
+                self.editor.feed(long * ENTRY_LIMIT if len(long) == 1 else long)
+                self.editor.feed(b"x")
+                self.types(erase + b"hi\n", [b"hi"])
         self.editor.feed(b"\x1b[" + b"1" * 100_000)
         self.assertLess(len(self.editor._rest), 100)
+
+    def test_too_long_and_erased_in_part(self) -> None:
+        """What lost its end is not entered, however much of the rest is erased and whatever is typed behind it."""
+        for keys in (
+            b"\x7f",
+            b"\x7f" * 1000 + b"y",
+            b"\x17",
+            b"\x7f" * (ENTRY_LIMIT - 1),
+            b"\x17" + pasted(b"y"),
+        ):
+            self.editor.feed(b"<set_msg>bob " + pasted(b"x" * ENTRY_LIMIT))
+            self.types(keys + b"\nnext\n", [None, b"next"])
 
     @given(st.lists(st.sampled_from([
         b"a", b"\xc3\xbc", b"\n", b"\x7f", b"\x17", b"\x1b[A", b"\x1b[200~", b"\x1b[201~", b"\x1b", b"[", b"2", b"\x15",
     ]), max_size=20), st.sets(st.integers(0, 60)))  # fmt: skip
     def test_any_cut(self, keys: list[bytes], cuts: set[int]) -> None:
         """Wherever the system cuts what is typed, the same is entered."""
-        whole, cut = Editor(), Editor()
+        at_once, cut = Editor(), Editor()
         data = b"".join(keys)
         entered: list[bytes | None] = []
         bounds = [0, *sorted(at for at in cuts if at < len(data)), len(data)]
         for start, end in pairwise(bounds):
             entered += cut.feed(data[start:end])
-        self.assertEqual(entered, whole.feed(data))
-        self.assertEqual((cut.draft, cut._rest), (whole.draft, whole._rest))
+        expected = at_once.feed(data)
+        self.assertEqual((entered, whole(entered)), (expected, whole(expected)))
+        self.assertEqual((cut.draft, cut._rest), (at_once.draft, at_once._rest))

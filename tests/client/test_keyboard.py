@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 
+from pychat.client import keyboard as keyboard_module
 from pychat.client.keyboard import Keyboard
 from tests.guards import within
 
 from .daemons import acting
 from .streams import Keys, Terminal
 from .test_chat import Visit, until
+from .test_programs import environment
 
 pytest.importorskip("termios")
 
@@ -56,6 +62,59 @@ class Typing(Visit):
     async def leaves(self) -> int:
         self.type("\x04")
         return await self.status()
+
+
+class Program:
+    """``pychat chat`` as a process of its own, at a terminal of the system.
+
+    :ivar written: all that it wrote there.
+    """
+
+    def __init__(self, port: int, folder: Path, *through: str) -> None:
+        """:param through: what runs it."""
+        self.keys = Keys()
+        terminal = self.keys.reader
+        self.process = subprocess.Popen(
+            [*through, sys.executable, "-m", "pychat", "chat", f"127.0.0.1:{port}", "--name", "bob"],
+            cwd=folder, env=environment(), stdin=terminal, stdout=terminal, stderr=terminal,
+        )  # fmt: skip
+        self.written = b""
+        os.set_blocking(self.keys.writer.fileno(), False)
+
+    def type(self, text: str) -> None:
+        os.write(self.keys.writer.fileno(), text.encode())
+
+    async def ready(self) -> None:
+        """Wait until every key comes to the program."""
+        await until(lambda: b"\x1b[?2004h" in self._read())
+
+    async def writes(self, end: bytes) -> None:
+        """Wait until this was written last."""
+        await until(lambda: self._read().endswith(end))
+
+    async def ended(self) -> int:
+        """The exit status, negative for a signal."""
+        while self.process.poll() is None:
+            await self.writes(b"")
+        self._read()
+        return self.process.returncode
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.keys.close()
+
+    @property
+    def marks_pastes(self) -> bool:
+        """What the terminal was asked last."""
+        return self.written.rfind(b"\x1b[?2004h") > self.written.rfind(b"\x1b[?2004l")
+
+    def _read(self) -> bytes:
+        try:
+            self.written += os.read(self.keys.writer.fileno(), 65536)
+        except BlockingIOError:
+            pass
+        return self.written
 
 
 @pytest.fixture(autouse=True)
@@ -102,14 +161,25 @@ async def test_paste() -> None:
         await visit.sees("<ping>1", "<ping>2", "<pong>", "<pong>", "")
         visit.type("\x1b[200~one\ntwo\x1b[201~\n")
         await visit.shows("Nothing of them was sent.")
+        for line in ("<ping>3", "<topic>#tea "):
+            visit.type(line + "\x1b[200~\n<ping>4\n<disconnect>\x1b[201~\n")
+        visit.type("<set_msg>alice look:\x1b[200~\n<retract>5\n<disconnect>\n\x1b[201~\n")
+        await visit.sees(
+            "<set_msg>alice look:", "    <retract>5", "    <disconnect>", "<accepted id=7>alice", ""
+        )
         visit.type("\x1b[200~<set_msg>alice " + "x" * 70 + "\n" + "y" * 4000 + "\x1b[201~\n")
         await until(lambda: "this is one of" in "".join(visit.screen.rows))
         visit.type("\x1b[200~<set_msg label=1>alice 1\n2\x1b[201~\n" + "z" * 5000 + "\n")
         await visit.shows("A line has at most 4,096 bytes.")
         assert await visit.leaves() == 0
     posted = [line.split(b" enc=")[-1] for line in stage.heard if b"set_msg" in line]
-    assert posted == [b"pct>alice 50 %25%0A<left>bob"]
-    assert b"<ping>1" in stage.heard
+    assert posted == [b"pct>alice 50 %25%0A<left>bob", b"pct>alice look:%0A<retract>5%0A<disconnect>"]
+    assert {b"<ping>1", b"<ping>2"} <= set(stage.heard)
+    never = b"<ping>3", b"<ping>4", b"<retract", b"<topic"
+    assert not [line for line in stage.heard if line.startswith(never)]
+    assert (
+        visit.complained.count("* Several lines are commands only where all of them are pasted at once") == 2
+    )
     assert "one\n    two\n" in "\n".join(row.rstrip() for row in visit.screen.rows)
     assert "* These lines are neither commands, each of them, nor one message" in visit.complained
     assert "without label= or once=. This one was not sent." in visit.complained
@@ -118,7 +188,7 @@ async def test_paste() -> None:
 @pytest_twisted.ensureDeferred
 @within(30)
 async def test_interrupted() -> None:
-    """Ctrl-C leaves, and the terminal is as it was; so it is when the process is ended by the second one."""
+    """Ctrl-C leaves, and the terminal is as it was."""
     async with acting(script) as (port, _):
         visit = Typing(port)
         await visit.sees("<connected>bob", "")
@@ -128,6 +198,77 @@ async def test_interrupted() -> None:
         visit.interrupt()
         assert await visit.status() == 0
         assert (visit.restored, visit.screen.marks_pastes) == ((True, True), False)
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_quit(tmp_path: Path) -> None:
+    """SIGQUIT, which Ctrl-\\ sends, ends the process as it ends others, but the terminal is as it was."""
+    async with acting(script) as (port, _):
+        program = Program(port, tmp_path)
+        try:
+            await program.ready()
+            program.type("half")
+            await program.writes(b"half")
+            assert (program.keys.lines_and_echo(), program.marks_pastes) == ((False, False), True)
+            program.process.send_signal(signal.SIGQUIT)
+            assert await program.ended() == -signal.SIGQUIT
+            assert (program.keys.lines_and_echo(), program.marks_pastes) == ((True, True), False)
+            assert program.written.endswith(b"\r\x1b[K\x1b[?2004l")
+        finally:
+            program.close()
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_quit_ignored(tmp_path: Path) -> None:
+    """Who was started to ignore SIGQUIT does."""
+    async with acting(script) as (port, _):
+        program = Program(port, tmp_path, "sh", "-c", "trap '' QUIT; exec \"$@\"", "sh")
+        try:
+            await program.ready()
+            program.process.send_signal(signal.SIGQUIT)
+            program.type("half")
+            await program.writes(b"half")
+            program.type("\x15\x04")
+            assert await program.ended() == 0
+        finally:
+            program.close()
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_twice(tmp_path: Path, number: int) -> None:
+    """The second signal ends the process while it waits for an answer, and the terminal is as it was."""
+    async with acting(lambda verb, line: b"" if verb == b"set_msg" else script(verb, line)) as (port, stage):
+        program = Program(port, tmp_path)
+        try:
+            await program.ready()
+            program.type("<set_msg>alice hi\nhalf")
+            await until(lambda: any(b"set_msg" in line for line in stage.heard))
+            await program.writes(b"half")
+            program.process.send_signal(number)
+            await program.writes(b"\x1b[K")
+            program.process.send_signal(number)
+            assert await program.ended() == -number
+            assert (program.keys.lines_and_echo(), program.marks_pastes) == ((True, True), False)
+        finally:
+            program.close()
+
+
+def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is ended by a signal does not wait long for a terminal that takes nothing."""
+    monkeypatch.setattr(keyboard_module, "PATIENCE", 0.01)
+    keys, taken = Keys(), threading.Event()
+    keyboard = Keyboard(keys.reader, taken.wait, lambda: None)
+    assert keyboard.take()
+    started = time.monotonic()
+    keyboard.abandon()
+    assert time.monotonic() - started < 5
+    assert keys.lines_and_echo() == (True, True)
+    taken.set()
+    keys.close()
 
 
 def test_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,19 @@ class Commands(SynchronousTestCase):
         self.assertEqual(commands(b"<get_users>\r\n"), [b"<get_users>"])
 
     def test_commands(self) -> None:
-        """Where every line is a command of the chat, each is one."""
+        """Where every line of what was pasted as a whole is a command of the chat, each is one."""
         self.assertEqual(
-            commands(b"<join>#tea\n\n<set_msg reply=7>#tea hi\r\n<set_msg_all>x\n"),
+            commands(b"<join>#tea\n\n<set_msg reply=7>#tea hi\r\n<set_msg_all>x\n", whole=True),
             [b"<join>#tea", b"<set_msg reply=7>#tea hi", b"<set_msg_all>x"],
         )
+
+    def test_behind_what_was_typed(self) -> None:
+        """What is pasted behind a message is its text, and is no command, whoever wrote it."""
+        for text in (b"<set_msg>bob look at this:\n<retract>5\n<disconnect>", b"<edit>5 a\n<ping>"):
+            self.assertEqual(commands(text), [text])
+        self.assertEqual(commands(b"<set_msg_all>\r\n<disconnect>\r\n"), [b"<set_msg_all>\n<disconnect>"])
+        for text in (b"<ping>1\n<disconnect>", b"<topic>#tea a\n<disconnect>", b"\n<ping>\n<disconnect>"):
+            self.assertIsNone(commands(text))
 
     def test_message(self) -> None:
         """What begins as a message and goes on otherwise is one, with all its lines but empty ones at the end."""
@@ -37,7 +45,8 @@ class Commands(SynchronousTestCase):
                 b"<set_msg label=1>bob <html>\n<body>\n</html>",
             ),
         ):
-            self.assertEqual(commands(text), [said])
+            for whole in (False, True):
+                self.assertEqual(commands(text, whole=whole), [said])
 
     def test_below_the_name(self) -> None:
         """The text may begin below the name."""
@@ -47,4 +56,5 @@ class Commands(SynchronousTestCase):
     def test_neither(self) -> None:
         """Nothing of the rest should be sent."""
         for text in (b"a\nb", b"<get_users>\nb", b"a\n<get_users>", b"<topic>#tea a\nb", b"<set_msg\n>bob x"):
-            self.assertIsNone(commands(text))
+            for whole in (False, True):
+                self.assertIsNone(commands(text, whole=whole))

@@ -197,6 +197,23 @@ class Conversations:
         )
         self.assertEqual(self.wait(journal.history(EVERYBODY, None, None, 9)).messages[0].entry.text, b"eins")
 
+    def test_pages_with_what_was_taken_back(self) -> None:
+        """A page names messages that were taken back and edits of such, whenever that was said, and nothing else."""
+        journal = self.make()
+        self.keep(
+            journal, message(1), message(1), message(2, 7), message(1, ref=1), message(1, kind=Kind.EDIT, ref=1),
+            message(1, kind=Kind.EDIT, ref=2), message(3, kind=Kind.REACT, ref=1),
+        )  # fmt: skip
+        page = self.wait(journal.read(9, 0, 99))
+        self.assertEqual((len(page.messages), page.retracted), (6, frozenset()))
+        self.keep(journal, message(1, kind=Kind.RETRACT, ref=1), message(2, 7, kind=Kind.RETRACT, ref=3))
+        for who, after, limit, gone in (
+            (9, 0, 99, {1, 5}), (7, 0, 99, {1, 3, 5}), (9, 1, 2, {*()}), (9, 1, 3, {5}), (9, 4, 1, {5}), (9, 99, 9, {*()}),
+        ):  # fmt: skip
+            page = self.wait(journal.read(who, after, limit))
+            self.assertEqual(page.retracted, gone, (who, after, limit))
+        self.assertEqual(self.wait(journal.read(7, 0, 99, private=True)).retracted, {3})
+
     def test_history(self) -> None:
         """A conversation has what was said in it and nothing else, by pages in either direction."""
         journal = self.make()
@@ -408,6 +425,10 @@ class Conversations:
         self.keep(journal, *entries[cut:])
         ids = [*range(1, len(entries) + 1)]
         self.assertEqual(self.wait(journal.look_up(ids)), [stands(entries, id) for id in ids])
+        page = self.wait(journal.read(1, at, 99))
+        shown = [(id, entry) for id, entry in page.messages if entry.kind in (Kind.SAID, Kind.EDIT)]
+        about = {id: entry.ref if entry.kind == Kind.EDIT else id for id, entry in shown}
+        self.assertEqual(page.retracted, {id for id, ref in about.items() if stands(entries, ref).retracted})
         inside = all_in(entries, place)
         newest = [id for id in inside if id < at][-limit:]
         page = self.wait(journal.history(place, at, None, limit))

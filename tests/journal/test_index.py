@@ -460,6 +460,15 @@ class Starting(Case):
             self.assertEqual(other.execute("SELECT ref, id FROM change").fetchall(), [(6, 7)])
             self.assertEqual(other.execute("SELECT identity, joined FROM stay").fetchall(), [(2, 5)])
 
+    def test_edits_of_what_is_gone(self) -> None:
+        """An edit of a message that was taken back is known for one also when that message was deleted."""
+        self.keep(
+            message(), message(text=b"new", kind=Kind.EDIT, ref=1, time_ms=NOON_MS + DAY_MS),
+            message(kind=Kind.RETRACT, ref=1, time_ms=NOON_MS + DAY_MS),
+        )  # fmt: skip
+        self.assertEqual(self.reactor.wait(self.journal.prune(Retention(seconds=60), NOON_MS + DAY_MS)), 1)
+        self.assertEqual(self.reactor.wait(self.journal.read(9, 0, 9)).retracted, {2})
+
     def test_blocked_mail_holds_nothing_back(self) -> None:
         """A prune does not wait for somebody to acknowledge what she is never shown."""
         self.keep(message(1, 2, blocked=True), message(1), standings=[standing(2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.journal.memory import BYTES_LIMIT, ENDED_LIMIT, ENTRIES_LIMIT, MemoryJournal
+from pychat.vocabulary import Kind
 
 from .journalkit import NOON_MS, message, standing
 
@@ -23,6 +24,14 @@ class Memory(SynchronousTestCase):
         page = self.successResultOf(self.journal.read(1, ENTRIES_LIMIT + 4, 9))
         self.assertEqual([id for id, _ in page.messages], [ENTRIES_LIMIT + 5])
         self.assertEqual(self.successResultOf(self.journal.keys(NOON_MS, [1], None))[0][-1].id, 6)
+
+    def test_edits_of_what_is_gone(self) -> None:
+        """An edit of a message that was taken back is known for one also when that message is remembered no more."""
+        self.journal.append([message(), message(kind=Kind.EDIT, ref=1), message(kind=Kind.RETRACT, ref=1)])
+        for more, gone in ((ENTRIES_LIMIT - 2, {2}), (1, {*()}), (9, {*()})):
+            self.journal.append([message() for _ in range(more)])
+            self.assertEqual(self.successResultOf(self.journal.read(1, 0, 9)).retracted, gone)
+        self.assertEqual(self.journal._changes, {})
 
     def test_bytes(self) -> None:
         """Long texts are bounded by what they take."""
