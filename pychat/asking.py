@@ -106,11 +106,12 @@ class Asking(Conversation):
 
     def _do_history(self, line: Line, label: bytes) -> ReadHistory:
         place, called = self.find_place(decode_name(line.text))
-        before, after = position(line, b"before"), position(line, b"after")
-        if before is not None and after is not None:
+        before, after, more = (position(line, key) for key in (b"before", b"after", b"more"))
+        if [before, after, more].count(None) < 2:
             raise RemoteProtocolError(
-                "bad-attribute", "before= and after= do not go together. Give one of them."
+                "bad-attribute", "before=, after= and more= do not go together. Give one of them."
             )
+        before = more if before is None else before
         return ReadHistory(place, called, before, after, limit_of(line, HISTORY_USUAL, HISTORY_LIMIT), label)
 
     def history(self, request: ReadHistory, stretch: Stretch) -> None:
@@ -154,6 +155,10 @@ class Asking(Conversation):
 
     def _do_search(self, line: Line, label: bytes) -> Search:
         check_text(line.text)
+        if not any(map(str.isalnum, line.text.decode())):
+            raise RemoteProtocolError(
+                "bad-argument", "There is no word in that: words are letters and digits."
+            )
         where, sender = name_in(line, b"in"), name_in(line, b"from")
         places: Sequence[Place] = places_of(self.person) if where is None else [self.find_place(where)[0]]
         key = "" if sender is None else names.check(sender)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .batch import Batch
 from .ledger import Ledger
 from .personal import is_owed
-from .rendering import render_missed
+from .rendering import render_missed, render_topic
 from .rooms import Audience, heard_by
 from .roster import key_of
 from .vocabulary import Kind, Page
@@ -111,11 +111,13 @@ class CatchUp:
                     out.append(b"<accepted id=%d%s replay>%s\n" % (id, once, to))
                 continue
             private = entry.to is not None and entry.to >= 0
-            if entry.kind == Kind.TOPIC:
-                continue  # no message: who missed it can ask
             if not private and person.bot and id <= self.since:
                 continue
             if not is_owed(person, id, entry, key_of(entry.sender_name)):
+                continue
+            if entry.kind == Kind.TOPIC:
+                if id > self.after:
+                    out.append(render_topic(entry))  # a notice: nobody acknowledges it
                 continue
             if id > self.after:
                 line = render_missed(id, entry, peer.manner, taken_back=id in page.retracted)

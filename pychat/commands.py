@@ -34,8 +34,10 @@ class Command:
     """What to say when what stands after the ``>`` is missing; empty if it may be."""
     live: bool = field(default=False, kw_only=True)
     """It has to wait until one was told all that one missed: its answer could not come before, and would pile up."""
+    after: bool = field(default=False, kw_only=True)
+    """It asks for what was said: its turn comes when all that one said before is, or is refused."""
     hint: str = field(default="", kw_only=True)
-    """For ``<help>verb``: an example."""
+    """For ``<help>verb``: examples, one a line."""
 
 
 COMMANDS = {
@@ -44,10 +46,12 @@ COMMANDS = {
         Command("connect", "name", Stage.NEW, "join the chat under this name", ("resume", "after", "open"),
                 hint="<connect>alice"),
         Command("disconnect", "", Stage.NEW, "leave the chat and close the connection", hint="<disconnect>"),
-        Command("get_users", "#room", Stage.JOINED, "list who is here, or who is in a room", hint="<get_users>#tea"),
+        Command("get_users", "#room", Stage.JOINED, "list who is here, or who is in a room",
+                hint="<get_users>\n<get_users>#tea"),
         Command("set_msg", "name text", Stage.JOINED, "send a message to one person, or to a #room",
                 ("once", "reply", "enc"),
-                "Who shall get it, and what? Type <set_msg>name your text", hint="<set_msg>bob hi there"),
+                "Who shall get it, and what? Type <set_msg>name your text",
+                hint="<set_msg>bob hi there\n<set_msg>#tea hi all\n<set_msg reply=1042>bob here I am"),
         Command("set_msg_all", "text", Stage.JOINED, "send a message to everybody", ("once", "reply", "enc"),
                 "What shall everybody read? Type <set_msg_all>your text", hint="<set_msg_all>hello all"),
         Command("listfiles", "", Stage.GREETED, "list the files on the shelf", hint="<listfiles>"),
@@ -59,27 +63,30 @@ COMMANDS = {
                 "Which room? Type <leave>#room", live=True, hint="<leave>#tea"),
         Command("get_rooms", "", Stage.JOINED, "list the rooms", hint="<get_rooms>"),
         Command("topic", "#room text", Stage.JOINED, "say or ask what a room is about", ("once", "clear"),
-                "Of which room? Type <topic>#room, and a text to set it", hint="<topic>#tea Which kettle to buy"),
+                "Of which room? Type <topic>#room, and a text to set it",
+                hint="<topic>#tea\n<topic>#tea Which kettle to buy\n<topic clear>#tea"),
         Command("history", "name", Stage.JOINED, "read what was said with somebody, in a #room or to all",
-                ("limit", "before", "after"),
-                "Whose? Type <history>name, <history>#room or <history>all", live=True, hint="<history limit=50>#tea"),
+                ("limit", "before", "after", "more"),
+                "Whose? Type <history>name, <history>#room or <history>all", live=True, after=True,
+                hint="<history>bob\n<history limit=50>#tea\n<history before=1042>#tea"),
         Command("search", "words", Stage.JOINED, "find messages that have these words", ("in", "from", "limit", "more"),
-                "For what? Type <search>words", live=True, hint="<search in=#tea from=bob>kettle"),
+                "For what? Type <search>words", live=True, after=True,
+                hint='<search>kettle\n<search>"green tea" kett*\n<search in=#tea from=bob>kettle'),
         Command("edit", "id text", Stage.JOINED, "change a message of yours", ("once", "enc"),
                 "Which message, and how? Type <edit>id new text", hint="<edit>1042 hi there, Bob"),
         Command("retract", "id", Stage.JOINED, "take a message of yours back", ("once",),
                 "Which message? Type <retract>id with the id= that <accepted> gave", hint="<retract>1042"),
         Command("react", "id emoji", Stage.JOINED, "react to a message; without emoji: take that back", ("once",),
-                "To which message? Type <react>id and an emoji", hint="<react>1042 👍"),
-        Command("unread", "", Stage.JOINED, "count what you have not read", live=True, hint="<unread>"),
-        Command("typing", "name", Stage.JOINED, "let somebody, or a #room, know that you are typing", (),
+                "To which message? Type <react>id and an emoji", hint="<react>1042 \N{THUMBS UP SIGN}\n<react>1042"),
+        Command("unread", "", Stage.JOINED, "count what you have not read", live=True, after=True, hint="<unread>"),
+        Command("typing", "name", Stage.JOINED, "let programs of somebody, or of a #room, know that you are typing", (),
                 "To whom? Type <typing>name or <typing>#room", hint="<typing>bob"),
         Command("away", "text", Stage.JOINED, "say that you are away; without text: that you are back",
                 hint="<away>out for lunch"),
         Command("whois", "name", Stage.JOINED, "tell whether somebody is here, and was seen when", (),
                 "Who? Type <whois>name", hint="<whois>bob"),
         Command("ignore", "name", Stage.JOINED, "be shown nothing of somebody; without name: list whom",
-                hint="<ignore>bob"),
+                hint="<ignore>bob\n<ignore>"),
         Command("unignore", "name", Stage.JOINED, "ignore somebody no more", (),
                 "Whom? Type <unignore>name", hint="<unignore>bob"),
         Command("mute", "#room", Stage.JOINED, "be shown nothing of a room, and stay in it", (),
@@ -93,9 +100,10 @@ COMMANDS = {
         Command("ack", "id", Stage.JOINED, "acknowledge all messages up to this one", (),
                 "Which message? Type <ack>id with the id= of the last <msg>", hint="<ack>1042"),
         Command("read", "id", Stage.JOINED, "say that you have read all messages up to this one", ("in",),
-                "Which message? Type <read>id with the id= of the last <msg>", hint="<read>1042"),
+                "Which message? Type <read>id with the id= of the last <msg>", hint="<read>1042\n<read in=#tea>1042"),
         Command("receipts", "id", Stage.JOINED, "list who has a message of yours", (),
-                "Which message? Type <receipts>id with the id= that <accepted> gave", hint="<receipts>1042"),
+                "Which message? Type <receipts>id with the id= that <accepted> gave", after=True,
+                hint="<receipts>1042"),
         Command("ping", "text", Stage.NEW, "ask for a <pong> with the same text", hint="<ping>x"),
         Command("pong", "text", Stage.NEW, "answer a <ping>", hint="<pong>x"),
         Command("hello", "", Stage.NEW, "before <connect>: say what this client can do", ("caps",),

@@ -52,9 +52,9 @@ class Conversation:
         """
         person = self.hub.roster.find(name)
         if person is None:
-            raise RemoteProtocolError(
-                "no-such-user", "Nobody here has this name. Type <get_users> to see who is here."
-            )
+            room = self.hub.rooms.called(f"#{name}")
+            hint = f"Did you mean {room.name}?" if room else "Type <get_users> to see who is here."
+            raise RemoteProtocolError("no-such-user", f"Nobody here has this name. {hint}")
         return person
 
     def find_room(self, name: str) -> Room:
@@ -133,7 +133,9 @@ def id_and_text(line: Line) -> tuple[int, bytes]:
     """The id that a command's argument begins with, and what stands behind one space."""
     match = _ID_AND_TEXT.fullmatch(line.text)
     if match is None:
-        raise RemoteProtocolError("bad-argument", "First comes an id, the number that a <msg> has as id=.")
+        raise RemoteProtocolError(
+            "bad-argument", "First comes an id, the number that a <msg> has as id=, and then a space."
+        )
     return int(match[1]), match[2] or b""
 
 

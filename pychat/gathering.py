@@ -15,7 +15,7 @@ from .grammar import isolate
 from .members import Members
 from .peer import SETTING, Peer, Post
 from .personal import IGNORED_LIMIT, IGNORES_LIMIT, decode, encode
-from .rooms import FORMER_LIMIT, STAYS_LIMIT, Member, Room
+from .rooms import FORMER_LIMIT, STAYS_LIMIT, Member, Room, is_room
 from .vocabulary import Kind, Stay
 
 if TYPE_CHECKING:
@@ -248,6 +248,8 @@ class Gathering(Members):
         """
         person = peer.identity
         assert person is not None
+        if is_room(name):
+            raise RemoteProtocolError("bad-name", f"That is a room. Type <mute>{name} to hear nothing of it.")
         key = names.check(name)
         if key == person.key:
             raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")

@@ -27,7 +27,7 @@ from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .requests import Close, ListFiles, OpenFile, WhoIs
+from .requests import Again, Close, ListFiles, OpenFile, WhoIs
 from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
 
@@ -142,9 +142,13 @@ class ChatProtocol(LineReceiver):
         count = 0
         while held and not self._waiting and count < LINES_A_TURN:
             count += 1
-            request = receive(held.popleft())
+            raw = held.popleft()
+            request = receive(raw)
             if request is not None:
                 if isinstance(request, Close):
+                    break
+                if isinstance(request, Again):
+                    held.appendleft(raw)
                     break
                 if isinstance(request, WhoIs):
                     self.session.described(request, *self._pump.clocks())

@@ -15,11 +15,15 @@ from .interfaces import IJournal
 from .personal import ignores, kept_from
 from .requests import CountUnread, FromJournal, ListReceipts, LookUp, ReadHistory, Search
 from .roster import key_of
-from .vocabulary import HISTORY_AT_JOIN, Entry, Kept, Kind, Standing
+from .vocabulary import HISTORY_AT_JOIN, Entry, Kept, Kind, Standing, Stretch
 
 if TYPE_CHECKING:
     from .peer import Person
     from .session import Session
+
+
+AT_JOIN_READ = 5 * HISTORY_AT_JOIN
+"""Messages and reactions that are looked at for the last messages: a newcomer is told no reactions."""
 
 
 class Lookups:
@@ -67,13 +71,16 @@ class Lookups:
         if isinstance(request, Search):
             return await journal.search(request.query)
         assert isinstance(request, CountUnread)
-        after = max(person.read, person.joined)
+        after = person.seen_upto
         return await journal.unread(person.id, after, marks_of(person, after), frozenset(person.ignores))
 
     async def tell_entered(self, session: Session, called: bytes, place: tuple[int, str], id: int) -> None:
         """Tell somebody who joined a room, as the journal's entry of this id says, what was said there before."""
         request = ReadHistory(place, called, id, None, HISTORY_AT_JOIN, b"")
-        stretch = await self._journal.history(place, id, None, HISTORY_AT_JOIN)
+        found = await self._journal.history(place, id, None, AT_JOIN_READ)
+        said = [kept for kept in found.messages if kept.entry.kind == Kind.SAID]
+        more = found.more or len(said) > HISTORY_AT_JOIN
+        stretch = Stretch(said[-HISTORY_AT_JOIN:], more)
         if session.closing or session.peer.identity is None:
             return
         answer, count = session.page(request, stretch)

@@ -40,8 +40,8 @@ class Peer:
 
     __slots__ = (
         "_behind", "_dirty_list", "acked", "awaiting", "behind", "bot", "confirmed_at", "dirty", "early", "farewell",
-        "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled", "since",
-        "token_told", "types", "unacked",
+        "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled",
+        "since", "token_told", "types", "unacked",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:

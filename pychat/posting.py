@@ -109,6 +109,8 @@ class Posting(Gathering):
             sender.early.append(post)
         if isinstance(post.to, Room):
             post.to.coming += 1
+        if sender.unacked is None and post.kind == SAID:
+            post.person.typed = self._last_id
         sender.posted += 1
 
     def _admit(self, post: Post) -> None:

@@ -73,6 +73,12 @@ def render_missed(id: int, entry: Entry, manner: int, *, taken_back: bool = Fals
     return render(head, text, b" time=%s replay" % stamp(entry.time_ms), manner)
 
 
+def render_topic(entry: Entry) -> bytes:
+    """A topic that was set while somebody was away."""
+    room, by = (entry.to_name or "").encode(), entry.sender_name.encode()
+    return b"<topic in=%s by=%s time=%s replay>%s\n" % (room, by, stamp(entry.time_ms), entry.text)
+
+
 def render_kept(kept: Kept, manner: int, label: bytes = b"") -> bytes:
     """A message as somebody gets it who looks it up: as it stands now.
 

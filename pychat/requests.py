@@ -35,6 +35,11 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Give me this line again when everything that was said before has its answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class WhoIs:
     """What is the time?  Answer with ``described``, at once."""
 
@@ -90,4 +95,4 @@ class CountUnread:
 
 FromShelf: TypeAlias = "ListFiles | OpenFile"
 FromJournal: TypeAlias = "ListReceipts | LookUp | ReadHistory | Search | CountUnread"
-Request: TypeAlias = "FromShelf | FromJournal | WhoIs | Close"
+Request: TypeAlias = "FromShelf | FromJournal | WhoIs | Again | Close"

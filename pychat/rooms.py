@@ -127,7 +127,7 @@ class Member:
         if self.muted:
             return max(self.read, self.joined)
         # After the last time that it was muted she has to have read on: what was said meanwhile she was not shown.
-        read = self.person.read if self.person.read > self.quiet_to else 0
+        read = self.person.seen_upto if self.person.seen_upto > self.quiet_to else 0
         return max(self.read, read, self.joined)
 
     def mute(self, last_id: int) -> None:
@@ -232,6 +232,13 @@ class Rooms:
         if room is None:
             raise RemoteProtocolError("no-such-room", f"There is no such room. <join>{name} makes it.")
         return room
+
+    def called(self, name: str) -> Room | None:
+        """The room of this name, if there is one and the name is one."""
+        try:
+            return self._by_key.get(check_room(name))
+        except RemoteProtocolError:
+            return None
 
     def numbered(self, id: int) -> Room | None:
         """The room with this number."""

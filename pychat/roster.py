@@ -47,6 +47,7 @@ class Identity(Cursor, Generic[P]):
         "spare",
         "stays",
         "token",
+        "typed",
         "unseen",
     )  # fmt: skip
 
@@ -84,6 +85,8 @@ class Identity(Cursor, Generic[P]):
         """She wants no old mail."""
         self.token = self.spare = b""
         """See :class:`~pychat.vocabulary.Standing`."""
+        self.typed = 0
+        """Of a plain client: the newest message when she said something last; she has seen what was before."""
         self.unseen = False
         """She was away when the daemon started, and has not been here since."""
         self.stays: dict[Any, Any] = {}
@@ -104,6 +107,11 @@ class Identity(Cursor, Generic[P]):
     def begin(self, joined: int) -> None:
         """She is here from now on: nothing before is hers."""
         self.joined = self.claimed = self.read = self.read_told = joined
+
+    @property
+    def seen_upto(self) -> int:
+        """What is up to here does not count as unread."""
+        return max(self.read, self.typed, self.joined)
 
     def is_called(self, name: str) -> bool:
         """True if ``name`` is another way to type its name, or the same."""

@@ -9,8 +9,9 @@ from .conversation import Conversation, id_and_text, id_of, name_in, once_of, po
 from .errors import RemoteProtocolError
 from .grammar import Line, check_text, decode_name
 from .posting import no_such_message, taken_back
-from .requests import LookUp
+from .requests import Again, LookUp
 from .rooms import check_room, is_room
+from .roster import key_of
 from .vocabulary import REACTION_LIMIT, TOPIC_LIMIT, Kept, Kind
 
 if TYPE_CHECKING:
@@ -101,7 +102,12 @@ class Saying(Conversation):
         kept = _said(kept)
         to = self.hub.conversation(self.person, kept.entry)
         if kind != Kind.REACT and kept.entry.sender != self.person.id:
-            raise RemoteProtocolError("not-yours", "Only who said it can change it or take it back.")
+            sentence = "Only who said it can change it or take it back."
+            if key_of(kept.entry.sender_name) == self.person.key:
+                sentence += (
+                    " That was an earlier one of your name: without a token each connection is somebody new."
+                )
+            raise RemoteProtocolError("not-yours", sentence)
         if kept.retracted:
             raise taken_back()
         self.hub.post(self.peer, to, text, label, once, kind, kept.id, kept.entry.blocked)
@@ -115,14 +121,17 @@ class Saying(Conversation):
 
     # -- about rooms
 
-    def _do_topic(self, line: Line, label: bytes) -> None:
+    def _do_topic(self, line: Line, label: bytes) -> Again | None:
         name, _, text = line.text.strip(b" ").partition(b" ")
         called, once = decode_name(name), once_of(line)
         clears = b"clear" in line.attributes
         if not text and not clears:
             room = self.find_room(called)
+            if self.peer.posted != self.peer.settled and self.peer.early is None:
+                self.peer.holding = True
+                return Again()  # it may be about to change
             self.peer.answer(room.topic_line(label, manner=self.peer.manner))
-            return
+            return None
         to = self._room(called, once)
         check_text(text)
         if text and clears:
@@ -130,6 +139,7 @@ class Saying(Conversation):
         if len(text) > TOPIC_LIMIT:
             raise RemoteProtocolError("bad-text", f"A topic is at most {TOPIC_LIMIT} bytes long. Shorten it.")
         self.hub.post(self.peer, to, text, label, once, Kind.TOPIC)
+        return None
 
     # -- fleeting
 
@@ -141,6 +151,9 @@ class Saying(Conversation):
     def _do_away(self, line: Line, label: bytes) -> None:
         check_text(line.text)
         text = line.text.strip(b" \t")
+        if not text and not self.person.absent:
+            self.peer.answer(b"<done%s>You are not away. Type <away>text to say that you are.\n" % label)
+            return
         self.hub.absent(self.peer, text)
         back = b"Others are told that you are away. Type <away> when you are back."
         self.peer.answer(b"<done%s>%s\n" % (label, back if text else b"You are not away any more."))

@@ -20,6 +20,7 @@ Opening, files and the rest are here; what is said is in :mod:`pychat.saying`, w
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -32,7 +33,7 @@ from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse, require_clean
 from .personal import require_hideable
 from .rendering import FULL, MULTI
-from .requests import Close, ListFiles, OpenFile, Request
+from .requests import Again, Close, ListFiles, OpenFile, Request
 from .saying import Saying
 from .vocabulary import ListedFile, Offer
 
@@ -81,11 +82,15 @@ class Session(Saying, Asking):
                 raise RemoteProtocolError(
                     "busy", "You are still being told what you missed. Say this again behind <replayed>."
                 )
+            peer = self.peer
+            if command.after and peer.posted != peer.settled and peer.early is None:
+                peer.holding = True
+                return Again()
             if not command.takes:
                 require_clean(line.text)
-            self.peer.holding = False
+            peer.holding = False
             if command.needs and not line.text.strip(b" "):
-                raise RemoteProtocolError("missing-argument", command.needs)
+                raise RemoteProtocolError("missing-argument", command.needs + _meant_inside(line, command))
             request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
             return request
         except PychatError as error:
@@ -98,6 +103,8 @@ class Session(Saying, Asking):
             return error
         if self.stage < Stage.JOINED:
             hint = "Type <connect>your-name to join, <help> for more."
+        elif meant := _meant(raw):
+            hint = meant
         elif raw.startswith(b"<"):
             hint = "Type <help> for all commands."
         else:
@@ -228,7 +235,7 @@ class Session(Saying, Asking):
         require_clean(line.text)
 
     def _do_help(self, line: Line, label: bytes) -> None:
-        verb = line.text.strip(b" <>")
+        verb = line.text.strip(b" <>").lower()
         if not verb:
             chosen = list(COMMANDS.values())
         elif verb in COMMANDS:
@@ -237,9 +244,31 @@ class Session(Saying, Asking):
             raise _unknown(verb)
         lines = [f"<command>{_usage(command)}  {command.summary}" for command in chosen]
         if verb:
-            lines += [f"<command>for example: {command.hint}" for command in chosen]
+            lines += [f"<command>for example: {hint}" for hint in chosen[0].hint.split("\n")]
         text = "".join(f"{line}\n" for line in lines).encode().replace(b"<command>", b"<command%s>" % label)
         self.peer.answer(b"%s<commands%s count=%d>\n" % (text, label, len(lines)))
+
+
+_SLIP = re.compile(rb"[</]?([a-z_]+)[ >]+([^<>=]{1,200})(?:>(.*))?", re.DOTALL)
+
+
+def _meant(raw: bytes) -> str:
+    """A command that somebody typed nearly right, such as ``/join #tea`` or ``<react 5>x``."""
+    slip = _SLIP.fullmatch(raw)
+    command = COMMANDS.get(slip[1]) if slip else None
+    if slip is None or command is None or not command.takes:
+        return ""
+    words = slip[2].strip() + (b" " + slip[3] if slip[3] else b"")
+    text = words.decode(errors="replace")
+    return f"Did you mean <{command.verb}>{text}" if text.isprintable() and len(text) <= 200 else ""
+
+
+def _meant_inside(line: Line, command: Command) -> str:
+    """The same for ``<set_msg bob>hi``, where the name stands as an attribute."""
+    strange = [
+        key for key, value in line.attributes.items() if not value and key.decode() not in command.attributes
+    ]
+    return f" Did you mean <{command.verb}>{strange[0].decode()}" if strange else ""
 
 
 def _usage(command: Command) -> str:

@@ -58,8 +58,8 @@ ERROR_CODES = {
     "bad-token": "the `resume=` token is not, or no longer, good for this name",
     "no-such-file": "the shelf has no file of this name",
     "read-failed": "the shelf or a file on it could not be read",
-    "busy": "too many transfers run at once, or the daemon has just started, or you are still being told what you missed: "
-    "try again in a moment",
+    "busy": "too many transfers run at once, or the daemon has just started, "
+    "or you are still being told what you missed: try again in a moment",
     "going-away": "the daemon is stopping",
     "not-sent": "an `<ack>`, `<read>` or `after=` names a message that this connection was not sent",
     "key-reused": "a `once=` key came back with other content",

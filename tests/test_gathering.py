@@ -357,6 +357,7 @@ class Away(GatheringCase):
             self.chat.catch_up(carol),
             [
                 b"<msg id=5 from=alice to=#tea time=%s replay>hi" % NOON,
+                b"<topic in=#tea by=alice time=%s replay>Pots" % NOON,
                 b"<msg id=7 from=alice to=#tea time=%s replay>meanwhile" % NOON,
                 b"<replayed count=2>",
             ],

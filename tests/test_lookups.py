@@ -7,7 +7,10 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred
 
+from pychat.catchup import REPLAY_BYTES
 from pychat.departures import HOLD
+from pychat.line import SOFT_MARK
+from pychat.reading import UNACKED_MARK
 from pychat.requests import CountUnread
 from tests.test_reading import BROKEN, Person, ReadingCase
 
@@ -228,13 +231,75 @@ class Searching(LookupsCase):
         self.assertEqual(self.bob.answer("<search>kettle"), ["<search count=0>kettle"])
 
 
+class InOrder(LookupsCase):
+    """What one said oneself is there when one looks it up in the next line."""
+
+    def test_behind_own_posts(self) -> None:
+        """In history, searches, receipts, counts and topics."""
+        heard = self.bob.answer(
+            "<set_msg>#tea a kettle", "<history limit=1>#tea", "<set_msg>#tea a pot", "<search>pot", "<set_msg_all>x",
+            "<receipts>5", "<topic>#tea Pots", "<topic>#tea", "<set_msg>#tea y", "<unread>", "<ping>end",
+        )  # fmt: skip
+        heard = [line for line in heard if not line.startswith("<receipt ")]
+        self.assertEqual(
+            [(line.partition(" ")[0], line.rpartition(">")[2]) for line in heard],
+            [
+                ("<accepted", "#tea"), ("<msg", "a kettle"), ("<history", "#tea"), ("<accepted", "#tea"),
+                ("<msg", "a pot"), ("<search", "pot"), ("<accepted", "all"), ("<recipient", "alice"),
+                ("<receipts", ""), ("<accepted", "#tea"), ("<topic", "Pots"), ("<accepted", "#tea"), ("<unread", ""),
+                ("<pong>end", "end"),
+            ],
+        )  # fmt: skip
+
+    def test_newcomers_see_no_reactions(self) -> None:
+        """Who joins on a plain line is told the last messages, however many reactions there are."""
+        self.say(self.alice, "<set_msg>#tea 1", *["<react>3 x"] * 30)
+        carol = Person(self.stage, "", "<connect>carol")
+        carol.hear()
+        self.assertEqual(texts(carol.answer("<join>#tea"))[1:], ["1", "#tea"])
+
+
+class Bounds(LookupsCase):
+    """What one connection can have wait for it."""
+
+    def test_answers_behind_a_post(self) -> None:
+        """Lists that wait behind a post without an answer count as unread, and its lines wait with them."""
+        self.bob.hear()
+        self.patch(self.journal, "append", lambda *_: Deferred())
+        self.bob.say("<set_msg_all>x", *["<help>"] * 500)
+        self.clock.pump([0.0] * 10)
+        peer = self.bob.protocol.peer
+        self.assertLess(SOFT_MARK, peer.behind)
+        self.assertLess(peer.behind, SOFT_MARK + 8192)
+        self.assertFalse(self.bob.transport.reading)
+
+    def test_many_lines_are_told_in_pages(self) -> None:
+        """Who comes back and takes lines one by one gets no more at once than she can acknowledge."""
+        carol = Person(self.stage, "<hello caps=ack,resume>", "<connect>carol")
+        token = carol.hear()[-1].partition("resume=")[2].partition(">")[0]
+        carol.say("<ping>")
+        carol.transport.loseConnection()
+        for _ in range(150):
+            self.say(self.bob, "<set_msg_all enc=pct>" + "%0A".join(["y" * 10] * 150))
+        carol = Person(self.stage, "<hello caps=ack,resume>", f"<connect resume={token}>carol")
+        told: list[str] = []
+        for _ in range(30):
+            heard = carol.hear()
+            told += [line for line in heard if line.startswith("<msg")]
+            self.assertLess(carol.protocol.peer.unacked.size, UNACKED_MARK + 2 * REPLAY_BYTES)
+            if told:
+                carol.say(f"<ack>{told[-1].partition('id=')[2].partition(' ')[0]}")
+        self.assertEqual(len(told), 150 * 150)
+        self.assertFalse(carol.transport.closed)
+
+
 class Counting(LookupsCase):
     """``<unread>``."""
 
     def test_unread(self) -> None:
         """Each conversation with what others said and she did not read."""
-        self.say(self.alice, "<set_msg_all>1", "<set_msg>#tea 2", "<set_msg>#tea 3", "<set_msg>bob 4")
         self.say(self.bob, "<set_msg_all>mine")
+        self.say(self.alice, "<set_msg_all>1", "<set_msg>#tea 2", "<set_msg>#tea 3", "<set_msg>bob 4")
         self.assertEqual(
             self.bob.answer("<unread label=7>"),
             [
@@ -244,10 +309,20 @@ class Counting(LookupsCase):
                 "<unread label=7 count=3>",
             ],
         )
-        self.bob.say("<read in=#tea>4")
+        self.bob.say("<read in=#tea>5")
         self.assertEqual(self.bob.answer("<unread>")[1], "<new count=1>#tea")
-        self.bob.say("<read>6")
+        self.bob.say("<read>7")
         self.assertEqual(self.bob.answer("<unread>"), ["<unread count=0>"])
+
+    def test_who_types_has_seen_it(self) -> None:
+        """On a plain line what came before one said something counts as read; of what is muted, what came after that."""
+        self.say(self.alice, "<set_msg>#tea 1", "<set_msg>bob 2")
+        self.say(self.bob, "<mute>#tea")
+        self.say(self.alice, "<set_msg>#tea 3")
+        self.say(self.bob, "<set_msg_all>4")
+        self.assertEqual(self.bob.answer("<unread>"), ["<new count=2>#tea", "<unread count=1>"])
+        self.say(self.alice, "<set_msg>bob 5")
+        self.assertEqual(self.bob.answer("<unread>")[1:], ["<new count=1>alice", "<unread count=2>"])
 
     def test_muted_and_ignored(self) -> None:
         """What one muted is counted, and what they say whom one ignores is not."""

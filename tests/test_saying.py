@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pychat.commands import COMMANDS, Stage
 from pychat.grammar import TEXT_LINES_LIMIT
-from pychat.requests import LookUp
+from pychat.requests import Again, LookUp
 from pychat.vocabulary import REACTION_LIMIT, TOPIC_LIMIT
 from tests.chatkit import Talk
 from tests.test_session import TalkCase, code_of
@@ -220,8 +220,13 @@ class Topics(SayingCase):
         )
 
     def test_ask(self) -> None:
-        """Who asks is answered at once, whatever spaces stand around the name."""
+        """Who asks is answered at once, whatever spaces stand around the name; behind what she set herself."""
         self.assertEqual(self.alice.answer(b"<topic label=1> #tea "), [b"<topic label=1 in=#tea>"])
+        self.alice.say(b"<topic>#tea Pots")
+        self.assertEqual(self.alice.say(b"<topic>#tea"), [Again()])
+        self.assertTrue(self.alice.peer.holding)
+        self.chat.commit()
+        self.assertTrue(self.alice.answer(b"<topic>#tea")[0].endswith(b">Pots"))
 
     def test_repeated_outside(self) -> None:
         """What was set is set: a repetition has the first answer, also of who has left the room since."""
@@ -250,9 +255,10 @@ class Fleeting(SayingCase):
     def test_away(self) -> None:
         """The reason is a clean line; spaces alone are none."""
         self.all_refused("bad-text", b"<away>\x07", b"<away>\xff")
-        self.assertEqual(
-            self.alice.answer(b"<away label=1>  "), [b"<done label=1>You are not away any more."]
-        )
+        back = [b"<done label=1>You are not away. Type <away>text to say that you are."]
+        self.assertEqual(self.alice.answer(b"<away label=1>  "), back)
+        self.alice.say(b"<away>lunch")
+        self.assertEqual(self.alice.answer(b"<away>"), [b"<done>You are not away any more."])
 
     def test_read(self) -> None:
         """In a room that one is in; anything else is no place."""

@@ -32,9 +32,7 @@ class Indexing:
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: Any, index: Index, last_id: int, let_go: Callable[[], Deferred[Any]]
-    ) -> None:
+    def __init__(self, reactor: Any, index: Index, last_id: int, let_go: Callable[[], Deferred[Any]]) -> None:
         """:param let_go: makes those who read the index close it; fires when they have."""
         self.index = index
         self._let_go = let_go

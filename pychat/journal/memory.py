@@ -30,13 +30,16 @@ from ..vocabulary import (
     Stretch,
     Unread,
 )
-from .words import SEARCH_ROWS, first_words, has, split, tokenize
+from .words import SEARCH_ROWS, first_words, sought, spaced, split, tokenize
 
 ENTRIES_LIMIT = 10_000
 """Messages that are remembered; the oldest go first."""
 
 BYTES_LIMIT = 8 * 1024 * 1024
 """Bytes of their texts."""
+
+SEARCH_BYTES = 100_000
+"""Bytes of texts that one search looks into, about: all others wait for it."""
 
 ENDED_LIMIT = 10_000
 """Identities that are remembered after their end."""
@@ -186,14 +189,17 @@ class MemoryJournal:
     def search(self, query: Query) -> Deferred[Found]:
         """See :meth:`IJournal.search`; never fails."""
         pieces = first_words((tokenize(text), beginning) for text, beginning in split(query.words))
+        wanted = [sought(*piece) for piece in pieces]
         found: list[Kept] = []
-        if not pieces:
+        if not wanted:
             return succeed(Found(found, None))
-        looked = last = 0
+        places = {*query.places}
+        owners = {owner for owner, _ in places if owner > 0}
+        looked = read = last = 0
         for id, entry in self._newest_first(0, query.before):
-            if entry.kind != Kind.SAID or not any(_said_in(entry, place) for place in query.places):
+            if entry.kind != Kind.SAID or not _said_in_any(entry, places, owners):
                 continue
-            if len(found) >= query.limit or looked >= SEARCH_ROWS:
+            if len(found) >= query.limit or looked >= SEARCH_ROWS or read >= SEARCH_BYTES:
                 return succeed(Found(found, last))
             looked += 1
             last = id
@@ -202,8 +208,9 @@ class MemoryJournal:
             if query.without and key_of(entry.sender_name) in query.without:
                 continue
             kept = self._kept(id, entry)
-            words = tokenize(kept.entry.text.decode("utf-8", "replace"))
-            if not kept.retracted and all(has(words, *piece) for piece in pieces):
+            read += len(kept.entry.text)
+            text = spaced(tokenize(kept.entry.text.decode("utf-8", "replace")))
+            if not kept.retracted and all(words in text for words in wanted):
                 found.append(kept)
         return succeed(Found(found, None))
 
@@ -292,6 +299,21 @@ def _said_in(entry: Entry, place: Place) -> bool:
     if entry.sender == owner and (not peer or key_of(entry.to_name or "") == peer):
         return True
     return entry.to == owner and not entry.blocked and (not peer or key_of(entry.sender_name) == peer)
+
+
+def _said_in_any(entry: Entry, places: Collection[Place], owners: Collection[int]) -> bool:
+    """:func:`_said_in` one of these, which may be hundreds; ``owners`` are the identities among them."""
+    to = entry.to
+    if to is None or to < 0:
+        return (to or 0, "") in places
+    sender = entry.sender
+    if sender in owners and ((sender, "") in places or (sender, key_of(entry.to_name or "")) in places):
+        return True
+    return (
+        to in owners
+        and not entry.blocked
+        and ((to, "") in places or (to, key_of(entry.sender_name)) in places)
+    )
 
 
 class _Stays:

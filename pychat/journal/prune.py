@@ -118,10 +118,13 @@ def forget_step(connection: sqlite3.Connection, now_ms: int) -> int:
         stays = forget_stays(connection, [id for (id,) in rows], STEP)
         if stays == STEP:
             return stays  # and there may be more of them
-        return stays + connection.execute(
-            f"DELETE FROM identity WHERE id <= ? AND {old}",  # noqa: S608
-            (rows[-1][0], horizon),
-        ).rowcount
+        return (
+            stays
+            + connection.execute(
+                f"DELETE FROM identity WHERE id <= ? AND {old}",  # noqa: S608
+                (rows[-1][0], horizon),
+            ).rowcount
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..vocabulary import Entry, Kind, RoomRecord, Standing, Stay
 from .rows import LIVING
 
 _STAYS = (
-    "SELECT stay.room, stay.identity, stay.joined, stay.left_id FROM stay JOIN identity ON identity.id = stay.identity "  # noqa: S608
+    "SELECT room, identity, stay.joined, stay.left_id FROM identity CROSS JOIN stay ON stay.identity = identity.id "  # noqa: S608
     f"WHERE identity.{LIVING} AND (stay.left_id IS NULL OR stay.left_id > identity.acked) "
     "ORDER BY stay.identity, stay.joined"
 )

@@ -32,6 +32,9 @@ QUICK_ROWS = 100_000
 BEGINNINGS = 200
 """Words that a beginning may stand for and be looked for by their names."""
 
+NAMES = 1_000
+"""Words that the beginnings of one search may stand for together; those above it are not looked for by their names."""
+
 _UNSEARCHABLE = "The journal's index could not be read: it may have to be made anew. Try again later."
 
 _TEMPORARY = f"""
@@ -172,7 +175,7 @@ def _plan(connection: sqlite3.Connection, query: Query) -> _Plan | None:
     single: list[str] = []
     quick: list[str] = []
     whole: list[str] = []
-    is_quick = True
+    is_quick, named = True, 0
     for words, beginning in pieces:
         phrase = f'text : "{" ".join(words)}"'
         single += [f'text : "{word}"' for word in words[: len(words) - beginning]]
@@ -181,7 +184,8 @@ def _plan(connection: sqlite3.Connection, query: Query) -> _Plan | None:
             quick.append(phrase)
             continue
         whole.append(f"{phrase} *")
-        names = _beginnings(connection, words[-1])
+        names = _beginnings(connection, words[-1]) if named < NAMES else None
+        named += BEGINNINGS if names is None else len(names)
         if names is None:
             is_quick = False
             continue

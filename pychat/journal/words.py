@@ -70,13 +70,11 @@ def first_words(pieces: Iterable[tuple[list[str], bool]]) -> list[tuple[list[str
     return counting
 
 
-def has(words: Sequence[str], piece: Sequence[str], beginning: bool) -> bool:
-    """Whether a text with these words has these side by side, the last one perhaps only begun."""
-    size = len(piece)
-    for start in range(len(words) - size + 1):
-        stretch = words[start : start + size]
-        if stretch[:-1] == piece[:-1] and (
-            stretch[-1].startswith(piece[-1]) if beginning else stretch[-1] == piece[-1]
-        ):
-            return True
-    return False
+def spaced(words: Sequence[str]) -> str:
+    """The words of a text, in which :func:`sought` may be looked for."""
+    return f" {' '.join(words)} "
+
+
+def sought(piece: Sequence[str], beginning: bool) -> str:
+    """What a text has in it, :func:`spaced`, that has these words side by side, the last one perhaps only begun."""
+    return f" {' '.join(piece)}" if beginning else spaced(piece)

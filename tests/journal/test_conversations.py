@@ -208,7 +208,8 @@ class Conversations:
         self.assertEqual((len(page.messages), page.retracted), (6, frozenset()))
         self.keep(journal, message(1, kind=Kind.RETRACT, ref=1), message(2, 7, kind=Kind.RETRACT, ref=3))
         for who, after, limit, gone in (
-            (9, 0, 99, {1, 5}), (7, 0, 99, {1, 3, 5}), (9, 1, 2, {*()}), (9, 1, 3, {5}), (9, 4, 1, {5}), (9, 99, 9, {*()}),
+            (9, 0, 99, {1, 5}), (7, 0, 99, {1, 3, 5}), (9, 1, 2, {*()}), (9, 1, 3, {5}), (9, 4, 1, {5}),
+            (9, 99, 9, {*()}),
         ):  # fmt: skip
             page = self.wait(journal.read(who, after, limit))
             self.assertEqual(page.retracted, gone, (who, after, limit))
@@ -343,6 +344,19 @@ class Conversations:
         self.assertEqual(self.search(journal, "AND text"), [1])
         self.assertEqual(self.search(journal, "p0"), [])
 
+    def test_so_many_words(self) -> None:
+        """The first 32 words count, also where they stand in one phrase; a phrase that is cut is no beginning."""
+        journal = self.make()
+        words = [f"w{number}" for number in range(100, 140)]
+        self.keep(journal, message(text=" ".join(words).encode()))
+        full, short = " ".join(words[:32]), " ".join(words[:31])
+        for typed, found in (
+            (f"{full} none", 1), (f"{short} none", 0), (f'"{full} none"', 1), (f'"{short} none"', 0),
+            (f'{words[7]} "{short} none" none', 1), (f'"{short} w13"*', 1), (f'"{short} w1"', 0),
+            (f'"{" ".join(words[:30])} w13 w1"*', 0), (f'... "{short}" -- w13*', 1), (f'"{full}" none', 1),
+        ):  # fmt: skip
+            self.assertEqual(len(self.search(journal, typed)), found, typed)
+
     def test_search_after_changes(self) -> None:
         """Messages are found by the words that they have now, whenever they were changed."""
         journal = self.make()
@@ -474,7 +488,7 @@ class OnDisk(Conversations, journalkit.OnDisk):
             for module, name, value in (
                 (reader, "WINDOW", window), (index, "SLICE", window), (unread, "STEP", few), (unread, "LOOK", window),
                 (unread, "PEERS", few), (search, "SEARCH_ROWS", few), (search, "QUICK_ROWS", few * window),
-                (search, "BEGINNINGS", few),
+                (search, "BEGINNINGS", few), (search, "NAMES", window),
             )
         ]  # fmt: skip
         try:
@@ -493,8 +507,12 @@ class InMemory(Conversations, journalkit.InMemory):
         self, entries: list[Entry], cut: int, place: Place, bounds: tuple[int, int], query: Query, rows: int
     ) -> None:
         """All is as in the model."""
-        patch = self.patch(memory, "SEARCH_ROWS", rows)
+        patches = [
+            self.patch(memory, name, value)
+            for name, value in (("SEARCH_ROWS", rows), ("SEARCH_BYTES", 7 * rows))
+        ]
         try:
             self.check(entries, cut, place, bounds, query)
         finally:
-            patch.restore()
+            for patch in patches:
+                patch.restore()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from pychat.errors import JournalError
-from pychat.journal import commands, index, indexing
+from pychat.journal import commands, index, indexing, rooms, search, unread
 from pychat.journal.index import INDEX_NAME, Index
 from pychat.journal.indexing import CATCH_UP, QUIET, RETRY
 from pychat.journal.prune import Retention
 from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, connect
+from pychat.journal.unread import Count
 from pychat.vocabulary import EVERYBODY, Kind, Place, Query, Unread
 
 from . import journalkit
@@ -205,9 +208,8 @@ class Derived(Case):
 
     def test_kept(self) -> None:
         """One that belongs to the journal is gone on with."""
-        generation = self.index.generation
         self.again()
-        self.assertEqual((self.index.upto, self.index.generation), (3, generation - 1))
+        self.assertEqual((self.index.upto, self.index.generation), (3, 0))
         self.all_is_well(1, 2, 3)
 
     def test_deleted(self) -> None:
@@ -297,6 +299,109 @@ class Derived(Case):
         self.index.damaged = True
         self.assertEqual(self.reactor.wait(asked), [Unread(EVERYBODY, "", 3)])
         self.spin(lambda: not self.index.damaged)
+
+    def test_counts_on_a_connection_that_was_dropped(self) -> None:
+        """Counts go on with another connection if theirs was dropped, wherever they were; the index is sound."""
+        for name, value in (("STEP", 5), ("LOOK", 10), ("PEERS", 2)):
+            self.patch(unread, name, value)
+        self.keep(*(message(7) for _ in range(40)), *(message(7, to) for to in [-1] * 30 + [9] * 20))
+        self.keep(*(message(who, 9) for who in range(10, 20)))
+        self.settle()
+        generation, count, looks = self.index.generation, self.journal._looks.count, []
+
+        def count_and_drop(counting: Count) -> Any:
+            answer = count(counting)
+            looks.append(answer)
+            self.journal._looks.drop()
+            return answer
+
+        self.patch(self.journal._looks, "count", count_and_drop)
+        for without in (frozenset[str](), frozenset({"nobody"})):
+            counts = self.reactor.wait(self.journal.unread(9, 0, [(EVERYBODY, 0), (ROOM, 0)], without))
+            self.assertEqual([each.count for each in counts], [43, 30] + [1] * 10 + [20])
+        self.assertGreater(len(looks), 20)
+        self.assertEqual((self.index.damaged, self.index.generation), (False, generation))
+
+    def test_what_tells_of_damage(self) -> None:
+        """SQLite's own word for it does, and nothing else: no mistake of ours, and no refusal of the system."""
+
+        def coded(error: sqlite3.Error, code: int) -> sqlite3.Error:
+            error.sqlite_errorcode = code  # type: ignore[misc]
+            return error
+
+        for error, damage in (
+            (coded(sqlite3.DatabaseError("x"), 11), True), (coded(sqlite3.DatabaseError("x"), 11 | 1 << 8), True),
+            (coded(sqlite3.DatabaseError("x"), 26), True), (coded(sqlite3.OperationalError("disk I/O"), 10), False),
+            (coded(sqlite3.DatabaseError("malformed"), 1), False), (coded(sqlite3.DatabaseError("auth"), 23), False),
+            (sqlite3.DatabaseError("database disk image is malformed"), True),
+            (sqlite3.DatabaseError("file is not a database"), True), (sqlite3.DatabaseError("not authorized"), False),
+            (sqlite3.OperationalError("malformed JSON"), False), (sqlite3.IntegrityError("malformed"), False),
+            (sqlite3.ProgrammingError("Cannot operate on a closed database."), False),
+            (sqlite3.ProgrammingError("malformed"), False), (sqlite3.InterfaceError("malformed"), False),
+            (OSError("malformed"), False), (None, False),
+        ):  # fmt: skip
+            self.index.damaged = False
+            self.index.distrust(error)
+            self.assertIs(self.index.damaged, damage, repr(error))
+        self.index.damaged = False
+
+    def test_behind_what_it_has(self) -> None:
+        """One that has more than its watermark says is made anew."""
+        with closing(connect(self.folder / INDEX_NAME)) as connection:
+            connection.execute("UPDATE state SET upto = 0")
+        self.keep(message())
+        self.settle()
+        self.reactor.advance(RETRY)
+        self.spin(lambda: self.index.upto == 4)
+        self.all_is_well(1, 2, 3, 4)
+
+    def delete_only_what_nobody_has_open(self) -> None:
+        """As on Windows."""
+        descriptors = Path("/proc/self/fd")
+        if not descriptors.exists():
+            raise SkipTest("there is no telling what is open")
+        unlink = Path.unlink
+
+        def careful(path: Path, missing_ok: bool = False) -> None:
+            for descriptor in descriptors.iterdir():
+                if descriptor.is_symlink() and os.readlink(descriptor) == str(path):
+                    raise PermissionError(f"somebody has {path} open")
+            unlink(path, missing_ok)
+
+        self.patch(Path, "unlink", careful)
+        self.assertEqual((self.history(), self.search()), ([1, 2, 3], [3, 2, 1]))
+        with self.assertRaises(PermissionError):
+            (self.folder / INDEX_NAME).unlink()
+
+    def test_deleted_when_nobody_has_it_open(self) -> None:
+        """Before it is made anew all those who read it close it, also if they have nothing to do."""
+        self.delete_only_what_nobody_has_open()
+        self.index.damaged = True
+        self.journal._indexing.look_after()
+        self.assertEqual(self.history(), [1, 2, 3])
+        self.spin(lambda: self.index.upto == 3 and not self.index.damaged)
+        self.all_is_well(1, 2, 3)
+
+    def test_of_another_version_while_it_is_used(self) -> None:
+        """If it is only found when somebody has it open, they close it and it is made at the next try."""
+        self.delete_only_what_nobody_has_open()
+        self.reactor.wait(self.journal._indexing._worker.do(self.index.close))
+        with closing(connect(self.folder / INDEX_NAME)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        self.keep(message())
+        self.settle()
+        self.assertEqual((self.index.damaged, self.history(), self.unread()), (True, [1, 2, 3, 4], [4]))
+        self.reactor.advance(RETRY)
+        self.spin(lambda: self.index.upto == 4)
+        self.all_is_well(1, 2, 3, 4)
+
+    def test_beginnings_are_of_texts(self) -> None:
+        """What a beginning stands for are words that somebody said: no names of places and senders of the index."""
+        self.keep(*(message(7, to, b"red nine") for to in range(-9, 9) if to))
+        self.assertEqual(len(self.search("r* n*", *((-room, "") for room in range(1, 10)))), 9)
+        connection = self.journal._searches._handle.get()
+        listed = [search._beginnings(connection, letter) for letter in "rnpih"]
+        self.assertEqual(listed, [["red"], ["nine"], [], [], ["hi"]])
 
 
 class Pruned(Case):
@@ -446,6 +551,23 @@ class Starting(Case):
         self.assertEqual((list(self.journal.rooms), self.journal.last_room), ([], -1))
         with closing(connect(self.journal.path)) as other:
             self.assertEqual(other.execute("SELECT count(*) FROM stay").fetchone(), (0,))
+
+    def test_stays_of_nobody(self) -> None:
+        """A start finds the stays that last by an index, and lets go of those of somebody who was never kept."""
+        self.keep(
+            message(1, -1, kind=Kind.JOIN), message(2, -1, kind=Kind.JOIN), message(3, -1, kind=Kind.JOIN),
+            standings=[standing(1), standing(2, resumes=False)],
+        )  # fmt: skip
+        self.again()
+        with closing(connect(self.journal.path)) as other:
+            found = other.execute("SELECT identity, left_id FROM stay ORDER BY 1").fetchall()
+            asked: list[str] = []
+            other.set_trace_callback(asked.append)
+            rooms.end_stays(other, 3)
+            other.set_trace_callback(None)
+            plans = [step[3] for query in asked for step in other.execute(f"EXPLAIN QUERY PLAN {query}")]
+        self.assertEqual(found, [(1, None), (2, 3)])
+        self.assertEqual([plan for plan in plans if "SCAN stay" in plan], [])
 
     def test_pruned(self) -> None:
         """What is about messages that are gone goes with them: changes, and stays that ended."""

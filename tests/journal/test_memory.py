@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.journal.memory import BYTES_LIMIT, ENDED_LIMIT, ENTRIES_LIMIT, MemoryJournal
-from pychat.vocabulary import Kind
+from pychat.journal.memory import BYTES_LIMIT, ENDED_LIMIT, ENTRIES_LIMIT, SEARCH_BYTES, MemoryJournal
+from pychat.vocabulary import Kind, Place, Query
 
 from .journalkit import NOON_MS, message, standing
 
@@ -32,6 +34,30 @@ class Memory(SynchronousTestCase):
             self.journal.append([message() for _ in range(more)])
             self.assertEqual(self.successResultOf(self.journal.read(1, 0, 9)).retracted, gone)
         self.assertEqual(self.journal._changes, {})
+
+    def test_search_is_bounded(self) -> None:
+        """A search goes through hundreds of places once and not for every entry, and through so many bytes of texts."""
+
+        class Places(list[Place]):
+            gone_through = 0
+
+            def __iter__(self) -> Iterator[Place]:
+                self.gone_through += 1
+                return super().__iter__()
+
+        places = Places((-room, "") for room in range(200))
+        self.journal.append([message(1, -500, b"hi there") for _ in range(500)])
+        found = self.successResultOf(self.journal.search(Query("there", places)))
+        self.assertEqual((len(found.messages), found.more), (0, None))
+        self.assertLess(places.gone_through, 5)
+        self.journal.append([message(1, -1, b"long " * 200) for _ in range(2 * SEARCH_BYTES // 1000)])
+        before: int | None = None
+        steps: list[int | None] = []
+        while not steps or before is not None:
+            found = self.successResultOf(self.journal.search(Query("there", places, before=before)))
+            before = found.more
+            steps.append(before)
+        self.assertEqual(steps, [601, None])
 
     def test_bytes(self) -> None:
         """Long texts are bounded by what they take."""

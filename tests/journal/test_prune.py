@@ -6,9 +6,10 @@ from contextlib import closing
 from typing import Any
 
 from pychat.errors import JournalError
-from pychat.journal import commands
+from pychat.journal import commands, prune
 from pychat.journal.prune import FORGET_AFTER, Retention
 from pychat.journal.store import connect
+from pychat.vocabulary import Kind
 
 from .journalkit import DAY_MS, NOON_MS, Case, message, standing
 
@@ -87,6 +88,18 @@ class Pruning(Case):
         steps = [self.prune(end + 1, Retention()) for _ in range(3)]
         self.assertEqual(steps, [1000, 500, 0])
         self.assertEqual(self.left(), ([1], [2000, 2001, 2002]))
+
+    def test_stays_of_ended_identities(self) -> None:
+        """With an identity her stays are forgotten, in small steps, also where messages are kept for ever."""
+        self.patch(prune, "STEP", 3)
+        rooms = [message(who, -room, kind=Kind.JOIN) for room in range(1, 6) for who in (1, 2)]
+        self.reactor.wait(self.journal.append(rooms, [standing(1), standing(2)]))
+        self.reactor.wait(self.journal.append([], [standing(1, left=10)]))
+        end = NOON_MS + FORGET_AFTER * 1000 + 1
+        steps = [self.prune(end, Retention()) for _ in range(3)]
+        self.assertEqual((steps, self.left()[1]), ([3, 3, 0], [2]))
+        with closing(connect(self.journal.path)) as other:
+            self.assertEqual(other.execute("SELECT identity, left_id FROM stay").fetchall(), [(2, None)] * 5)
 
     def test_from_the_command_line(self) -> None:
         """``pychat journal prune`` keeps to the same, beside a daemon that has the journal."""

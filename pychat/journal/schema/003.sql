@@ -30,7 +30,7 @@ CREATE TABLE stay (
 ) WITHOUT ROWID;
 CREATE INDEX stay_room ON stay (room);
 CREATE INDEX stay_left ON stay (left_id) WHERE left_id IS NOT NULL;
-CREATE INDEX stay_open ON stay (identity) WHERE left_id IS NULL;
+CREATE INDEX stay_lasts ON stay (left_id) WHERE left_id IS NULL;
 
 -- Which messages were edited or taken back, and by what; rare, too.
 CREATE TABLE change (
@@ -39,4 +39,4 @@ CREATE TABLE change (
     kind INTEGER NOT NULL,    -- of the message with this id
     PRIMARY KEY (ref, id)
 ) WITHOUT ROWID;
-CREATE INDEX change_retract ON change (ref) WHERE kind = 2;
+CREATE INDEX change_retract ON change (kind, ref) WHERE kind = 2;
