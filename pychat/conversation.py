@@ -80,8 +80,15 @@ class Conversation:
 
 
 def require(line: Line) -> RemoteProtocolError:
-    """The error of a command whose argument is missing."""
-    return RemoteProtocolError("missing-argument", COMMANDS[line.verb].needs)
+    """The error of a command whose argument is missing, or stands as an attribute, as in ``<set_msg bob>hi``."""
+    command = COMMANDS[line.verb]
+    known = {b"label", *map(str.encode, command.attributes)}
+    strange = [key for key, value in line.attributes.items() if not value and key not in known]
+    if not strange:
+        return RemoteProtocolError("missing-argument", command.needs)
+    words = f"{strange[0].decode()} {line.text.decode(errors='ignore')}".strip()
+    meant = f"{command.needs}. Did you mean <{command.verb}>{words}" if words.isprintable() else command.needs
+    return RemoteProtocolError("missing-argument", meant)
 
 
 def label_of(line: Line) -> bytes:

@@ -28,7 +28,7 @@ from difflib import get_close_matches
 from . import __version__
 from .asking import Asking
 from .commands import COMMANDS, Command, Stage
-from .conversation import label_of, position
+from .conversation import label_of, position, require
 from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse, require_clean
 from .personal import require_hideable
@@ -90,7 +90,7 @@ class Session(Saying, Asking):
                 require_clean(line.text)
             peer.holding = False
             if command.needs and not line.text.strip(b" "):
-                raise RemoteProtocolError("missing-argument", command.needs + _meant_inside(line, command))
+                raise require(line)
             request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
             return request
         except PychatError as error:
@@ -259,16 +259,11 @@ def _meant(raw: bytes) -> str:
     if slip is None or command is None or not command.takes:
         return ""
     words = slip[2].strip() + (b" " + slip[3] if slip[3] else b"")
-    text = words.decode(errors="replace")
+    try:
+        text = words.decode()
+    except UnicodeDecodeError:
+        return ""
     return f"Did you mean <{command.verb}>{text}" if text.isprintable() and len(text) <= 200 else ""
-
-
-def _meant_inside(line: Line, command: Command) -> str:
-    """The same for ``<set_msg bob>hi``, where the name stands as an attribute."""
-    strange = [
-        key for key, value in line.attributes.items() if not value and key.decode() not in command.attributes
-    ]
-    return f" Did you mean <{command.verb}>{strange[0].decode()}" if strange else ""
 
 
 def _usage(command: Command) -> str:

@@ -32,6 +32,8 @@ class Said:
     ref: int
     text: bytes
     id: int = 0
+    at: int = 0
+    """The newest message when it was said."""
     verdicts: set[bytes] = field(default_factory=set)
 
 
@@ -82,6 +84,8 @@ class Life:
         self.ignoring: defaultdict[str, Course] = defaultdict(Course)
         self.muting: defaultdict[str, Course] = defaultdict(Course)
         self.reading = Reading((born, known))
+        self.typed = (0, 0)
+        """On a plain line: what was the newest message when she said something last, at least and at most."""
         self.sure = self.reading.copy()
         """How far it was read when last all was settled."""
 
@@ -89,6 +93,11 @@ class Life:
         """It ended when the newest message was between these."""
         if not self.over:
             self.over, self.until = True, (least, most)
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """How far everything is read."""
+        return highest(self.reading.all, self.typed)
 
     def stay(self, log: Log, room: str) -> int:
         """When the stay that lasts began."""
@@ -99,7 +108,7 @@ class Life:
         joined = self.stay(log, room)
         own = self.reading.rooms.get((room, joined), (0, 0))
         muted = highest(own, (joined, joined))
-        heard = highest(muted, self.reading.all)
+        heard = highest(muted, self.seen)
         state = self.muting[room].now(joined)
         if state:
             return muted
@@ -282,6 +291,8 @@ class Client:
             refusals = (b"journal-unavailable", b"not-connected", b"not-yours", b"blocked")
             assert code in (*DROPPED, *refusals), (code, said)
             assert code != b"blocked" or self.may_be_ignored(said), said
+            if said.kind == Kind.SAID and not self.keeps:
+                life.typed = life.typed[0], self.world.newest  # it was on its way, or was not
             assert not said.id, f"{said} was accepted, and is refused when it is said again: {code!r}"
             assert code != b"not-yours" or self.log.entries[said.ref].sender != life.identity
             if code == b"no-such-message" and not said.place:
@@ -348,6 +359,8 @@ class Client:
         said = next(said for said in life.posts if said.key == key)
         assert said.id in (0, id), "one key, one id"
         said.id = id
+        if said.kind == Kind.SAID and not self.keeps:
+            life.typed = highest(life.typed, (said.at, id - 1))
         assert (entry.sender, entry.kind, entry.ref, entry.text) == (
             life.identity,
             said.kind,
@@ -424,6 +437,7 @@ class Client:
         return said
 
     def send(self, said: Said) -> None:
+        said.at = self.world.newest
         once = b"once=%s " % said.key if self.keeps else b""
         self.say(said.line.replace(b"%s>", once + b"label=" + said.key + b">", 1))
 

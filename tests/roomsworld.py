@@ -268,13 +268,13 @@ class World:
     def check_unread(self, client: Client) -> None:
         life = client.life
         assert life is not None
-        marks = {"all": life.reading.all}
+        marks = {"all": life.seen}
         names = {"all": "all"}
         for room in [*ROOMS, *self.dens]:
             if self.log.is_in(life.identity, room):
                 marks[room], names[room] = life.read_upto(self.log, room), room
         for key, name in self.log.partners(life.identity).items():
-            marks[key], names[key] = life.reading.all, name
+            marks[key], names[key] = life.seen, name
         lines = self.inquire(client, b"<unread %s>")
         told = {line.text.decode(): int(line.attributes[b"count"]) for line in lines[:-1]}
         assert len(told) == len(lines) - 1 == int(lines[-1].attributes[b"count"])

@@ -364,6 +364,13 @@ class Away(GatheringCase):
         )
         self.chat.say(self.alice, b"<set_msg>#tea live")
         self.assertEqual(carol.heard(), [b"<msg id=8 from=alice to=#tea time=%s>live" % NOON])
+        self.hub.leave(carol.peer)
+        again = self.chat.resume(b"carol", b"resume=token2 after=7", SMART)
+        again.heard()
+        self.assertEqual(
+            self.chat.catch_up(again)[0], b"<msg id=8 from=alice to=#tea time=%s replay>live" % NOON,
+            "a topic that she was told is not told again",
+        )  # fmt: skip
 
     def test_busy(self) -> None:
         """Before she has what she missed she can ask for nothing of which the answer, or her next lines, would wait."""

@@ -94,8 +94,10 @@ class Registry(SynchronousTestCase):
         for newest, name in ((7, "#tea"), (5, "#pots"), (6, "#pans")):
             self.rooms.claim(name).newest = newest
         self.assertEqual([room.name for room in self.rooms.listing()], ["#pans", "#tea"])
-        for name in ("#tea", "#pans"):
-            self.rooms.find(name).coming = 1
+        self.rooms.find("#tea").coming = 1
+        self.assertEqual(self.rooms.claim("#more").name, "#more")
+        self.assertIs(self.rooms.called("#pans"), self.rooms.find("#pans"))
+        self.rooms.find("#pans").coming = 1
         self.assertEqual(self.assertRaises(RemoteProtocolError, self.rooms.claim, "#x").code, "limit-reached")
 
     def test_begin(self) -> None:

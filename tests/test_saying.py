@@ -142,6 +142,18 @@ class Messages(SayingCase):
 class About(SayingCase):
     """``<edit>``, ``<retract>`` and ``<react>``."""
 
+    def test_not_yours(self) -> None:
+        """Only the author may change it, not even who has her name now; the sentence says which it is."""
+        self.chat.say(self.bob, b"<set_msg>#tea one")
+        (other,) = self.chat.say(self.alice, b"<edit>5 two")
+        self.assertTrue(other.endswith(b"take it back."), other)
+        self.chat.hub.leave(self.bob.peer)
+        bob = self.chat.connect(b"BOB")
+        self.chat.enter(bob, b"#tea")
+        (own,) = self.chat.say(bob, b"<edit>5 two")
+        self.assertTrue(own.startswith(b"<error code=not-yours>"), own)
+        self.assertIn(b"an earlier one of your name", own)
+
     def test_requests(self) -> None:
         """What it is about has to be looked up first; an id has as many digits as the journal gives."""
         for line, id in [(b"<edit label=x>3 y", 3), (b"<retract label=x> 3 ", 3), (b"<react label=x>3 y", 3),

@@ -321,6 +321,45 @@ class Help(TalkCase):
         self.assertIn("<get_users>", self.refused(self.eve, b"<help>get_user", "unknown-command"))
 
 
+class Slips(TalkCase):
+    """What is typed nearly right is answered with what was meant."""
+
+    def test_meant(self) -> None:
+        """The right line stands at the end of the sentence."""
+        for typed, meant in [
+            (b"join #tea", "<join>#tea"), (b"/join #tea", "<join>#tea"), (b"<join #tea>", "<join>#tea"),
+            (b"<react 5>x", "<react>5 x"), (b"<edit 5 >new text", "<edit>5 new text"),
+            (b"set_msg> bob hi", "<set_msg>bob hi"),
+        ]:  # fmt: skip
+            self.assertTrue(
+                self.refused(self.alice, typed, "bad-line").endswith(f"Did you mean {meant}"), typed
+            )
+        for typed in (
+            b"hello there",
+            b"dance #tea",
+            b"/get_rooms now",
+            b"join",
+            b"<join #tea\xff>",
+            b"<join " + b"x" * 300 + b" >",
+        ):
+            self.assertNotIn("Did you mean", self.refused(self.alice, typed, "bad-line"))
+        sentence = self.refused(self.alice, b"<set_msg bob>hi", "missing-argument")
+        self.assertTrue(sentence.endswith("Did you mean <set_msg>bob hi"), sentence)
+        self.assertTrue(
+            self.refused(self.alice, b"<join tea>", "missing-argument").endswith("Did you mean <join>tea")
+        )
+        for typed in (b"<set_msg once=k>", b"<set_msg once>", b"<set_msg bob>\x1b"):
+            self.assertNotIn("Did you mean", self.refused(self.alice, typed, "missing-argument"))
+
+    def test_a_room_is_meant(self) -> None:
+        """Who forgets the #, or names a room where a person is asked for, is told so."""
+        self.alice.say(b"<join>#tea")
+        self.chat.commit()
+        self.assertIn("Did you mean #tea?", self.refused(self.bob, b"<set_msg>tea hi", "no-such-user"))
+        self.assertIn("<mute>#tea", self.refused(self.bob, b"<ignore>#tea", "bad-name"))
+        self.assertIn("no word", self.refused(self.bob, b"<search>?!", "bad-argument"))
+
+
 class BadInput(TalkCase):
     """What must not be typed is told what to type instead."""
 
