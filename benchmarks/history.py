@@ -35,6 +35,10 @@ PAUSE = 0.01
 """Seconds between an answer and the next question."""
 
 
+PAGE_LIMIT, SEARCH_LIMIT, MOVED_LIMIT = 20.0, 200.0, 10.0
+"""Milliseconds that a page and a search may take (p99), and by which the chat's p99 may move against the control's."""
+
+
 class Asker:
     """Somebody who comes back, and asks one question after the other."""
 
@@ -166,8 +170,10 @@ def told(name: str, spent: list[float]) -> tuple[float, float]:
     return median, late
 
 
-def run(folder: Path, token: bytes, newest: int, rate: float, seconds: float, seed: int) -> bytes:
-    """One run; return the token for the next."""
+def run(
+    folder: Path, token: bytes, newest: int, rate: float, seconds: float, seed: int
+) -> tuple[bytes, bool]:
+    """One run; return the token for the next, and whether all was within its bounds."""
     port = free_port()
     echo = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
     try:
@@ -198,8 +204,10 @@ def run(folder: Path, token: bytes, newest: int, rate: float, seconds: float, se
                     "echoed by the control process", [each for line in control for each in line.times]
                 )
                 moved.append(chat - floor)
+            well = not asker.errors and moved[1] - moved[0] < MOVED_LIMIT
             for kind, spent in asker.times.items():
-                told(kind, spent)
+                _, late = told(kind, spent)
+                well = well and late < (PAGE_LIMIT if "page" in kind else SEARCH_LIMIT)
             print(
                 f"  the chat's p99 over the control's: {moved[0]:.2f} ms alone, {moved[1]:.2f} ms beside; it moved by "
                 f"{moved[1] - moved[0]:.2f} ms.  {asker.lines} lines of history, {len(asker.errors)} errors"
@@ -208,7 +216,7 @@ def run(folder: Path, token: bytes, newest: int, rate: float, seconds: float, se
                 print(f"  {error!r}")
             for line in people + control:
                 line.socket.close()
-            return asker.token
+            return asker.token, well
     finally:
         echo.terminate()
         echo.wait()
@@ -232,9 +240,14 @@ def main() -> None:
             print(f"making {options.messages:,} messages in {options.rooms:,} rooms", flush=True)
             build(folder, options.messages, options.rooms)
             kept.write_bytes(TOKEN)
+        well = True
         for number in range(options.runs):
-            token = run(folder, kept.read_bytes(), options.messages, options.rate, options.seconds, number)
+            token = kept.read_bytes()
+            token, fine = run(folder, token, options.messages, options.rate, options.seconds, number)
             kept.write_bytes(token)
+            well = well and fine
+        if not well:
+            sys.exit("Something took longer than it may.")
     finally:
         if options.folder is None:
             shutil.rmtree(folder)

@@ -30,12 +30,15 @@ examples:
 _CHAT_EPILOG = """\
 What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <get_users>, <listfiles>, <help>.
 <download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf.
-Ctrl-D or <disconnect> leaves, Ctrl-C leaves at once and gives up downloads.
+Ctrl-D or <disconnect> leaves for good; so does Ctrl-C, at once, and gives up downloads. On a half-typed line Ctrl-C
+clears that line. Who closes the window stays in the chat, away, and comes back as the same one with the next
+pychat chat. The arrow keys move in the line, and bring back what was entered before.
 
 Rooms: <join>#tea makes you a member, and shows what the room is about and what was said there last. <set_msg>#tea hello
 says something there, <leave>#tea leaves, <get_rooms> lists all. <history>#tea, <history>bob, <search>words look back.
 With the id= of a message <set_msg reply=42>#tea text answers it, <react>42 +1 reacts to it, and <edit>42 text and
-<retract>42 change a message of yours or take it back.
+<retract>42 change a message of yours or take it back. Also: <unread> counts what you have not read, <mute>#tea keeps a
+room quiet, <ignore>bob a person, <away>text says that you are not here, <whois>bob tells of somebody. <help> lists all.
 
 Several lines that you paste behind <set_msg>name, <set_msg_all> or <edit>id are one message, of about 4,000 bytes at
 most; Enter sends it. Pasted lines that are commands, each of them, are sent one after the other. (Your terminal marks

@@ -315,7 +315,7 @@ class Counting(LookupsCase):
         self.assertEqual(self.bob.answer("<unread>"), ["<unread count=0>"])
 
     def test_who_types_has_seen_it(self) -> None:
-        """On a plain line what came before one said something counts as read; of what is muted, what came after that."""
+        """On a plain line what came before one said something counts as read; of a muted room nothing does."""
         self.say(self.alice, "<set_msg>#tea 1", "<set_msg>bob 2")
         self.say(self.bob, "<mute>#tea")
         self.say(self.alice, "<set_msg>#tea 3")

@@ -89,7 +89,7 @@ class Registry(SynchronousTestCase):
         self.assertEqual(self.rooms.claim("#coffee").id, -2)
 
     def test_empty_rooms(self) -> None:
-        """Of rooms that nobody is in, so many are remembered besides: the one that was silent for longest goes first."""
+        """So many that nobody is in are remembered besides: the one that was silent for longest goes first."""
         self.patch(rooms_module, "ROOMS_LIMIT", 2)
         for newest, name in ((7, "#tea"), (5, "#pots"), (6, "#pans")):
             self.rooms.claim(name).newest = newest

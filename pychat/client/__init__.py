@@ -17,7 +17,7 @@
 `progress`     how far the downloads are
 `program`      runs a coroutine as a program: signals, exit status
 `chat`         ``pychat chat``: a script's; `talk` is a person's, `visit` what both need, `downloads` their files
-`report`       what a person is shown of what happens, `wording` how it is said
+`report`       what a person is shown of what happens, `wording` how it is said; `missed`: how much that was
 `lookup`       what was said before, for who types ``<history>``, ``<search>`` or ``<join>``
 `scripts`      ``pychat get`` and ``pychat files``
 =============  ====================================================================================================

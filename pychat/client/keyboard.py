@@ -87,3 +87,11 @@ class Keyboard:
         # Here somebody has said `fg`.
         self._set()
         self._goes_on()
+
+
+def is_there(stream: Any) -> bool:
+    """Whether a terminal is still behind this stream, and not just at the end of what was typed."""
+    try:
+        return bool(stream.isatty())
+    except ValueError:  # it was closed
+        return False

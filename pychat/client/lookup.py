@@ -24,7 +24,10 @@ JOIN_LINES = 20
 
 
 class Lookup:
-    """Those of one visit."""
+    """Those of one visit.
+
+    :ivar in_rooms: who types may be a member of rooms: a ``<join>`` was answered.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Lookup:
         self._show = show
         self._refused = refused
         self._bug = bug
+        self.in_rooms = False
         self._verbs = LOOKS_UP | {b"join"} if joins else LOOKS_UP
 
     def send(self, client: Asking, line: Line) -> bool:
@@ -64,6 +68,7 @@ class Lookup:
             self._show(show_answer(line))
 
     def _joined(self, answer: Answer, client: Asking) -> Deferred[None]:
+        self.in_rooms = True
         self._show(show_answer(answer.line))
         room = answer.line.attributes.get(b"in", b"")
         client.command("topic", room).addCallback(self._topic).addErrback(self._failed).addErrback(self._bug)

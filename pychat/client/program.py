@@ -25,11 +25,18 @@ class Signals:
 
     :ivar caught: the number of the signal that cancelled the program.
     :ivar keyboard: it is given back before the program is ended by one.
+    :ivar clears: asked at the first SIGINT, in its handler: whether that cleared a half-typed line, and is all.
     """
 
     def __init__(self) -> None:
         self.caught: int | None = None
         self.keyboard: Keyboard | None = None
+        self.clears: Callable[[], bool] = lambda: False
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether it was the terminal that went: SIGHUP."""
+        return self.caught is not None and self.caught == getattr(signal, "SIGHUP", None)
 
     @property
     def status(self) -> int:
@@ -53,7 +60,8 @@ def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
     """Run a program to its end and return its exit status.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it; it may still say goodbye.  The second ends the process, and so does
-    the first SIGQUIT: the terminal is given back then, and that is all.
+    the first SIGQUIT: the terminal is given back then, and that is all.  A SIGINT that clears a half-typed line does
+    not count, nor does a second SIGHUP: a window that closes may send several.
     """
     from twisted.internet import reactor
 
@@ -66,7 +74,10 @@ def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:
 
         def signalled(number: int, frame: FrameType | None) -> None:
             if signals.caught is not None:
-                ended(number, frame)
+                if number != signals.caught or not signals.hung_up:
+                    ended(number, frame)
+                return
+            if number == signal.SIGINT and signals.clears():
                 return
             signals.caught = number
             loop.callFromThread(running.cancel)

@@ -117,3 +117,25 @@ def cut(text: str, columns: int) -> str:
     while text and text_width(text) > columns - 1:
         text = text[:-1]
     return text + "…"
+
+
+def beginning(text: str, columns: int) -> str:
+    """The beginning of what somebody types, visible, in at most so many columns."""
+    left = text[:columns]
+    shown = visible(left)
+    if left == text and text_width(shown) <= columns:
+        return shown
+    while text_width(shown := visible(left) + "…") > columns:
+        left = left[:-1]
+    return shown
+
+
+def end(text: str, columns: int) -> str:
+    """The end of it, in the same way."""
+    left = text[-columns:]
+    shown = visible(left)
+    if left == text and text_width(shown) <= columns:
+        return shown
+    while text_width(shown := "…" + visible(left)) > columns:
+        left = left[1:]
+    return shown

@@ -9,6 +9,7 @@ from ..grammar import Line, render
 from .acks import Due
 from .answers import message_id, read_part
 from .downloads import Downloads
+from .missed import Missed
 from .observer import Linked
 from .render import show_answer, show_line, show_message, visible
 from .store import Post, Store
@@ -48,6 +49,7 @@ class Report:
         self._told_delay = 0.0
         self._told_code = ""  # of the refusal for the moment that was told last
         self._was_in = False
+        self._missed = Missed()
         self.store: Store
         self.unread = Due(0)
         self.heard_goodbye = False
@@ -105,6 +107,7 @@ class Report:
         pending = f"; {messages(left)} pending" if left else ""
         if not link.resumed or link.rewound:
             self.unread.clear()
+            self._missed.clear()
         if link.count > 1:
             anew = "" if link.resumed else f", {NEWCOMER_BRIEFLY}"
             self._screen.line(f"* back{anew}{pending}")
@@ -145,6 +148,7 @@ class Report:
         part, parts = read_part(line)
         if id is not None and part == parts:
             self.unread.add(id)
+            self._missed.add(line)
         self._screen.line(show_message(line, raw))
 
     def verdict(self, line: Line, raw: bytes) -> None:
@@ -153,7 +157,12 @@ class Report:
 
     def notice(self, line: Line, raw: bytes) -> None:
         """Observer."""
-        if (line.verb == b"welcome" and self._was_in) or line.verb == b"replayed":
+        if line.verb == b"replayed":
+            missed = self._missed.sum_up()
+            if missed:
+                self._screen.line(missed)
+            return
+        if line.verb == b"welcome" and self._was_in:
             return
         if line.verb == b"goodbye":
             self.heard_goodbye = True

@@ -3,6 +3,9 @@
 Messages go through the outbox of a `member`: what is typed without a connection is shown as pending, and sent when
 there is one again, also by the next run of the program.  Other commands need a connection.  Who types has read what
 stood on the screen before: the highest message shown is said to be read, in one line for each chunk of bytes typed.
+Not so by asking what is unread.
+
+Who leaves does so for good.  A terminal that goes away is like a connection that breaks: she can come back.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from .connection import Client
 from .editing import Editor, Pasted
 from .farewell import forget
 from .files import FileStore, StoreError, state_file, state_folder
-from .keyboard import Keyboard
+from .keyboard import Keyboard, is_there
 from .lookup import Lookup
 from .member import Member
 from .observer import Linked
@@ -32,7 +35,10 @@ from .report import Report
 from .store import MemoryStore
 from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import NO_COMMANDS, NO_MESSAGE, left_over, messages
+from .wording import FOR_GOOD, NO_COMMANDS, NO_MESSAGE, left_over, messages
+
+UNREAD = b"<unread>"
+"""Who types just this has not read by that what it asks for."""
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -50,6 +56,8 @@ class Talk(Visit):
         self._member: Member | None = None
         self._fresh = invitation.fresh
         self._keyboard: Keyboard | None = None
+        self._keys: Editor | None = None
+        self._hung_up = False  # the terminal is gone
         self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
         self._report = Report(
@@ -85,10 +93,14 @@ class Talk(Visit):
                 )
             self._listen(stdin, self._editor(stdin, signals))
             await self._over
-            if self._typed_all:
+            self._hung_up = self._typed_all and not is_there(stdin)
+            if self._hung_up:
+                await self._downloads.give_up()
+            elif self._typed_all:
                 await self._all_answered()
             await self._downloaded()
         except CancelledError:
+            self._hung_up = self._hung_up or signals.hung_up
             self.screen.fresh()  # ^C is there
             cut_off = bool(self._downloads)
             await self._downloads.give_up()
@@ -194,18 +206,20 @@ class Talk(Visit):
         if member is None:
             return True
         await self._all_seen()
-        why = await (member.suspend() if member.pending else member.leave())
+        why = await (member.suspend() if member.pending or self._hung_up else member.leave())
         if member.goodbye is not None and not self._report.heard_goodbye:
             self.screen.line(show_answer(member.goodbye))
         left = self._tell_unsent()
-        if why.code == "closed" and not left and not self._broken:
+        if why.code == "bye" and self._lookup.in_rooms:
+            self.screen.note(f"* {FOR_GOOD}")
+        if why.code == "closed" and not left and not self._broken and not self._hung_up:
             self.screen.note(
                 "* There was no connection to say goodbye on. Your name is kept for you for a while."
             )
         if why.code != "bye":
             await self._all_seen()
         self._store.close()
-        return why.code == "bye" and not left
+        return (why.code == "bye" or self._hung_up) and not left
 
     async def _all_seen(self) -> None:
         """Wait until what came is on the screen: only that is acknowledged, and not told again by the next run."""
@@ -240,11 +254,23 @@ class Talk(Visit):
             return None
         self._keyboard = signals.keyboard = keyboard
         self.screen.echo(True)
-        return Editor()
+        self._keys = keys = Editor()
+
+        def clears() -> bool:
+            if self._over.called or not keys.clear():
+                return False
+            self._reactor.callFromThread(lambda: self.screen.draft(*keys.halves))
+            return True
+
+        signals.clears = clears
+        return keys
 
     async def _typed(self, lines: list[bytes | None]) -> None:
-        self._say_read()
+        says = True
         for entry in lines:
+            if says and entry != UNREAD:
+                says = False
+                self._say_read()
             await super()._typed([entry] if entry is None else self._commands(entry))
 
     def _commands(self, entry: bytes) -> list[bytes | None]:
@@ -253,10 +279,22 @@ class Talk(Visit):
         lines = commands(entry, whole=whole)
         if lines is not None:
             # A message of several lines is measured as it is sent.
-            return [None if b"\n" not in line and len(line) >= CLIENT_LINE_LIMIT else line for line in lines]
+            long = [line for line in lines if b"\n" not in line and len(line) >= CLIENT_LINE_LIMIT]
+            self._give_back(*long)
+            return [None if line in long else line for line in lines]
         self.screen.entered(entry)
-        self.screen.note(f"* {NO_COMMANDS if whole else NO_MESSAGE}")
+        self._not_sent(entry, NO_COMMANDS if whole else NO_MESSAGE)
         return []
+
+    def _not_sent(self, raw: bytes, why: str) -> None:
+        """Say why this was not sent, and give it back to who typed it."""
+        self.screen.note(f"* {why}")
+        self._give_back(raw)
+
+    def _give_back(self, *lines: bytes) -> None:
+        if self._keys is not None:
+            for raw in lines:
+                self._keys.give_back(raw)
 
     def _say_read(self) -> None:
         """Who types has read what stood on the screen."""
@@ -277,16 +315,17 @@ class Talk(Visit):
             line = Line(b"", {}, raw)
         member = self._member
         if member is None:
-            await self._line_outside(line)
+            await self._line_outside(line, raw)
             return
         posts = is_whole(line)
         if b"\n" in raw and not may_wait(line):
-            self.screen.note(
-                "* A message of several lines begins with <set_msg>name text, <set_msg_all>text or <edit>id text, "
-                "without label= or once=. This one was not sent."
+            self._not_sent(
+                raw,
+                "A message of several lines begins with <set_msg>name text, <set_msg_all>text or <edit>id text, "
+                "without label= or once=. This one was not sent.",
             )
             return
-        if may_wait(line) and self._post(member, line):
+        if may_wait(line) and self._post(member, line, raw):
             pass
         elif line.verb == b"disconnect":
             await self._all_answered()
@@ -294,11 +333,11 @@ class Talk(Visit):
             return
         elif member.client is None:
             what = "Messages with attributes of their own do not wait" if posts else "Only messages wait"
-            self.screen.note(f"* There is no connection now. {what} for it: try again later.")
+            self._not_sent(raw, f"There is no connection now. {what} for it: try again later.")
             return
         elif posts and self._unkept.full:
-            self.screen.note(
-                f"* {UNKEPT_LIMIT} messages like this have no answer yet. This one was not sent."
+            self._not_sent(
+                raw, f"{UNKEPT_LIMIT} messages like this have no answer yet. This one was not sent."
             )
             return
         else:
@@ -314,31 +353,33 @@ class Talk(Visit):
         if member.client is not None:
             await member.client.room()
 
-    async def _line_outside(self, line: Line) -> None:
+    async def _line_outside(self, line: Line, raw: bytes) -> None:
         """A line of somebody who is not in the chat, for her name was refused."""
         if line.verb == b"disconnect":
             self._done()
         elif line.verb != b"connect" or not line.text.strip():
-            self.screen.note("* You are not in the chat. Type <connect>your-name to join.")
+            self._not_sent(raw, "You are not in the chat. Type <connect>your-name to join.")
         else:
             try:
                 await self._enter(line.text.decode(errors="replace").strip(" "))
             except PychatError as error:
                 self.screen.note(f"* {visible(error.sentence)}")
 
-    def _post(self, member: Member, line: Line) -> bool:
+    def _post(self, member: Member, line: Line, raw: bytes) -> bool:
         """Say something through the outbox; False if it has to go as it was typed."""
         try:
             key = member.post_line(line)
         except LocalProtocolError as error:
             if error.code != "line-too-long" or b"\n" in line.text:
                 self._refused(error)
+                self._give_back(raw)
             elif member.client is not None:
                 return False  # there is no room for a key: then it goes without
             else:
-                self.screen.note(
-                    "* There is no connection now, and a message as long as this does not wait for it: below 4,000 "
-                    "bytes it would."
+                self._not_sent(
+                    raw,
+                    "There is no connection now, and a message as long as this does not wait for it: below 4,000 "
+                    "bytes it would.",
                 )
             return True
         if member.client is None:
@@ -351,6 +392,10 @@ class Talk(Visit):
         self._said_read = 0  # the connection may have broken before it arrived
         if not link.resumed or link.rewound:
             self._read = 0
+        if not link.resumed:
+            self._lookup.in_rooms = False
+        elif link.count == 1:
+            self._lookup.in_rooms = True  # perhaps: whoever she was knows
         if self._full and self._client is not None:
             self._client.pauseProducing()
 

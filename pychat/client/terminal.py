@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, succeed
 
 from .editing import NO_PASTES, PASTES, Editor
-from .render import show_typed, text_width, visible
+from .render import beginning, end, show_typed, text_width, visible
 
 READ_BYTES = 64 * 1024
 
@@ -171,7 +171,7 @@ class Screen:
         dumb = os.name == "nt" or os.environ.get("TERM", "dumb") == "dumb"
         self._ansi = not dumb if ansi is None else ansi
         self._bar = ""
-        self._draft = b""  # what is being typed, if we have to echo it
+        self._draft = b"", b""  # what is being typed, before the cursor and behind it, if we have to echo it
         self._echoes = False
         self.has_bar = self._bar_sink.is_terminal
         """Whether there can be a progress bar."""
@@ -227,19 +227,20 @@ class Screen:
     def go_on(self) -> None:
         """The terminal is ours again."""
         if self._echoes:
-            self._put(PASTES + self._bottom())
+            # Something may have come, and been printed with this below it, before we are told.
+            self._put(PASTES + self._erase(self._bottom()) + self._bottom())
 
-    def draft(self, draft: bytes) -> None:
-        """This is what is being typed."""
+    def draft(self, before: bytes, behind: bytes = b"") -> None:
+        """This is what is being typed, before the cursor and behind it."""
         if self._echoes:
-            before = self._bottom()
-            self._draft = draft
-            self._put(self._erase(before) + self._bottom())
+            bottom = self._bottom()
+            self._draft = before, behind
+            self._put(self._erase(bottom) + self._bottom())
 
     def entered(self, raw: bytes) -> None:
         """Somebody typed a line: where the bar was, there is now what she typed, and the bar comes below."""
         if self._echoes:
-            before, self._draft = self._bottom(), b""
+            before, self._draft = self._bottom(), (b"", b"")
             self._put(f"{self._erase(before)}{show_typed(raw)}\n{self._bar}")
             return
         if not self._bar:
@@ -285,17 +286,15 @@ class Screen:
         return self._bar + self._half_typed()
 
     def _half_typed(self) -> str:
-        """The end of what is being typed, as much as there is room for."""
+        """What is being typed, as much as there is room for around the cursor, which is left where it belongs."""
         columns = self._columns or shutil.get_terminal_size().columns
         room = max(10, columns - text_width(self._bar) - 1)
-        text = self._draft.decode("utf-8", "ignore").replace("\n", "\u21b5")
-        shown = visible(text[-room:])
-        if len(text) <= room and text_width(shown) <= room:
-            return shown
-        left = text[-room:]
-        while text_width(shown := "\u2026" + visible(left)) > room:
-            left = left[1:]
-        return shown
+        text, rest = (half.decode("utf-8", "ignore").replace("\n", "\u21b5") for half in self._draft)
+        if not rest:
+            return end(text, room)
+        least = room // 3  # of what is behind the cursor, if the rest does not fit
+        behind = beginning(rest, max(least, room - 1 - text_width(visible(text[-room:]))))
+        return f"{end(text, room - text_width(behind))}\x1b7{behind}\x1b8"
 
     def _erase(self, bar: str) -> str:
         if not bar:
@@ -327,14 +326,15 @@ class Typist:
         took: Callable[[list[bytes | None]], Deferred[None]],
         ended: Callable[[], object],
         splitter: Splitter,
-        drafted: Callable[[bytes], object] = lambda draft: None,
+        drafted: Callable[[bytes, bytes], object] = lambda before, behind: None,
     ) -> None:
         """
         :param stream: like ``sys.stdin``; ``None`` is at its end.
         :param call: ``reactor.callFromThread``.
         :param took: is given what the `splitter` gives; more is read when its Deferred has fired.
         :param ended: called at the end of the input.
-        :param drafted: called with what is being typed, if the `splitter` is an `Editor`.
+        :param drafted: called with what is being typed, before the cursor and behind it, if the `splitter` is an
+            `Editor`.
         """
         buffer = getattr(stream, "buffer", None)
         self._raw = getattr(buffer, "raw", buffer)
@@ -354,7 +354,7 @@ class Typist:
         while data := self._read():
             self._pass_on(splitter.feed(data))
             if isinstance(splitter, Editor):
-                self._call(self._drafted, splitter.draft)
+                self._call(self._drafted, *splitter.halves)
                 if splitter.ended:
                     break
         if splitter.rest:

@@ -38,6 +38,11 @@ NO_MESSAGE = (
     "either, which begins with <set_msg>name or <set_msg_all>. Nothing of them was sent."
 )
 
+FOR_GOOD = (
+    "You left for good: your rooms, settings and private history end here. To come back as the same one, close the "
+    "window instead."
+)
+
 REWOUND = "The chat has lost messages that you had: it goes on from those that it still has."
 
 

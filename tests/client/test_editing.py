@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client.editing import ENTRY_LIMIT, Editor, Pasted
+from pychat.client.editing import ENTRY_LIMIT, HISTORY, Editor, Pasted
 
 
 def pasted(text: bytes) -> bytes:
@@ -54,12 +54,67 @@ class Editing(SynchronousTestCase):
         self.assertTrue(self.editor.ended)
 
     def test_other_keys(self) -> None:
-        """Arrows and the like leave nothing in the line, whole or cut anywhere."""
-        keys = b"a\x1b[A\x1b[1;5Cb\x1bOP\x1b[3~c\x12\x0c\x00d\x1b\x1b[Z"
+        """Function keys and the like leave nothing in the line, whole or cut anywhere."""
+        keys = b"a\x1b[5~\x1b[1;5Cb\x1bOP\x1b[3~c\x12\x0c\x00d\x1b\x1b[Z"
         self.types(keys, [], b"abcd")
         for key in keys:
             self.editor.feed(bytes([key]))
         self.types(b"\n\x1b\n", [b"abcdabcd", b""])
+
+    def test_cursor(self) -> None:
+        """It moves by characters, to the ends and no further; what is typed, pasted or erased is so where it stands."""
+        self.types("aü日".encode() + b"\x1b[D\x1bOD", [], "aü日".encode())
+        self.assertEqual(self.editor.halves, (b"a", "ü日".encode()))
+        self.types(b"x\x1b[Cy\x1bOCz\x1b[C!", [], "axüy日z!".encode())
+        for home in (b"\x1b[H", b"\x1bOH", b"\x1b[1~", b"\x1b[7~", b"\x01"):
+            self.editor.feed(home + b"\x1b[D")
+            self.assertEqual(self.editor.cursor, 0)
+            self.editor.feed(
+                {b"\x1bOH": b"\x1bOF", b"\x1b[1~": b"\x1b[4~", b"\x01": b"\x05"}.get(home, b"\x1b[F")
+            )
+            self.assertEqual(self.editor.halves[1], b"")
+        self.types(b"\x1b[D\x1b[3~\x1b[3~\x1b[D\x1b[D\x1b[3~", [], "axüyz".encode())
+        self.types(b"\x7f\x7f", [], b"axz")
+        self.types(b"\x17", [], b"z")
+        self.types(b"\x01" + pasted(b"1\n2"), [], b"1\n2z")
+        self.types(b"\n", [b"1\n2z"])
+
+    def test_history(self) -> None:
+        """Up and Down go through what was entered; what was being typed is below it; what was pasted stays that."""
+        lines = b"<ping>1\n<ping>2"
+        self.editor.feed(b"one\n\ntwo\ntwo\n" + pasted(lines) + b"\nhalf")
+        self.types(b"\x1b[A", [], lines)
+        self.types(b"\x1b[A\x1bOA\x1b[A\x1b[A", [], b"one")
+        self.types(b"\x1b[B", [], b"two")
+        self.types(b"\x1b[B\x1bOB\x1b[B", [], b"half")
+        self.types(b"\x1b[A\x1b[A!\n", [b"two!"])
+        self.editor.feed(b"\x1b[A\x1b[A")
+        self.assertEqual(whole(self.editor.feed(b"\n")), [True])
+        self.editor.feed(b"\x1b[A\x01x\x7f")
+        self.assertEqual(whole(self.editor.feed(b"\n")), [False])
+        for number in range(HISTORY + 9):
+            self.editor.feed(b"%d\n" % number)
+        self.types(b"\x1b[A" * 99, [], b"9")
+        self.editor.feed(b"\x1b[B" * 99 + b"x" * ENTRY_LIMIT + b"x\x1b[A")
+        self.assertEqual(len(self.editor.draft), ENTRY_LIMIT)
+        self.types(b"\n", [None])
+
+    def test_clear(self) -> None:
+        """What is half typed can be dropped, but not the beginning of a paste: the rest of it is no typed line."""
+        self.assertFalse(self.editor.clear())
+        self.editor.feed(b"half" + b"x" * ENTRY_LIMIT)
+        self.assertTrue(self.editor.clear())
+        self.types(b"next\n\x1b[200~<ping>\n", [b"next"], b"<ping>\n")
+        self.assertFalse(self.editor.clear())
+        self.types(b"\x1b[201~", [], b"<ping>\n")
+
+    def test_give_back(self) -> None:
+        """What could not be used is the draft again, as it was, unless something else is typed already."""
+        for entry in (b"one\ntwo", Pasted(b"one\ntwo")):
+            self.editor.give_back(entry)
+            self.editor.give_back(b"never")
+            self.assertEqual(self.editor.halves, (b"one\ntwo", b""))
+            self.assertEqual(whole(self.editor.feed(b"\n")), whole([entry]))
 
     def test_paste(self) -> None:
         """What is pasted is part of the line, with its line ends; only Enter enters it."""
@@ -84,6 +139,9 @@ class Editing(SynchronousTestCase):
             (pasted(b"<set_msg>bob look at this:") + pasted(b"\n" + lines), False),
             (pasted(b"\n") + pasted(lines), False),
             (pasted(b"") + b"a" + pasted(lines), False),
+            (pasted(lines) + b"\x01x", False),
+            (pasted(lines) + b"\x01x\x7f", False),
+            (pasted(lines) + b"\x01\x1b[3~", True),
             (pasted(lines) + b"\x15" + lines.replace(b"\n", b" "), False),
         ):
             entered = self.editor.feed(keys + b"\n<ping>\n")
@@ -118,6 +176,7 @@ class Editing(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from([
         b"a", b"\xc3\xbc", b"\n", b"\x7f", b"\x17", b"\x1b[A", b"\x1b[200~", b"\x1b[201~", b"\x1b", b"[", b"2", b"\x15",
+        b"\x1b[D", b"\x1b[3~", b"\x01", b"\x1b[B",
     ]), max_size=20), st.sets(st.integers(0, 60)))  # fmt: skip
     def test_any_cut(self, keys: list[bytes], cuts: set[int]) -> None:
         """Wherever the system cuts what is typed, the same is entered."""
@@ -129,4 +188,4 @@ class Editing(SynchronousTestCase):
             entered += cut.feed(data[start:end])
         expected = at_once.feed(data)
         self.assertEqual((entered, whole(entered)), (expected, whole(expected)))
-        self.assertEqual((cut.draft, cut._rest), (at_once.draft, at_once._rest))
+        self.assertEqual((cut.halves, cut._rest), (at_once.halves, at_once._rest))

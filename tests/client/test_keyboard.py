@@ -94,8 +94,7 @@ class Program:
 
     async def ended(self) -> int:
         """The exit status, negative for a signal."""
-        while self.process.poll() is None:
-            await self.writes(b"")
+        await until(lambda: (self._read() and self.process.poll()) is not None)
         self._read()
         return self.process.returncode
 
@@ -161,16 +160,23 @@ async def test_paste() -> None:
         await visit.sees("<ping>1", "<ping>2", "<pong>", "<pong>", "")
         visit.type("\x1b[200~one\ntwo\x1b[201~\n")
         await visit.shows("Nothing of them was sent.")
+        await visit.sees("one\u21b5two")
         for line in ("<ping>3", "<topic>#tea "):
-            visit.type(line + "\x1b[200~\n<ping>4\n<disconnect>\x1b[201~\n")
+            visit.type("\x15" + line + "\x1b[200~\n<ping>4\n<disconnect>\x1b[201~\n")
+            await visit.sees(line + "\u21b5<ping>4\u21b5<disconnect>")
+        visit.type("\x15")
         visit.type("<set_msg>alice look:\x1b[200~\n<retract>5\n<disconnect>\n\x1b[201~\n")
         await visit.sees(
             "<set_msg>alice look:", "    <retract>5", "    <disconnect>", "<accepted id=7>alice", ""
         )
         visit.type("\x1b[200~<set_msg>alice " + "x" * 70 + "\n" + "y" * 4000 + "\x1b[201~\n")
         await until(lambda: "this is one of" in "".join(visit.screen.rows))
-        visit.type("\x1b[200~<set_msg label=1>alice 1\n2\x1b[201~\n" + "z" * 5000 + "\n")
+        visit.type("\x15\x1b[200~<set_msg label=1>alice 1\n2\x1b[201~\n")
+        await visit.sees("<set_msg label=1>alice 1\u21b52")
+        visit.type("\x15" + "z" * 5000 + "\n")
         await visit.shows("A line has at most 4,096 bytes.")
+        await visit.sees("\u2026" + "z" * 78)
+        visit.type("\x15")
         assert await visit.leaves() == 0
     posted = [line.split(b" enc=")[-1] for line in stage.heard if b"set_msg" in line]
     assert posted == [b"pct>alice 50 %25%0A<left>bob", b"pct>alice look:%0A<retract>5%0A<disconnect>"]
@@ -188,12 +194,15 @@ async def test_paste() -> None:
 @pytest_twisted.ensureDeferred
 @within(30)
 async def test_interrupted() -> None:
-    """Ctrl-C leaves, and the terminal is as it was."""
+    """Ctrl-C on an empty line leaves, and the terminal is as it was."""
     async with acting(script) as (port, _):
         visit = Typing(port)
         await visit.sees("<connected>bob", "")
         visit.type("half")
         await visit.sees("half")
+        assert visit.signals.clears()
+        await visit.sees("")
+        assert not visit.signals.clears()
         assert visit.signals.keyboard is not None
         visit.interrupt()
         assert await visit.status() == 0
@@ -240,7 +249,7 @@ async def test_quit_ignored(tmp_path: Path) -> None:
 @within(90)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_twice(tmp_path: Path, number: int) -> None:
-    """The second signal ends the process while it waits for an answer, and the terminal is as it was."""
+    """Ctrl-C clears a half-typed line.  The second signal ends the process; the terminal is as it was."""
     async with acting(lambda verb, line: b"" if verb == b"set_msg" else script(verb, line)) as (port, stage):
         program = Program(port, tmp_path)
         try:
@@ -248,13 +257,40 @@ async def test_interrupted_twice(tmp_path: Path, number: int) -> None:
             program.type("<set_msg>alice hi\nhalf")
             await until(lambda: any(b"set_msg" in line for line in stage.heard))
             await program.writes(b"half")
-            program.process.send_signal(number)
-            await program.writes(b"\x1b[K")
+            if number == signal.SIGINT:
+                program.process.send_signal(number)
+                await program.writes(b"half\r\x1b[K")  # that was all it did
+                program.type("more")
+                await program.writes(b"more")
+            program.process.send_signal(signal.SIGTERM)
+            await program.writes(b"\r\x1b[K")
             program.process.send_signal(number)
             assert await program.ended() == -number
             assert (program.keys.lines_and_echo(), program.marks_pastes) == ((True, True), False)
         finally:
             program.close()
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+@pytest.mark.parametrize("signals", [0, 2])
+async def test_window_closed(tmp_path: Path, signals: int) -> None:
+    """Who closes the window is away, as when the connection breaks, however often and in which way that is told."""
+    async with acting(script) as (port, stage):
+        program = Program(port, tmp_path)
+        try:
+            await program.ready()
+            program.type("half")
+            await program.writes(b"half")
+            for _ in range(signals):
+                program.process.send_signal(signal.SIGHUP)
+            program.keys.close()
+            await stage.gone
+            await until(lambda: program.process.poll() is not None)
+            assert program.process.returncode in (0, -signal.SIGHUP)
+        finally:
+            program.close()
+    assert not [line for line in stage.heard if line.startswith(b"<disconnect")]
 
 
 def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:

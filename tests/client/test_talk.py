@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest_twisted
 from pychat.client.answers import LinkError
 from pychat.client.connection import Client, connect
 from pychat.client.files import FileStore, state_file
+from pychat.client.wording import FOR_GOOD
 from pychat.grammar import Line
 from tests.guards import within
 
@@ -51,6 +53,16 @@ class Talking(Visit):
 
     def __init__(self, port: int, name: str = "bob", fresh: bool = False) -> None:
         super().__init__(port, name, terminal=True, fresh=fresh)
+
+    async def hang_up(self, *, by_signal: bool = True) -> int:
+        """Close the window: the system tells of it in one way or the other, or both."""
+        if by_signal:
+            self.signals.caught = signal.SIGHUP
+            self.running.cancel()
+        else:
+            self.input.reader.isatty = lambda: False
+            self.input.writer.close()
+        return await self.status()
 
     def stdout(self) -> Gate:
         self.gate = Gate(super().stdout())
@@ -199,6 +211,88 @@ async def test_read(tmp_path: Path) -> None:
         await alice.leave()
     assert [raw for raw in other.heard if raw.startswith(b"<read")] == [b"<read id=1>bob", b"<read id=2>bob"]
     assert "<error" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_unread(tmp_path: Path) -> None:
+    """Who asks what is unread has not read it by that."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        await alice.say("bob", "one")
+        await other.hears(b"<delivered id=1>bob")
+        visit.type("<unread>\n<ping>a\n")
+        await visit.shows("<pong>a")
+        await other.hears(b"<read id=1>bob")
+        visit.type("<unread>\n")
+        assert await visit.end() == 0
+        await alice.leave()
+    assert [line for line in visit.lines if line.startswith(("<new", "<unread"))] == [
+        "<new count=1>alice",
+        "<unread count=1>",
+        "<unread count=0>",
+    ]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_missed(tmp_path: Path) -> None:
+    """Behind what was missed stands how much that was, unless it was one message; live ones do not count."""
+    async with serving(tmp_path) as port:
+        alice = await Other().come(port)
+        await alice.join_room("#tea")
+        visit = Talking(port)
+        visit.type("<join>#tea\n")
+        await visit.shows("<joined in=#tea")
+        await visit.hang_up()
+        for count in (1, 3):
+            for number in range(count):
+                await alice.say("#tea", str(number))
+                if number:
+                    await alice.say("bob", "psst")
+            await alice.say_all("hello") if count > 1 else None
+            visit = Talking(port)
+            await visit.shows("* resumed as bob")
+            visit.type("<ping>\n")
+            await visit.shows("<pong>")
+            await alice.say("bob", "live")
+            await visit.shows(">live")
+            await visit.hang_up()
+            missed = [line for line in visit.lines if "you missed" in line]
+            assert missed == (
+                ["* you missed 6 messages: 3 in #tea, 2 from alice, 1 to all"] if count > 1 else []
+            )
+        await alice.leave()
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+@pytest.mark.parametrize("by_signal", [True, False])
+async def test_hung_up(tmp_path: Path, own_state: Path, by_signal: bool) -> None:
+    """A terminal that goes away leaves her away; who leaves is told, if that ends more than her name."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        visit.type("<join>#tea\n")
+        await visit.shows("<joined in=#tea")
+        assert await visit.hang_up(by_signal=by_signal) == 0
+        assert (visit.complained, "<goodbye" in visit.printed) == ("", False)
+        await other.hears(b"<away>bob")
+        assert list(own_state.iterdir())
+        visit = Talking(port)
+        await visit.shows("* resumed as bob")
+        assert await visit.end("<leave>#tea\n") == 0
+        assert "<left in=#tea" in visit.printed
+        assert visit.complained == f"* {FOR_GOOD}\n"
+        visit = Talking(port)
+        assert await visit.end("<join>#tea\n") == 0
+        assert visit.complained == f"* {FOR_GOOD}\n"
+        await alice.leave()
+    assert list(own_state.iterdir()) == []
 
 
 @pytest_twisted.ensureDeferred

@@ -159,6 +159,28 @@ class Screens(SynchronousTestCase):
             self.assertEqual(self.seen(), [shown])
             self.assertLess(text_width(shown), 20)
 
+    def test_cursor(self) -> None:
+        """The cursor stands where it belongs, beside the bar as well, and what is behind it fits in the row, too."""
+        sink = Sink(self.terminal)
+        screen = Screen(Direct(), sink, sink, ansi=True, columns=20)
+        screen.echo(True)
+        for before, behind, shown, column in (
+            ("ab", "c\nd", "abc\u21b5d", 2),
+            ("", "a" * 30, "a" * 17 + "\u2026", 0),
+            ("", "日" * 30, "日" * 8 + "\u2026", 0),
+            ("a" * 30, "b" * 30, "\u2026" + "a" * 12 + "b" * 5 + "\u2026", 13),
+            ("a" * 30, "b", "\u2026" + "a" * 17 + "b", 18),
+            ("\u0301" * 30, "b" * 30, None, None),
+        ):
+            screen.draft(before.encode(), behind.encode())
+            if shown is not None:
+                self.assertEqual((self.seen(), self.terminal._column), ([shown], column))
+        screen.draft(b"ab", b"cd")
+        screen.bar("[#]")
+        screen.bar("[##]")
+        self.terminal.type("|")
+        self.assertEqual(self.seen()[0].split("]")[1].strip(), "ab|d")
+
     def test_two_streams(self) -> None:
         """Output and errors on one terminal share it with what is typed as well."""
         screen = Screen(Direct(), Sink(self.terminal), Sink(self.terminal), ansi=True, columns=100)
@@ -174,8 +196,11 @@ class Screens(SynchronousTestCase):
         self.screen.draft(b"half")
         self.screen.stop()
         self.assertEqual((self.seen(), self.terminal.marks_pastes), ([""], False))
+        self.screen.line("came before that was known")
         self.screen.go_on()
-        self.assertEqual((self.seen(), self.terminal.marks_pastes), (["half"], True))
+        self.assertEqual(
+            (self.seen(), self.terminal.marks_pastes), (["came before that was known", "half"], True)
+        )
 
         def gone(data: bytes) -> int:
             raise BrokenPipeError
@@ -358,12 +383,15 @@ class Typists(SynchronousTestCase):
             told.append(lines)
             return succeed(None)
 
-        Typist(pipe.reader, calls, took, lambda: told.append("end"), Editor(), told.append).start()
-        for keys, last in (("ab", b"ab"), ("c\nde", b"de"), ("\x04\n\x04never\n", "end")):
+        def drafted(before: bytes, behind: bytes) -> None:
+            told.append(before + b"|" + behind if behind else before)
+
+        Typist(pipe.reader, calls, took, lambda: told.append("end"), Editor(), drafted).start()
+        for keys, last in (("ab", b"ab"), ("c\nde", b"de"), ("\x1b[D", b"d|e"), ("\x04\n\x04never\n", "end")):
             pipe.writer.write(keys)
             pipe.writer.flush()
             calls.run_until(lambda: bool(told) and told[-1] == last)  # noqa: B023
-        self.assertEqual(told, [b"ab", [b"abc"], b"de", [b"de"], b"", "end"])
+        self.assertEqual(told, [b"ab", [b"abc"], b"de", b"d|e", [b"de"], b"", "end"])
 
     def test_one_after_the_other(self) -> None:
         """More is read when what was read has been taken: the thread waits after each time."""

@@ -354,6 +354,7 @@ class Conversations:
             (f"{full} none", 1), (f"{short} none", 0), (f'"{full} none"', 1), (f'"{short} none"', 0),
             (f'{words[7]} "{short} none" none', 1), (f'"{short} w13"*', 1), (f'"{short} w1"', 0),
             (f'"{" ".join(words[:30])} w13 w1"*', 0), (f'... "{short}" -- w13*', 1), (f'"{full}" none', 1),
+            (f'"{short} w13 none"*', 0),
         ):  # fmt: skip
             self.assertEqual(len(self.search(journal, typed)), found, typed)
 
