@@ -84,6 +84,10 @@ class Life:
         self.ignoring: defaultdict[str, Course] = defaultdict(Course)
         self.muting: defaultdict[str, Course] = defaultdict(Course)
         self.reading = Reading((born, known))
+        self.newest: Callable[[], int] = lambda: 0
+        """The newest message now."""
+        self.types_on_a_line = False
+        """She does not acknowledge: who types has seen what came before."""
         self.typed = (0, 0)
         """On a plain line: what was the newest message when she said something last, at least and at most."""
         self.sure = self.reading.copy()
@@ -97,7 +101,10 @@ class Life:
     @property
     def seen(self) -> tuple[int, int]:
         """How far everything is read."""
-        return highest(self.reading.all, self.typed)
+        least, most = highest(self.reading.all, self.typed)
+        if self.types_on_a_line and any(said.kind == Kind.SAID and not said.id for said in self.posts):
+            most = self.newest()  # what is under way may count already
+        return least, most
 
     def stay(self, log: Log, room: str) -> int:
         """When the stay that lasts began."""
@@ -236,6 +243,8 @@ class Client:
                 self.say(b"<disconnect>")  # this is not what we came for
                 return
             self.life = Life(self.wish, self.identity, self.asked_at, self.world.newest)
+            self.life.newest = lambda: self.world.newest
+            self.life.types_on_a_line = not self.keeps
             self.lives.append(self.life)
             self.live = True
         self.life.token = values.get(b"resume", self.life.token)
@@ -461,6 +470,8 @@ class Client:
             was, own = course.now(joined), life.reading.rooms.get((what, joined), (0, 0))
             if was is not True:
                 frozen = life.read_upto(self.log, what)
+                if life.types_on_a_line:
+                    frozen = frozen[0], 1 << 62  # her lines before it may be taken up later
                 life.reading.rooms[what, joined] = frozen if was is False else hull(own, frozen)
         course.turn(self.world.newest, None)
         course.wanted = wanted
