@@ -19,6 +19,7 @@ from .history import (
     Denied,
     Done,
     Event,
+    Hidden,
     History,
     Journal,
     Post,
@@ -67,6 +68,7 @@ class _Checker:
         self._cast = history.cast
         self._journal = journal.posts
         self._blocked = journal.blocked
+        self._taken_back = {post.ref for post in journal.posts.values() if post.kind == Kind.RETRACT}
         self._audience = Audience(history.cast, journal, self._fault)
         self._now = 0  # the number of the event
         self._newest = 0  # the highest id that anybody knows
@@ -93,6 +95,8 @@ class _Checker:
             self._audience.say(event.post, self._now)
         elif isinstance(event, Shown):
             self._show(event)
+        elif isinstance(event, Hidden):
+            self._hidden(event)
         elif isinstance(event, Accepted):
             self._accept(event)
         elif isinstance(event, Verdict):
@@ -114,6 +118,19 @@ class _Checker:
             self._fault(BROKEN, f"{event.who} {event.what}")
 
     # -- screens
+
+    def _hidden(self, event: Hidden) -> None:
+        """Of what was shown without its text the journal tells which it was, and that it was taken back."""
+        post = self._journal.get(event.id)
+        told = (event.sender, event.kind, event.ref, event.to)
+        if post is None or told != (post.sender, post.kind, post.ref, post.to or "all"):
+            self._fault(
+                BROKEN, f"{event.who} was shown {event.id} of {event.sender}, which the journal does not have"
+            )
+        elif (post.ref if post.kind == Kind.EDIT else event.id) not in self._taken_back:
+            self._fault(LOST, f"the text of {_name(post)}, which nobody took back, was kept from {event.who}")
+        else:
+            self._show(Shown(event.who, event.screen, event.id, post))
 
     def _show(self, event: Shown) -> None:
         post, id = event.post, event.id

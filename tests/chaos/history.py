@@ -54,6 +54,18 @@ class Shown(NamedTuple):
     post: Post
 
 
+class Hidden(NamedTuple):
+    """A message that had been taken back was told to who missed it: without its text."""
+
+    who: str
+    screen: str
+    id: int
+    sender: str
+    to: str
+    kind: int
+    ref: int
+
+
 class Accepted(NamedTuple):
     """A sender was told that a post is kept."""
 
@@ -142,7 +154,21 @@ class Wrong(NamedTuple):
 Look = tuple[str, int, int, bytes]
 """What is seen of a post, which tells it from all others: sender, kind, what it is about, and text."""
 
-Event = Said | Shown | Accepted | Verdict | Receipt | Acked | Read | Refused | Asked | Done | Denied | Wrong
+Event = (
+    Said
+    | Shown
+    | Hidden
+    | Accepted
+    | Verdict
+    | Receipt
+    | Acked
+    | Read
+    | Refused
+    | Asked
+    | Done
+    | Denied
+    | Wrong
+)
 
 
 class Move(NamedTuple):
@@ -228,7 +254,9 @@ class History:
         post = self.posts.get((sender, kind, ref, text))
         # A private message on a plain line does not say for whom it is.
         where = decode(line.attributes.get(b"to", who.encode()))
-        if id is None or post is None or where != (post.to or "all"):
+        if id is not None and text == TAKEN_BACK and b"replay" in line.attributes:
+            self.see(Hidden(who, screen, id, sender, where, kind, ref))
+        elif id is None or post is None or where != (post.to or "all"):
             told = f"id={id} to {where} about {ref} {line.text!r}"
             self.see(Wrong(who, f"was shown what {sender} never said: {told}"))
         else:

@@ -5,7 +5,22 @@ from __future__ import annotations
 from pychat.grammar import parse
 from pychat.vocabulary import Kind
 
-from .history import Accepted, Asked, Denied, Done, History, Move, Receipt, Refused, Shown, Verdict, Wrong
+from .checker import check
+from .history import (
+    Accepted,
+    Asked,
+    Denied,
+    Done,
+    Hidden,
+    History,
+    Journal,
+    Move,
+    Receipt,
+    Refused,
+    Shown,
+    Verdict,
+    Wrong,
+)
 from .test_checker import CAST, Case
 
 TEA = "#tea"
@@ -447,6 +462,27 @@ class Lines(Case):
         self.assertEqual(
             self.history.events[-2:], [Shown("ben", "ben", 2, gone), Shown("ben", "ben", 3, back)]
         )
+
+    def test_what_was_taken_back(self) -> None:
+        """Who missed a message that was taken back is shown that; nothing else is shown without its text."""
+        said = self.history.say("ann", None)
+        gone = self.history.say("ann", None, kind=Kind.RETRACT, ref=1)
+        for line in (
+            b"<msg id=1 from=ann to=all time=x replay>(message taken back)",
+            b"<msg id=2 from=ann to=all retract=1 time=x>(message taken back)",
+        ):
+            self.history.show("ben", "ben", parse(line))
+        self.assertEqual(self.history.events[-2:], [
+            Hidden("ben", "ben", 1, "ann", "all", Kind.SAID, 0), Shown("ben", "ben", 2, gone),
+        ])  # fmt: skip
+        other = self.history.say("ben", None)
+        shown = History(self.history.cast, events=self.history.events[-2:-1])
+        for posts, wrong in (
+            ({1: said, 2: gone}, ""), ({1: said}, "which nobody took back"), ({1: other, 2: gone}, "the journal does not have"),
+        ):  # fmt: skip
+            told = " ".join(fault.what for fault in check(shown, Journal(posts)))
+            for sentence in ("which nobody took back", "the journal does not have"):
+                self.assertEqual(sentence in told, sentence == wrong, told)
 
     def test_a_plain_line_does_not_say_that_it_is_private(self) -> None:
         post = self.history.say("ann", "pat")
