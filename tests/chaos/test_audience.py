@@ -476,9 +476,10 @@ class Lines(Case):
             Hidden("ben", "ben", 1, "ann", "all", Kind.SAID, 0), Shown("ben", "ben", 2, gone),
         ])  # fmt: skip
         other = self.history.say("ben", None)
-        shown = History(self.history.cast, events=self.history.events[-2:-1])
+        shown = self.history
         for posts, wrong in (
-            ({1: said, 2: gone}, ""), ({1: said}, "which nobody took back"), ({1: other, 2: gone}, "the journal does not have"),
+            ({1: said, 2: gone}, ""), ({1: said}, "which nobody took back"),
+            ({1: other, 2: gone}, "the journal does not have"),
         ):  # fmt: skip
             told = " ".join(fault.what for fault in check(shown, Journal(posts)))
             for sentence in ("which nobody took back", "the journal does not have"):
