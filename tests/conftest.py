@@ -1,8 +1,10 @@
-"""Fixtures for every test: the two guards of `tests.guards`."""
+"""For every test: the two guards of `tests.guards`, and a third that watches over the end of the process."""
 
 from __future__ import annotations
 
+import faulthandler
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.guards import LoggedFailures, ReactorState
 
 SETTLE_SECONDS = 1.0
+
+EXIT_SECONDS = 20.0
+"""Seconds after the last test in which the process has to end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """End the process also if a thread that a test has left there would wait for ever, and show what it waits for.
+
+    The status is 1 then, whatever the tests said.
+    """
+    sys.stdout.flush()
+    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 @pytest.fixture(autouse=True)

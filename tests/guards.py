@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -23,26 +23,62 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+CLEAN_UP_SECONDS = 5.0
+"""Seconds that a test which took too long is given to stop what it has started."""
+
+
 def within(seconds: float) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Deferred[T]]]:
     """Fail an asynchronous test with TimeoutError once it has taken so long, and let the others go on.
 
-    The test is cancelled where it waits.  Even a test that does not let itself be cancelled ends.
+    The test is cancelled where it waits, and what it awaits then, to clean up, may take `CLEAN_UP_SECONDS`.  Even a
+    test that does not let itself be cancelled ends.
     """
 
     def decorate(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
         @functools.wraps(test)
         def limited(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-            from twisted.internet import reactor
-
-            running = Deferred.fromCoroutine(test(*args, **kwargs))
-            # A Deferred of our own, for that of a coroutine fires only when the coroutine ends.
-            outcome: Deferred[T] = Deferred(lambda _: running.cancel())
-            running.addBoth(outcome.callback)
-            return outcome.addTimeout(seconds, reactor)  # type: ignore[arg-type]
+            return _Limited(Deferred.fromCoroutine(test(*args, **kwargs)), seconds).outcome
 
         return limited
 
     return decorate
+
+
+class _Limited(Generic[T]):
+    """A test that runs.
+
+    :ivar outcome: fires with that of the test; a Deferred of our own, for that of a coroutine fires only when the
+        coroutine ends.
+    """
+
+    def __init__(self, running: Deferred[T], seconds: float) -> None:
+        from twisted.internet import reactor
+
+        self._reactor: Any = reactor
+        self._seconds = seconds
+        self._running = running
+        self._late = False
+        self.outcome: Deferred[T] = Deferred()
+        self._watch = self._reactor.callLater(seconds, self._cancel)
+        running.addBoth(self._ended)
+
+    def _cancel(self) -> None:
+        self._late = True
+        self._watch = self._reactor.callLater(CLEAN_UP_SECONDS, self._ended, None)
+        self._running.cancel()
+
+    def _ended(self, result: T | Failure) -> None:
+        if self.outcome.called:
+            return  # after all
+        if self._watch.active():
+            self._watch.cancel()
+        if not self._late:
+            self.outcome.callback(result)
+            return
+        error = TimeoutError(f"the test was not done in {self._seconds:g} s")
+        if isinstance(result, Failure):
+            error.__cause__ = result.value  # it tells where the test waited
+        self.outcome.errback(error)
 
 
 class LoggedFailures:

@@ -148,6 +148,16 @@ SAMPLE = textwrap.dedent(
                     raise
 
     @pytest_twisted.ensureDeferred
+    @within(seconds=0.1)
+    async def test_bad_hangs_and_cleans_up():
+        port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        try:
+            await Deferred()
+        finally:
+            await sleep(0.1)
+            await port.stopListening()
+
+    @pytest_twisted.ensureDeferred
     @within(seconds=5)
     async def test_good_in_time(tmp_path):
         await sleep(0.01)
@@ -162,17 +172,32 @@ SAMPLE = textwrap.dedent(
 )
 
 
-# Half a second is a long time for what the sample does.
-CONFTEST = "from tests import conftest\nfrom tests.conftest import *\nconftest.SETTLE_SECONDS = 0.5\n"
+STUCK = textwrap.dedent(
+    """
+    import threading
+
+    def wait_for_nothing():
+        threading.Event().wait()
+
+    def test_leaves_a_thread():
+        threading.Thread(target=wait_for_nothing).start()
+    """
+)
+
+# Half a second is a long time for what the samples do.
+CONFTEST = """
+from tests import conftest, guards
+from tests.conftest import *
+
+conftest.SETTLE_SECONDS = conftest.EXIT_SECONDS = guards.CLEAN_UP_SECONDS = 0.5
+"""
 
 
-@functools.cache
-def run_sample() -> tuple[str, dict[str, set[str]]]:
-    """Run the sample once; return the report and the outcomes of each test.  (Trial knows no setUpClass.)"""
+def run_pytest(sample: str) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "conftest.py").write_text(CONFTEST)
-        (Path(folder) / "test_sample.py").write_text(SAMPLE)
-        run = subprocess.run(
+        (Path(folder) / "test_sample.py").write_text(sample)
+        return subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-rA", "--tb=short", "-p", "no:cacheprovider"),
                 *("-W", "error", "-c", os.devnull, "--rootdir", folder, "test_sample.py"),
@@ -184,6 +209,12 @@ def run_sample() -> tuple[str, dict[str, set[str]]]:
             timeout=60,
             check=False,
         )
+
+
+@functools.cache
+def run_sample() -> tuple[str, dict[str, set[str]]]:
+    """Run the sample once; return the report and the outcomes of each test.  (Trial knows no setUpClass.)"""
+    run = run_pytest(SAMPLE)
     outcomes: dict[str, set[str]] = {}
     line = r"^(PASSED|FAILED|ERROR) test_sample\.py::(?:\w+::)?(\w+)"
     for outcome, name in re.findall(line, run.stdout, re.M):
@@ -217,6 +248,18 @@ class Guards(SynchronousTestCase):
         for name, outcomes in self.outcomes.items():
             if name.startswith("test_bad"):
                 self.assertTrue(outcomes & {"ERROR", "FAILED"}, f"{name} {self.output}")
+
+    def test_clean_up(self) -> None:
+        """A test that takes too long leaves nothing, if it would leave nothing otherwise."""
+        self.assertEqual(self.outcomes["test_bad_hangs_and_cleans_up"], {"FAILED"}, self.output)
+        self.assertNotIn("AlreadyCalledError", self.output)
+
+    def test_ends(self) -> None:
+        """A thread that is left does not keep the process from ending, and what it does is shown."""
+        run = run_pytest(STUCK)
+        self.assertIn("1 passed", run.stdout)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("in wait_for_nothing", run.stderr)
 
     def test_what_is_said(self) -> None:
         """The report names what was left."""

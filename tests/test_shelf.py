@@ -503,7 +503,7 @@ class Reading(Case):
             return whole(offset, length)
 
         with mock.patch.object(opened, "_read_some", slowly):
-            reader = threading.Thread(target=lambda: got.append(opened.read(0, 4)))
+            reader = threading.Thread(target=lambda: got.append(opened.read(0, 4)), daemon=True)
             reader.start()
             begun.wait(10)
             opened.close()
@@ -869,7 +869,7 @@ class Anything(Planted):
                     os.rename(self.base / what, root / "a")
                     os.rename(root / "a", self.base / what)
 
-        turning = threading.Thread(target=turn)
+        turning = threading.Thread(target=turn, daemon=True)
         turning.start()
         seen = set()
         try:

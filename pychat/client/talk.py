@@ -109,7 +109,14 @@ class Talk(Visit):
             await self._last_answers()
             well = await self._go()
             return signals.status if cut_off else OK if well else FAILED
-        return OK if await self._go() else FAILED
+        try:
+            well = await self._go()
+        except CancelledError:
+            if not signals.hung_up:
+                raise
+            self._hung_up = True
+            well = await self._go()  # the input ended for the same reason
+        return OK if well else FAILED
 
     async def _enter(self, name: str) -> None:
         """Join under a name.

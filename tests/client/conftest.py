@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from .streams import end_all, endings
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +19,11 @@ def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     monkeypatch.setenv("LOCALAPPDATA", str(folder))
     return folder / "pychat"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(clean_reactor: None) -> Iterator[None]:
+    """What a test that failed has left running is no trouble of those after it."""
+    yield
+    if endings:
+        pytest_twisted.blockon(Deferred.fromCoroutine(end_all()))

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
+
+endings: list[Callable[[], Awaitable[None] | None]] = []
+"""What ends the things that a test has begun, the newest last: the test may fail before it does so itself."""
+
+
+async def end_all() -> None:
+    """End what is not ended yet; all that is here can be ended twice."""
+    while endings:
+        with suppress(OSError):
+            ending = endings.pop()()
+            if ending is not None:
+                await ending
 
 
 class Pipe:
@@ -14,6 +28,7 @@ class Pipe:
         reading, writing = os.pipe()
         self.reader: Any = os.fdopen(reading, encoding="utf-8")
         self.writer: Any = os.fdopen(writing, "w", encoding="utf-8")
+        endings.append(self.close)
 
     def close(self) -> None:
         """Close what is still open."""
@@ -31,6 +46,7 @@ class Keys:
         keyboard, terminal = pty.openpty()
         self.reader: Any = os.fdopen(terminal, encoding="utf-8")
         self.writer: Any = os.fdopen(keyboard, "w", encoding="utf-8")
+        endings.append(self.close)
 
     def lines_and_echo(self) -> tuple[bool, bool]:
         """Whether the terminal itself makes lines, and whether it echoes."""
@@ -53,8 +69,10 @@ class Collector:
         self._pipe = Pipe()
         self.stream = self._pipe.writer
         self._data = bytearray()
-        self._thread = threading.Thread(target=self._run)
+        # A daemon: who fails to close the stream shall not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+        endings.append(self.close)
 
     def _run(self) -> None:
         while data := self._pipe.reader.buffer.raw.read(65536):
@@ -62,11 +80,15 @@ class Collector:
 
     def text(self) -> str:
         """Close the writing end; return all that was written."""
+        self.close()
+        return self._data.decode()
+
+    def close(self) -> None:
+        """Close the writing end, and read what is still in the pipe."""
         if not self.stream.closed:
             self.stream.close()
         self._thread.join()
         self._pipe.close()
-        return self._data.decode()
 
 
 class Terminal:

@@ -7,13 +7,16 @@ import hashlib
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from pychat.client.chat import Invitation, chat
 from pychat.client.connection import connect
@@ -22,7 +25,7 @@ from pychat.vocabulary import CLIENT_LINE_LIMIT
 from tests.guards import within
 
 from .daemons import acting, serving
-from .streams import Collector, Pipe, Terminal
+from .streams import Collector, Pipe, Terminal, endings
 
 SECRET = b"cd" * 32
 OFFER = (
@@ -62,6 +65,7 @@ class Visit:
                 self.err.stream,
             )
         )
+        endings.append(self.give_up)
 
     def pipe(self) -> Any:
         """Where what is typed comes from."""
@@ -104,6 +108,17 @@ class Visit:
         await until(no_thread_reads)
         self.input.close()
 
+    async def give_up(self) -> None:
+        """End it, if a test that failed has not: it is told to, and told again, and then left to itself."""
+        self.running.addErrback(lambda _: None)
+        for _ in range(2):
+            self.running.cancel()
+            await at_most(3, until(lambda: self.running.called))
+        if not self.input.writer.closed:
+            self.input.writer.close()
+        await at_most(3, until(no_thread_reads))
+        left_reading.update(thread for thread in threading.enumerate() if thread.name == "input")
+
     @property
     def lines(self) -> list[str]:
         return self.printed.splitlines()
@@ -111,17 +126,38 @@ class Visit:
 
 async def until(true: Callable[[], bool]) -> None:
     """Give the reactor turns until this is true."""
+    while not true():
+        await turns(1)
+
+
+async def turns(count: int) -> None:
+    """Give the reactor so many turns."""
     from twisted.internet import reactor
 
     loop: Any = reactor
-    while not true():
+    for _ in range(count):
         turn: Deferred[None] = Deferred()
         loop.callLater(0, turn.callback, None)
         await turn
 
 
+async def at_most(seconds: float, waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait, but no longer than that."""
+    from twisted.internet import reactor
+
+    loop: Any = reactor
+    with suppress(DeferredTimeout):
+        await Deferred.fromCoroutine(waiting).addTimeout(seconds, loop)
+
+
+left_reading: WeakSet[threading.Thread] = WeakSet()
+"""Threads of tests that failed and could not end them."""
+
+
 def no_thread_reads() -> bool:
-    return "input" not in {thread.name for thread in threading.enumerate()}
+    return not [
+        thread for thread in threading.enumerate() if thread.name == "input" and thread not in left_reading
+    ]
 
 
 def shelf(folder: Path, **files: bytes) -> Path:

@@ -28,6 +28,7 @@ from tests.test_datagram import File
 from tests.transfer.link import make_content
 
 from .daemons import acting, serving
+from .streams import endings
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,6 +183,7 @@ async def test_get_interrupted(shelf: Path, number: int) -> None:
             [sys.executable, "-m", "pychat", "get", f"127.0.0.1:{port}", "x"],
             cwd=shelf / "here", env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        endings.append(program.kill)
         await asked
         program.send_signal(number)
         out, err = await deferToThread(program.communicate, timeout=60)
@@ -355,6 +357,7 @@ async def test_serve(shelf: Path, number: int) -> None:
         [sys.executable, "-m", "pychat", "serve", "--listen", "tcp:0:interface=127.0.0.1"],
         cwd=shelf, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+    endings.append(program.kill)
     assert program.stdout is not None
     log: list[bytes] = []
     while b"Sending files from UDP" not in b"".join(log[-1:]):

@@ -19,7 +19,7 @@ from pychat.grammar import Line
 from tests.guards import within
 
 from .daemons import acting, serving
-from .test_chat import Visit, until
+from .test_chat import Visit, no_thread_reads, turns, until
 
 
 class Gate:
@@ -67,6 +67,10 @@ class Talking(Visit):
     def stdout(self) -> Gate:
         self.gate = Gate(super().stdout())
         return self.gate
+
+    async def give_up(self) -> None:
+        self.gate.open.set()
+        await super().give_up()
 
 
 class Other:
@@ -293,6 +297,31 @@ async def test_hung_up(tmp_path: Path, own_state: Path, by_signal: bool) -> None
         assert visit.complained == f"* {FOR_GOOD}\n"
         await alice.leave()
     assert list(own_state.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_hung_up_while_leaving(tmp_path: Path, own_state: Path) -> None:
+    """The signal that tells what the end of the input has told says nothing new, however late it comes."""
+    async with serving(tmp_path) as port:
+        other = Other()
+        alice = await other.come(port)
+        visit = Talking(port)
+        await visit.shows("<connected>bob")
+        visit.gate.open.clear()
+        await alice.say("bob", "hi")
+        await until(lambda: b">hi" in visit.gate.offered)
+        visit.input.reader.isatty = lambda: False
+        visit.input.writer.close()
+        await until(no_thread_reads)
+        await turns(2)  # what the thread has told is done
+        visit.signals.caught = signal.SIGHUP
+        visit.running.cancel()
+        visit.gate.open.set()
+        assert (await visit.status(), visit.complained) == (0, "")
+        await other.hears(b"<away>bob")
+        await alice.leave()
+    assert list(own_state.iterdir())
 
 
 @pytest_twisted.ensureDeferred

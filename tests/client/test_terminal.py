@@ -299,7 +299,7 @@ class Writers(SynchronousTestCase):
             while left[0]:
                 left[0] -= len(os.read(pipe.reader.fileno(), 65536))
 
-        thread = threading.Thread(target=read)
+        thread = threading.Thread(target=read, daemon=True)
         thread.start()
         self.calls.run_until(lambda: self.levels == [True, False])
         thread.join()

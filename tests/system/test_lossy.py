@@ -49,7 +49,7 @@ class Relay:
         self._late: list[tuple[float, socket.socket, bytes, object]] = []
         self._ending = False
         self.counts = dict.fromkeys(("carried", "lost", "late", "twice", "corrupt"), 0)
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _open(self) -> socket.socket:
         sock = socket.socket(type=socket.SOCK_DGRAM)
