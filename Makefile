@@ -15,7 +15,7 @@ TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test trial test-system chaos coverage lint types docs bench bench-history clean
+.PHONY: help serve test trial test-system chaos coverage lint types docs survive bench bench-transfer bench-history clean
 
 help:  ## list these verbs
 	@echo 'make VERB, where VERB is one of'
@@ -39,6 +39,9 @@ test-system: $(TESTS)  ## run the tests that need root, nc, telnet, tmux and net
 chaos: $(TESTS)  ## kill the daemon 50 times while 80 people talk in rooms, and check that nothing is lost, double, leaked or untrue
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+survive: $(TESTS)  ## break links, kill both ends, fill disks, send noise: PYCHAT_LINK=COMMAND make survive
+	$(BIN)/python -m tests.survival $(ARGS)
+
 coverage: $(TESTS)  ## run `test` and fail if a branch of floors 0 to 2 was not taken
 	$(BIN)/pytest -m 'not system' --cov $(ARGS)
 
@@ -57,7 +60,10 @@ bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, time to ac
 	$(BIN)/python benchmarks/chat.py --journal memory
 	$(BIN)/python benchmarks/chat.py --journal sqlite
 	$(BIN)/python benchmarks/latency.py
-	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/transfer.py --only loopback --no-peers --runs 3
+
+bench-transfer: $(SERVES)  ## measure files over bad links, beside TCP and QUIC: make bench-transfer ARGS="--link COMMAND"
+	$(BIN)/python benchmarks/transfer.py $(ARGS)
 
 bench-history: $(SERVES)  ## measure pages of history and searches in 5 million messages, beside people who chat
 	$(BIN)/python benchmarks/history.py $(ARGS)

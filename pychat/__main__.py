@@ -9,83 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, manual
 from .address import DEFAULT_PORT, parse_host_port
 from .errors import JournalError
 from .journal.prune import Retention, parse_age, parse_size
 
 OK, FAILED, USAGE = 0, 1, 2
-
-_EPILOG = """\
-examples:
-  pychat serve                              serve a chat on this machine, and the folder files/
-  pychat serve --listen tcp:50000           the same for the whole network
-  pychat chat 192.168.1.5 --name alice      join a chat
-  pychat files 192.168.1.5                  what is on its shelf
-  pychat get 192.168.1.5 report.pdf         get a file from it
-
-`pychat COMMAND --help` tells more.
-"""
-
-_CHAT_EPILOG = """\
-What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <get_users>, <listfiles>, <help>.
-<download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf.
-Ctrl-D or <disconnect> leaves for good; so does Ctrl-C, at once, and gives up downloads. On a half-typed line Ctrl-C
-clears that line. Who closes the window stays in the chat, away, and comes back as the same one with the next
-pychat chat. The arrow keys move in the line, and bring back what was entered before.
-
-Rooms: <join>#tea makes you a member, and shows what the room is about and what was said there last. <set_msg>#tea hello
-says something there, <leave>#tea leaves, <get_rooms> lists all. <history>#tea, <history>bob, <search>words look back.
-With the id= of a message <set_msg reply=42>#tea text answers it, <react>42 +1 reacts to it, and <edit>42 text and
-<retract>42 change a message of yours or take it back. Also: <unread> counts what you have not read, <mute>#tea keeps a
-room quiet, <ignore>bob a person, <away>text says that you are not here, <whois>bob tells of somebody. <help> lists all.
-
-Several lines that you paste behind <set_msg>name, <set_msg_all> or <edit>id are one message, of about 4,000 bytes at
-most; Enter sends it. Pasted lines that are commands, each of them, are sent one after the other. (Your terminal marks
-what is pasted, if it knows bracketed paste, as most do; otherwise every line is a line of its own.)
-
-When the connection breaks it comes back by itself. Messages that you type meanwhile, and what you say of messages, are
-shown as pending, and are sent once there is a connection again; what you missed is told with its time. What is still
-pending when you leave is sent by the next pychat chat with the same address and name, for which it is kept, with what
-it takes to be you, in ~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave
-for good, and your rooms too.
-Whoever types has read what stood on the screen: then those who wrote it are told <read>.
-
-The input may be a pipe, with one connection and nothing kept:
-  printf '<set_msg_all>hi\\n<download>report.pdf\\n' | pychat chat 192.168.1.5 --name bob
-sends everything, waits for all answers and downloads, and leaves.
-
-exit status:
-  0    all went well
-  1    no connection at the end, or messages are still pending; with a pipe also: a line was answered with <error>,
-       a file did not arrive
-  2    the command line is wrong
-  130  Ctrl-C cut off a download or a pipe (143: SIGTERM did)
-"""
-
-_GET_EPILOG = """\
-The digest of the file, verified, goes to standard output in the format of sha256sum:
-  pychat get 192.168.1.5 report.pdf | sha256sum -c
-
-While it arrives the file is called NAME.part. A NAME.part that is there already and that no other download is writing
-is replaced. A NAME that begins with - comes after --: pychat get 192.168.1.5 -- -x.txt
-
-exit status:
-  0    the file is there, and its digest agreed
-  1    it is not; standard error says why
-  2    the command line is wrong
-  130  Ctrl-C came first (143: SIGTERM did)
-"""
-
-_FILES_EPILOG = """\
-One line a file: its size in bytes, a TAB, its name.
-
-exit status:
-  0    that is the list
-  1    there is none; standard error says why
-  2    the command line is wrong
-  130  Ctrl-C came first (143: SIGTERM did)
-"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pychat",
         description="A chat and a shared folder of files for the people on a network that you own.",
-        epilog=_EPILOG,
+        epilog=manual.MAIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pychat {__version__}")
@@ -149,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         return made
 
-    chat = command("chat", "take part in a chat", _CHAT_EPILOG, _chat)
+    chat = command("chat", "take part in a chat", manual.CHAT, _chat)
     chat.add_argument("--name", help="your name in the chat (default: your login name)")
     chat.add_argument(
         "--folder", type=_folder, default=".", metavar="DIR", help="where downloads go (default: here)"
@@ -160,18 +89,62 @@ def build_parser() -> argparse.ArgumentParser:
         help="forget who you were here the last time, and what was still pending",
     )
 
-    get = command("get", "get a file over UDP, without joining the chat", _GET_EPILOG, _get)
+    get = command("get", "get files from the shelf, without joining the chat", manual.GET, _get)
     get.add_argument(
-        "name", metavar="NAME", help="the file, as `pychat files` lists it; a/b.txt is saved as b.txt"
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="a file, as `pychat files` lists it, or a pattern; a/b.txt is saved as b.txt",
     )
     get.add_argument("-o", "--output", type=_output, metavar="PATH", help="the file to make, or a folder")
-    get.add_argument("-f", "--force", action="store_true", help="replace the file if it exists")
-    get.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    get.add_argument(
+        "-f", "--force", "--overwrite", action="store_true", help="replace files that exist already"
+    )
+    _add_manner(get)
 
-    command("files", "list the files on the shelf", _FILES_EPILOG, _files)
+    put = command("put", "put files on the shelf", manual.PUT, _put)
+    put.add_argument("paths", metavar="FILE", nargs="+", help="a file here")
+    put.add_argument("--as", dest="label", metavar="NAME", help="what to call it there, if it is one file")
+    put.add_argument("--name", help="your name in the chat (default: your login name)")
+    _add_manner(put)
+
+    command("files", "list the files on the shelf", manual.FILES, _files)
     commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
     _add_journal(commands)
     return parser
+
+
+def _add_manner(command: argparse.ArgumentParser) -> None:
+    """What ``get`` and ``put`` have in common."""
+    command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--json", action="store_true", help="tell of each file as a JSON object, a line each"
+    )
+    command.add_argument(
+        "--jobs", type=_count(64), default=8, metavar="N", help="how many files at once, 1 to 64 (default: 8)"
+    )
+    command.add_argument(
+        "--patience",
+        type=_count(1_000_000),
+        default=60,
+        metavar="SECONDS",
+        help="give up when nothing gets on for so long (default: 60)",
+    )
+    command.add_argument("--no-udp", action="store_true", help="go over TCP at once")
+    command.add_argument(
+        "--trace", metavar="FILE", type=_output, help="write what happens on the network to a qlog file"
+    )
+
+
+def _count(largest: int) -> Callable[[str], int]:
+    """An argument that is a whole number from 1 to this."""
+
+    def count(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {largest}")
+        return int(text)
+
+    return count
 
 
 def _add_journal(commands: Any) -> None:
@@ -265,11 +238,37 @@ def _chat(options: argparse.Namespace) -> int:
     return run_chat(Invitation(host, port, options.name, options.folder, options.fresh))
 
 
-def _get(options: argparse.Namespace) -> int:
-    from .client.scripts import Order, run_get
-
+def _manner(options: argparse.Namespace) -> dict[str, Any]:
     host, port = options.address
-    return run_get(Order(host, port, options.name, options.output, options.force, options.quiet))
+    return {
+        "host": host,
+        "port": port,
+        "quiet": options.quiet,
+        "json": options.json,
+        "jobs": options.jobs,
+        "patience": float(options.patience),
+        "udp": not options.no_udp,
+        "trace": options.trace,
+    }
+
+
+def _get(options: argparse.Namespace) -> int:
+    from .client.get import Order, run_get
+
+    return run_get(
+        Order(names=tuple(options.names), output=options.output, force=options.force, **_manner(options))
+    )
+
+
+def _put(options: argparse.Namespace) -> int:
+    from .client.put import Parcel, run_put
+
+    if options.label is not None and len(options.paths) > 1:
+        print("pychat put: --as is for one file. Type: pychat put --help", file=sys.stderr)  # noqa: T201
+        return USAGE
+    return run_put(
+        Parcel(paths=tuple(options.paths), label=options.label, name=options.name, **_manner(options))
+    )
 
 
 def _files(options: argparse.Namespace) -> int:

@@ -57,7 +57,7 @@ class CatchUp:
         self.since = last_id
         """What is up to here was said while she was away."""
         after, open = self._asked
-        self.known = person.claimed
+        self.known = person.settled
         """Up to here senders have been told, or will be, what she acknowledged."""
         self.after = self.known if after is None else after
         """She has what is up to here."""
@@ -135,6 +135,7 @@ class CatchUp:
         peer.awaiting = awaiting
         self.count += len(ids)
         self.position = upto
+        person.settled = max(person.settled, min(self.after, upto))
         if ids:
             peer.send(b"".join(out), ids, lines)
         elif out:

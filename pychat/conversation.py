@@ -12,11 +12,12 @@ from .grammar import Line, check_text, decode_lines, decode_name, unquote
 from .hub import Hub
 from .peer import Peer
 from .rooms import Room, is_room
-from .vocabulary import EVERYBODY, LABEL_LIMIT, Place
+from .vocabulary import EVERYBODY, LABEL_LIMIT, RANGES_LIMIT, Place, Ranges
 
 if TYPE_CHECKING:
     from .peer import Person
 
+_RANGE = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
 _POSITION = re.compile(rb"[0-9]{1,18}")
 _ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
 _ID_AND_TEXT = re.compile(rb" *([1-9][0-9]{0,18})(?: (.*))?", re.DOTALL)
@@ -25,11 +26,20 @@ _ID_AND_TEXT = re.compile(rb" *([1-9][0-9]{0,18})(?: (.*))?", re.DOTALL)
 class Conversation:
     """One connection's conversation, as its parts know it."""
 
-    __slots__ = ("closing", "here", "hub", "peer")
+    __slots__ = ("closing", "here", "hub", "peer", "said", "takes_udp", "uploads")
 
-    def __init__(self, hub: Hub, peer: Peer, here: str) -> None:
-        """:param here: ``HOST:PORT`` at which this connection was made, for lines to be typed elsewhere."""
+    def __init__(
+        self, hub: Hub, peer: Peer, here: str, *, takes_udp: bool = True, uploads: bool = True
+    ) -> None:
+        """:param here: ``HOST:PORT`` at which this connection was made, for lines to be typed elsewhere.
+        :param takes_udp: the daemon has UDP ports.
+        :param uploads: this connection may upload.
+        """
         self.hub = hub
+        self.takes_udp = takes_udp
+        self.uploads = uploads
+        self.said = 0
+        """How many lines were looked at."""
         self.here = here
         self.peer = peer
         self.closing = False
@@ -154,6 +164,30 @@ def position(line: Line, key: bytes) -> int | None:
     if not _POSITION.fullmatch(value):
         raise RemoteProtocolError("bad-attribute", f"{key.decode()}= is the id of a message, or 0.")
     return int(value)
+
+
+def ranges_of(line: Line, key: bytes) -> Ranges:
+    """The value of an attribute that names ranges of bytes, such as ``0-1048576,2097152-3145728``; none without it."""
+    value = line.attributes.get(key)
+    if value is None:
+        return ()
+    ranges: list[tuple[int, int]] = []
+    end = 0
+    for each in value.split(b","):
+        match = _RANGE.fullmatch(each)
+        if match is None or len(ranges) == RANGES_LIMIT or not end <= int(match[1]) < int(match[2]):
+            raise RemoteProtocolError(
+                "bad-attribute",
+                f"{key.decode()}= has up to {RANGES_LIMIT} ranges, ascending: 0-1048576,2097152-3145728",
+            )
+        end = int(match[2])
+        ranges.append((int(match[1]), end))
+    return ranges
+
+
+def render_ranges(ranges: Ranges) -> bytes:
+    """The inverse of :func:`ranges_of`."""
+    return b",".join(b"%d-%d" % each for each in ranges)
 
 
 def limit_of(line: Line, usual: int, most: int) -> int:

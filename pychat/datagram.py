@@ -1,98 +1,64 @@
-"""The daemon's side of file transfers: it moves bytes between the shelf, the engine and a UDP port.
+"""The daemon's side of file transfers: offers, and what becomes of them.
 
-`TransferProtocol` keeps a `Sender` for each file on offer at its port, gives it turns, and reads the file for it in a
-thread.  A transfer has a turn after each burst of datagrams in which it heard something, when a read has come back, and
-when its deadline has passed.  A `Budget`, which several ports can share, says how many transfers there may be.
+`TransferProtocol` makes an engine for each file that somebody may fetch or bring, and for each connection whose UDP
+address is to be known beforehand.  The engines are driven by `Sending`, `Receiving` and `Turns`; this is about who may
+have what.  A `Budget`, which several ports can share, says how many transfers there may be, and shares the daemon among
+them.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable
-from hashlib import sha256
-from typing import Any, Protocol
+from hmac import compare_digest
+from math import inf
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pychat.budget import Budget
+from pychat.budget import SHARE_SECONDS, Budget
 from pychat.deadline import Deadline
-from pychat.errors import PychatError, TransferError
-from pychat.transfer.congestion import CONTROLLERS, ControllerFactory, NewReno
-from pychat.transfer.packet import DATAGRAM_BYTES, transfer_of
+from pychat.digests import Digests
+from pychat.errors import TransferError
+from pychat.receiving import Part, Receiving
+from pychat.sending import Sending, Source
+from pychat.stream import STREAM, StreamCarrier, stream_terms
+from pychat.switchboard import Switchboard
+from pychat.trains import MAX_DATAGRAM_BYTES
+from pychat.transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER
+from pychat.transfer.endpoint import Endpoint
+from pychat.transfer.packet import DATAGRAM_BYTES, FROM_DAEMON
+from pychat.transfer.path import DaemonPath
+from pychat.transfer.receiver import Receiver
 from pychat.transfer.sender import Sender
-from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Failed, Outcome, Terms
-from pychat.udp import BurstProtocol, RunInThread, thread_runner
-
-#: Seconds that a stopping port gives its clients to hear of it.
-LEAVE_SECONDS = 0.5
+from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Outcome, Terms
+from pychat.turns import Turns
+from pychat.udp import RunInThread, thread_runner
+from pychat.underway import Known, Offered, Ranges, Running, Transfer
 
 GOING_AWAY = "The daemon is stopping: ask for the file again when it is back."
-FAULT = "Something went wrong in the daemon: tell whoever runs it to look at its log."
-READ_FAILED = "The daemon could not read the file: tell whoever runs it to look at its log."
+NO_SUCH_TRANSFER = "There is no such transfer, or it has begun already: ask for the file again."
+WITHDRAWN = "The offer was taken back: ask for the file again."
 
 
-class Source(Protocol):
-    """An opened file.  `read` may block, and is called in threads, one call at a time."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the log; free of control characters."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that it had when it was opened."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly so many bytes.
-
-        :raises pychat.errors.ShelfError: the file is not what it was; looked for at its end at the latest.
-        """
-
-    def close(self) -> None:
-        """It will not be read again."""
-
-
-class _Sending:
-    """One file on offer or on its way."""
-
-    def __init__(
-        self, source: Source, owner: Hashable, finished: Callable[[Outcome], object] | None, sender: Sender
-    ) -> None:
-        self.source = source
-        self.owner = owner
-        self.finished = finished
-        self.sender = sender
-        self.deadline: Deadline
-        self.hash = sha256()
-        self.reading = False
-        self.claimed_at: float | None = None
-        self.over = False
-        self.faulty = False
-
-    def read(self, offset: int, length: int) -> bytes:
-        """In a thread: read, and hash what was read."""
-        data = self.source.read(offset, length)
-        self.hash.update(data)
-        return data
-
-
-class TransferProtocol(BurstProtocol):
-    """The files on offer at one UDP port.
+class TransferProtocol(Switchboard):
+    """Sends and takes files on one UDP port, or, without a port, over streams alone.
 
     :param reactor: makes timers and, unless `run_in_thread` is given, has the threads.
     :param budget: one of its own, unless several ports are to share one.
-    :param run_in_thread: ``run(f, *args)`` gives a Deferred of ``f(*args)``; where files are read.
+    :param run_in_thread: ``run(f, *args)`` gives a Deferred of ``f(*args)``; where files are read and written.
     :param random_bytes: gives so many unpredictable bytes.
     :param seconds: the monotonic clock.
-    :param controller: makes each transfer's congestion controller.
+    :param congestion: the name of the congestion controller of `CONTROLLERS`.
+    :param max_datagram: bytes of the largest datagram to try.
+    :param digests: where the digests of files are remembered; several ports can share one.
     """
 
     _log = Logger()
+    going = ("going-away", GOING_AWAY)
 
     def __init__(
         self,
@@ -102,261 +68,349 @@ class TransferProtocol(BurstProtocol):
         run_in_thread: RunInThread | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         seconds: Callable[[], float] = time.monotonic,
-        controller: ControllerFactory = CONTROLLERS[NewReno.name],
+        congestion: str = DEFAULT_CONTROLLER,
+        max_datagram: int = MAX_DATAGRAM_BYTES,
+        digests: Digests | None = None,
     ) -> None:
         super().__init__(reactor)
-        self._budget = budget or Budget()
+        self._reactor = reactor
+        self._budget = budget or Budget(seconds=seconds)
         self._run = run_in_thread or thread_runner(reactor)
         self._random_bytes = random_bytes
         self._seconds = seconds
-        self._controller = controller
-        self._sendings: dict[bytes, _Sending] = {}
-        self._touched: dict[_Sending, None] = {}
-        self._refused: Counter[str] = Counter()
-        self._leaving: Deferred[None] | None = None
-        self._leave_by: IDelayedCall | None = None
+        self._controller = CONTROLLERS[congestion]
+        self._max_datagram = max_datagram
+        self._digests = Digests() if digests is None else digests
+        self._transfers: dict[bytes, Transfer] = {}
+        self._known: dict[Hashable, Known] = {}
+        self._streams: dict[Turns, None] = {}
+        self._sharing = Deadline(reactor, self._share)
 
     # Offers ---------------------------------------------------------------------------------------------------
 
     def offer(
-        self, file: Source, owner: Hashable, finished: Callable[[Outcome], object] | None = None
-    ) -> Terms:
+        self,
+        source: Source,
+        owner: Hashable,
+        finished: Callable[[Outcome], object] | None = None,
+        *,
+        identity: Hashable | None = None,
+        have: Ranges = (),
+    ) -> Offered:
         """Put a file on offer, for 30 s.  It is closed when the transfer is over.
 
-        :param file: the opened file.  It stays the caller's when this raises.
-        :param owner: whom it counts for; opaque.
+        :param source: the opened file.  It stays the caller's when this raises.
+        :param owner: the connection; opaque.
         :param finished: called once with how it ended.
-        :return: what the client has to know.
+        :param identity: whom it counts for; the owner, if that is not said.
+        :param have: the ranges of bytes that the client has already.
         :raises TransferError: ``busy``: too many transfers; ``going-away``: the port is closing.
         """
-        if self._leaving is not None:
-            raise TransferError("going-away", GOING_AWAY)
-        self._budget.admit(owner)
-        transfer = self._random_bytes(TRANSFER_BYTES)
-        while transfer in self._sendings:
-            transfer = self._random_bytes(TRANSFER_BYTES)
-        terms = Terms(transfer, self._random_bytes(TOKEN_BYTES), self._random_bytes(KEY_BYTES), file.size)
-        sender = Sender(
-            terms,
-            congestion=self._controller(DATAGRAM_BYTES),
-            now=self._seconds(),
-            random_bytes=self._random_bytes,
-            max_window=self._budget.limits.window_each,
+        transfer, address = self._admit(source.name, source.size, False, owner, identity, finished, have)
+        terms = transfer.terms
+
+        def make(carrier: StreamCarrier | None = None) -> Sending:
+            now = self._seconds()
+            known = self._known.get(owner)
+            rtt, rate = (None, None) if address is None or known is None else known.recall(now)
+            version = getattr(source, "version", None)
+            path = DaemonPath(terms.token, self._random_bytes, proven=address if carrier is None else STREAM)
+            sender = Sender(
+                terms if carrier is None else stream_terms(terms),
+                path,
+                sends=FROM_DAEMON,
+                congestion=self._controller(DATAGRAM_BYTES),
+                now=now,
+                random_bytes=self._random_bytes,
+                max_window=self._budget.limits.window_each,
+                have=have,
+                digests=None if version is None else self._digests.get(version),
+                max_datagram=MAX_DATAGRAM_BYTES if carrier else min(self._max_datagram, self.largest),
+                reliable=carrier is not None,
+                rtt=rtt,
+                rate=rate,
+            )
+            return Sending(
+                sender,
+                source,
+                carrier or self,
+                reactor=self._reactor,
+                run_in_thread=self._run,
+                seconds=self._seconds,
+                digests=self._digests,
+                version=version,
+            )
+
+        self._begin(transfer, make)
+        return Offered(terms, None if address is None else self._known[owner].turns.transfer)
+
+    def take(
+        self,
+        part: Part,
+        name: str,
+        size: int,
+        owner: Hashable,
+        finished: Callable[[Outcome], object] | None = None,
+        *,
+        identity: Hashable | None = None,
+        have: Ranges = (),
+    ) -> Offered:
+        """Let a file come in, within 30 s.
+
+        :param part: opened, with `have` in it.  It is the caller's again when `finished` was called, or when this
+            raises.
+        :param name: what to call the file in the log.
+        :param size: bytes that it will have.
+        The other parameters and what is raised are those of `offer`.
+        """
+        transfer, address = self._admit(name, size, True, owner, identity, finished, have)
+        terms = transfer.terms
+
+        def make(carrier: StreamCarrier | None = None) -> Receiving:
+            now = self._seconds()
+            path = DaemonPath(terms.token, self._random_bytes, proven=address if carrier is None else STREAM)
+            receiver = Receiver(
+                terms if carrier is None else stream_terms(terms), path, sends=FROM_DAEMON, now=now, have=have
+            )
+            return Receiving(
+                receiver,
+                part,
+                carrier or self,
+                reactor=self._reactor,
+                run_in_thread=self._run,
+                seconds=self._seconds,
+                name=name,
+            )
+
+        self._begin(transfer, make)
+        return Offered(terms, None if address is None else self._known[owner].turns.transfer)
+
+    def greet(self, owner: Hashable, identity: Hashable | None = None) -> Terms:
+        """Let a client prove its address before it wants anything: a transfer of no file.
+
+        It ends when the owner is withdrawn.
+
+        :raises TransferError: ``going-away``: the port is closing.
+        """
+        terms = self._make_terms(0)
+        path = DaemonPath(terms.token, self._random_bytes)
+        engine = Endpoint(terms, path, sends=FROM_DAEMON, now=self._seconds())
+        engine.patience = engine.idle = inf
+        before = self._known.pop(owner, None)
+        if before is not None:
+            before.turns.fail("withdrawn", WITHDRAWN)
+        turns = Turns(
+            engine, self, reactor=self._reactor, run_in_thread=self._run, seconds=self._seconds, name="a path"
         )
-        sending = _Sending(file, owner, finished, sender)
-        sending.deadline = Deadline(self._clock, lambda: self._due(sending))
-        self._sendings[transfer] = sending
-        self._turn(sending)
+        self._known[owner] = Known(turns)
+        turns.start()
         return terms
 
+    def attach(self, transfer: bytes, token: bytes) -> StreamCarrier:
+        """Have an offer claimed by a stream.
+
+        :return: wants to be told of the connection.
+        :raises TransferError: ``no-such-transfer``: there is none with that token, or it has begun already.
+        """
+        found = self._transfers.get(transfer)
+        if (
+            found is None
+            or not compare_digest(token, found.terms.token)
+            or found.streamed
+            or found.over
+            or found.turns.done_bytes > found.had
+        ):
+            raise TransferError("no-such-transfer", NO_SUCH_TRANSFER)
+        found.streamed = True
+        carrier = StreamCarrier()
+        before = found.turns
+        self._budget.ended(before.engine)
+        found.claimed_at = None
+        retired = before.retire()
+        turns = self._make(found, carrier)
+        if isinstance(turns, Receiving) and isinstance(before, Receiving):
+            turns.inherit(before)
+        self._streams[turns] = None
+        carrier.begin = lambda: retired.addCallback(lambda _: self._start(found, turns))
+        return carrier
+
+    # What there is --------------------------------------------------------------------------------------------
+
+    def transfers(self, owner: Hashable) -> list[Running]:
+        """The transfers of an owner, oldest first."""
+        return [
+            Running(
+                transfer.terms.transfer,
+                transfer.name,
+                transfer.terms.size,
+                transfer.turns.done_bytes,
+                self._state(transfer),
+                "up" if transfer.up else "down",
+            )
+            for transfer in self._transfers.values()
+            if transfer.owner == owner and not transfer.over
+        ]
+
+    def _state(self, transfer: Transfer) -> str:
+        if transfer.turns.resting:
+            return "paused"
+        if transfer.claimed_at is None or self._budget.held(transfer.turns.engine):
+            return "waiting"
+        return "running"
+
+    def pause(self, transfer: bytes, on: bool) -> bool:
+        """Let a transfer rest, or go on; say whether it is there."""
+        found = self._transfers.get(transfer)
+        if found is None or found.over:
+            return False
+        found.turns.pause(on)
+        return True
+
+    def cancel(self, transfer: bytes, code: str, sentence: str) -> bool:
+        """End a transfer, and tell the client why; say whether it was there."""
+        found = self._transfers.get(transfer)
+        if found is None or found.over:
+            return False
+        found.turns.fail(code, sentence)
+        return True
+
     def withdraw(self, owner: Hashable) -> None:
-        """Forget the offers to `owner` that nobody has claimed; what is on its way goes on."""
-        for sending in list(self._sendings.values()):
-            if sending.owner == owner and not sending.sender.proven:
-                self._fail(sending, "withdrawn", "The offer was taken back: ask for the file again.")
-
-    def cancel(self, transfer: bytes, code: str, sentence: str) -> None:
-        """End a transfer, if it is still there, and tell the client why."""
-        sending = self._sendings.get(transfer)
-        if sending is not None:
-            self._fail(sending, code, sentence)
-
-    @property
-    def refused(self) -> Counter[str]:
-        """Datagrams that were dropped without a byte in answer, by reason (`docs/transfer.md`)."""
-        refused = self._refused.copy()
-        for sending in self._sendings.values():
-            refused.update(sending.sender.counters.refused)
-        return refused
+        """The connection is gone: forget what nobody has claimed; what is on its way goes on."""
+        for transfer in list(self._transfers.values()):
+            if transfer.owner == owner and transfer.claimed_at is None and not transfer.over:
+                transfer.turns.fail("withdrawn", WITHDRAWN)
+        known = self._known.pop(owner, None)
+        if known is not None:
+            known.turns.fail("withdrawn", WITHDRAWN)
 
     def __len__(self) -> int:
         """How many transfers there are, offers that nobody has claimed yet among them."""
-        return len(self._sendings)
-
-    # Of the port ----------------------------------------------------------------------------------------------
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """To the transfer it names, if there is one."""
-        transfer = transfer_of(datagram)
-        sending = None if transfer is None else self._sendings.get(transfer)
-        if sending is None:
-            self._refused["malformed" if transfer is None else "unknown-transfer"] += 1
-            return
-        try:
-            sending.sender.receive(datagram, addr, self._seconds())
-        except Exception:
-            self._fault(sending)
-        self._touched[sending] = None
-        super().datagramReceived(datagram, addr)
-
-    def burstEnded(self) -> None:
-        """Every transfer that heard something has its turn."""
-        super().burstEnded()
-        touched, self._touched = self._touched, {}
-        for sending in touched:
-            self._turn(sending)
-
-    def leave(self) -> Deferred[None]:
-        """End all transfers with ``going-away``, and take no new ones.
-
-        :return: fires when every client has acknowledged that, or half a second later.
-        """
-        if self._leaving is None:
-            self._leaving = Deferred()
-            for sending in list(self._sendings.values()):
-                self._fail(sending, "going-away", GOING_AWAY)
-            if self._sendings:
-                self._leave_by = self._clock.callLater(LEAVE_SECONDS, self._left)
-            elif not self._leaving.called:
-                self._leaving.callback(None)
-        left: Deferred[None] = Deferred()
-        self._leaving.addCallback(lambda _: left.callback(None))
-        return left
-
-    def _left(self) -> None:
-        self._leave_by = None
-        for sending in list(self._sendings.values()):
-            self._forget(sending)
+        return len(self._transfers)
 
     # The life of a transfer -----------------------------------------------------------------------------------
 
-    def _fail(self, sending: _Sending, code: str, sentence: str) -> None:
-        sending.sender.fail(code, sentence)
-        self._turn(sending)
+    def _make_terms(self, size: int) -> Terms:
+        if self._leaving is not None:
+            raise TransferError(*self.going)
+        transfer = self._random_bytes(TRANSFER_BYTES)
+        while transfer in self._transfers or transfer in self._all:
+            transfer = self._random_bytes(TRANSFER_BYTES)
+        return Terms(transfer, self._random_bytes(TOKEN_BYTES), self._random_bytes(KEY_BYTES), size)
 
-    def _due(self, sending: _Sending) -> None:
-        self.drain()
-        self._turn(sending)
+    def _admit(
+        self,
+        name: str,
+        size: int,
+        up: bool,
+        owner: Hashable,
+        identity: Hashable | None,
+        finished: Callable[[Outcome], object] | None,
+        have: Ranges,
+    ) -> tuple[Transfer, Hashable | None]:
+        """Make room for one, and tell the address at which its client is known to be."""
+        terms = self._make_terms(size)
+        whose = owner if identity is None else identity
+        self._budget.admit(whose)
+        known = self._known.get(owner)
+        address = None if known is None else known.turns.engine.proven
+        transfer = Transfer(terms, name, up, owner, whose, finished)
+        transfer.had = sum(end - start for start, end in have)
+        return transfer, address
 
-    def _turn(self, sending: _Sending) -> None:
-        """Let it send what may leave now, and see what became of it."""
+    def _begin(self, transfer: Transfer, make: Callable[[StreamCarrier | None], Turns]) -> None:
+        transfer.make = make
         try:
-            self._take_turn(sending)
-        except Exception:
-            self._fault(sending)
+            turns = self._make(transfer, None)
+        except BaseException:
+            self._budget.release(transfer.identity)
+            raise
+        self._transfers[transfer.terms.transfer] = transfer
+        self._start(transfer, turns)
 
-    def _fault(self, sending: _Sending) -> None:
-        """A fault of ours, in an exception handler: it costs this transfer, and no other."""
-        self._log.failure("a fault while sending {name!r}", name=sending.source.name)
-        if not sending.faulty:
-            sending.faulty = True
-            try:
-                self._fail(sending, "fault", FAULT)
-                return
-            except Exception:
-                self._log.failure("{name!r} cannot even fail", name=sending.source.name)
-        self._conclude(sending, sending.sender.outcome or Failed("fault", FAULT))
-        self._forget(sending)
+    def _make(self, transfer: Transfer, carrier: StreamCarrier | None) -> Turns:
+        transfer.turns = turns = transfer.make(carrier)
+        turns.heard = lambda: self._heard(transfer)
+        turns.concluded = lambda outcome: self._concluded(transfer, outcome)
+        turns.released = lambda outcome: self._released(transfer, outcome)
+        return turns
 
-    def _take_turn(self, sending: _Sending) -> None:
-        sender = sending.sender
-        if sending.over and sender.terms.transfer not in self._sendings:
+    def _start(self, transfer: Transfer, turns: Turns) -> None:
+        turns.start().addBoth(self._closed, transfer, turns)
+        self._heard(transfer)
+
+    def _closed(self, result: object, transfer: Transfer, turns: Turns) -> None:
+        if isinstance(result, Failure):
+            self._log.failure("a fault in {name!r}", result, name=transfer.name)
+        self._streams.pop(turns, None)
+        self.departed()
+
+    def _heard(self, transfer: Transfer) -> None:
+        """Something came: perhaps it is claimed now."""
+        turns = transfer.turns
+        if transfer.claimed_at is not None or transfer.over or turns.engine.proven is None:
             return
+        transfer.claimed_at = self._seconds()
+        engine = turns.engine
+        hold = turns.hold if isinstance(turns, Sending) else None
+        self._budget.started(transfer.identity, engine, hold, lambda: transfer.terms.size - turns.done_bytes)
+        if not self._sharing.active:
+            self._sharing.set(SHARE_SECONDS)
+
+    def _share(self) -> None:
+        self._budget.look()
+        if any(transfer.claimed_at is not None for transfer in self._transfers.values()):
+            self._sharing.set(SHARE_SECONDS)
+
+    def _concluded(self, transfer: Transfer, outcome: Outcome) -> None:
+        """There is an outcome; the last words are still to be said."""
+        transfer.over = True
+        turns = transfer.turns
+        engine = turns.engine
+        known = self._known.get(transfer.owner)
+        if isinstance(engine, Sender) and known is not None and engine.rate and turns.carrier is self:
+            known.rtt, known.rate, known.at = engine.rtt, engine.rate, self._seconds()
+        self._budget.release(transfer.identity)
+        self._budget.ended(engine)
+        self._transfers.pop(transfer.terms.transfer, None)
         now = self._seconds()
-        transport: Any = self.transport
-        for datagram, address in sender.poll(now):
-            transport.write(datagram, address)
-        if sending.claimed_at is None and sender.proven:
-            sending.claimed_at = now
-            self._budget.started(sender)
-        if sender.outcome is not None:
-            self._conclude(sending, sender.outcome)
-        elif not sending.reading:
-            wanted = sender.wants()
-            if wanted is not None:
-                self._read(sending, *wanted)
-        at = sender.deadline()
-        if at is None:
-            self._forget(sending)
-            return
-        sending.deadline.set(max(at - now, 0.0))
-
-    def _read(self, sending: _Sending, offset: int, length: int) -> None:
-        reading = self._run(sending.read, offset, length)
-        sending.reading = True
-        reading.addCallbacks(self._have_read, self._read_failed, (sending, offset), {}, (sending,))
-        reading.addErrback(self._broken, sending)
-
-    def _have_read(self, data: bytes, sending: _Sending, offset: int) -> None:
-        sending.reading = False
-        sender = sending.sender
-        if sending.over:
-            self._close(sending)
-            return
-        sender.supply(offset, data)
-        if offset + len(data) == sender.terms.size:
-            sender.source_ended(sending.hash.digest())
-        self._turn(sending)
-
-    def _read_failed(self, failure: Failure, sending: _Sending) -> None:
-        sending.reading = False
-        if sending.over:
-            self._close(sending)
-        elif isinstance(failure.value, PychatError):
-            self._fail(sending, failure.value.code, failure.value.sentence)
-        else:
-            self._broken(failure, sending)
-
-    def _broken(self, failure: Failure, sending: _Sending) -> None:
-        """A fault of ours, or of the disk: the log hears what, the client hears that."""
-        self._log.failure("cannot send {name!r}", failure, name=sending.source.name)
-        sending.reading = False
-        self._fail(sending, "read-failed", READ_FAILED)
-
-    def _conclude(self, sending: _Sending, outcome: Outcome) -> None:
-        """There is an outcome: report it once; the sender may still have to take its leave."""
-        if sending.over:
-            return
-        sending.over = True
-        self._budget.release(sending.owner)
-        self._budget.ended(sending.sender)
-        counters = sending.sender.counters
         facts = {
-            "name": sending.source.name,
-            "size": sending.sender.terms.size,
-            "seconds": self._seconds() - (sending.claimed_at or self._seconds()),
-            "sent": counters.datagrams_out,
-            "lost": counters.lost,
-            "refused": counters.refused.total(),
+            "name": transfer.name,
+            "size": transfer.terms.size,
+            "seconds": now - (now if transfer.claimed_at is None else transfer.claimed_at),
+            "sent": engine.counters.datagrams_out,
+            "lost": engine.counters.lost,
+            "refused": engine.counters.refused.total(),
+            "done": "took" if transfer.up else "sent",
+            "do": "take" if transfer.up else "send",
         }
         if isinstance(outcome, Done):
             self._log.info(
-                "sent {name!r}, {size} bytes in {seconds:.3f} s, {lost} of {sent} datagrams lost", **facts
+                "{done} {name!r}, {size} bytes in {seconds:.3f} s, {lost} of {sent} datagrams lost", **facts
             )
         else:
             self._log.info(
-                "did not send {name!r}: {code} ({sentence}); {lost} of {sent} datagrams lost",
+                "did not {do} {name!r}: {code} ({sentence}); {lost} of {sent} datagrams lost",
                 code=outcome.code, sentence=outcome.sentence, **facts,
             )  # fmt: skip
-        if not sending.reading:
-            self._close(sending)
-        if sending.finished is not None:
-            try:
-                sending.finished(outcome)
-            except Exception:
-                self._log.failure("a fault after sending {name!r}", name=sending.source.name)
 
-    def _close(self, sending: _Sending) -> None:
-        """Closing may block, so it has a thread; a read in another one has come back before."""
-        self._run(sending.source.close).addErrback(
-            lambda failure: self._log.failure("cannot close {name!r}", failure, name=sending.source.name)
-        )
+    def _released(self, transfer: Transfer, outcome: Outcome) -> None:
+        finished, transfer.finished = transfer.finished, None
+        if finished is not None:
+            finished(outcome)
 
-    def _forget(self, sending: _Sending) -> None:
-        """Nothing more will be sent for it."""
-        sending.deadline.cancel()
-        if self._sendings.pop(sending.sender.terms.transfer, None) is None:
-            return
-        self._refused.update(sending.sender.counters.refused)
-        if self._leaving is not None and not self._sendings:
-            if self._leave_by is not None and self._leave_by.active():
-                self._leave_by.cancel()
-            self._leaving.callback(None)
+    def present(self) -> list[Turns]:
+        """See `Switchboard.present`; those over streams, too."""
+        return [*super().present(), *self._streams]
+
+    def leave(self) -> Deferred[None]:
+        """End all transfers with ``going-away``, and take no new ones; see `Switchboard.leave`."""
+        self._sharing.cancel()
+        return super().leave()
 
     def stopProtocol(self) -> None:
-        """The port has closed, perhaps without asking `leave` first: nothing may be left in the reactor."""
+        """The port has closed."""
         super().stopProtocol()
-        self._forget_all()
+        self._sharing.cancel()
         refused = self.refused
         if refused:
             self._log.info(
@@ -365,9 +419,3 @@ class TransferProtocol(BurstProtocol):
                 reasons=", ".join(f"{number} {reason}" for reason, number in refused.most_common()),
                 refused=dict(refused),
             )
-
-    def _forget_all(self) -> None:
-        for sending in list(self._sendings.values()):
-            sending.sender.fail("going-away", GOING_AWAY)
-            self._conclude(sending, sending.sender.outcome or Failed("going-away", GOING_AWAY))
-            self._forget(sending)

@@ -104,7 +104,7 @@ class Departures(Presence):
         assert person is not None
         if peer not in self._catching and peer.unacked is not None and not peer.unacked.messages:
             # There is nothing that it does not have: it need not be looked for again.
-            person.claimed = self._last_id
+            person.claimed = person.settled = self._last_id
             self._ledger.move(person)
         self._forget(peer)
         peer.awaiting = peer.resting = None

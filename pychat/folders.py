@@ -1,4 +1,4 @@
-"""Going down a folder component by component, so that no name leads outside it.
+"""Going down a folder component by component, so that no name leads outside it; and writing there, replacing nothing.
 
 Where the system can open relative to a descriptor, each component is opened from the one above it and never through a
 link, whatever is renamed meanwhile.  Elsewhere (Windows) the same verbs work on paths and look twice: before an open
@@ -19,6 +19,13 @@ _ALWAYS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _OPEN_FILE = _ALWAYS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _OPEN_FOLDER = _ALWAYS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_DIRECTORY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ALWAYS | _NO_FOLLOW
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _ALWAYS | _NO_FOLLOW
+
+_NO_LINKS = frozenset(
+    getattr(errno, name) for name in ("EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK") if hasattr(errno, name)
+)  # fmt: skip
+"""What systems say that have no hard links."""
 
 
 class Folder(abc.ABC):
@@ -51,6 +58,56 @@ class Folder(abc.ABC):
     @abc.abstractmethod
     def open_file(self, name: str) -> int:
         """Return the descriptor of a regular file; OSError if it is anything else."""
+
+    @abc.abstractmethod
+    def make_folder(self, name: str) -> None:
+        """Make a folder that only this user may look into, unless something has that name."""
+
+    @abc.abstractmethod
+    def create(self, name: str, mode: int = 0o600) -> int:
+        """Return the descriptor of a new file, to be written; OSError if anything has that name."""
+
+    @abc.abstractmethod
+    def append(self, name: str) -> int:
+        """Return the descriptor of a file that is written at its end, and made if it is absent."""
+
+    @abc.abstractmethod
+    def replace(self, name: str, other: str) -> None:
+        """Give a file another name in this folder, in place of what has that."""
+
+    @abc.abstractmethod
+    def remove(self, name: str) -> None:
+        """Take a name away from a file."""
+
+    @abc.abstractmethod
+    def sync(self) -> None:
+        """Make what was named, renamed and removed here survive a power cut, where the system has that."""
+
+    def take(self, source: Folder, name: str, new: str) -> None:
+        """Give a file of another folder of the same file system a name here too, never in place of anything.
+
+        Where there are no hard links it loses its old name at once.
+
+        :raise FileExistsError: something has that name.
+        """
+        try:
+            self._link(source, name, new)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A rename replaces: so the name is claimed first, by a file that can be nobody else's.
+            os.close(self.create(new))
+            self._rename(source, name, new)
+
+    @abc.abstractmethod
+    def _link(self, source: Folder, name: str, new: str) -> None:
+        """A second name, by a hard link."""
+
+    @abc.abstractmethod
+    def _rename(self, source: Folder, name: str, new: str) -> None:
+        """Another name, in place of what has it."""
 
     def __enter__(self) -> Folder:
         return self
@@ -94,6 +151,42 @@ class DescriptorFolder(Folder):
             os.close(descriptor)
             raise _not_there()
         return descriptor
+
+    def make_folder(self, name: str) -> None:
+        try:
+            os.mkdir(name.encode(), 0o700, dir_fd=self._descriptor)
+        except FileExistsError:
+            pass
+
+    def create(self, name: str, mode: int = 0o600) -> int:
+        return os.open(name.encode(), _CREATE, mode, dir_fd=self._descriptor)
+
+    def append(self, name: str) -> int:
+        return os.open(name.encode(), _APPEND, 0o600, dir_fd=self._descriptor)
+
+    def replace(self, name: str, other: str) -> None:
+        here = self._descriptor
+        os.replace(name.encode(), other.encode(), src_dir_fd=here, dst_dir_fd=here)
+
+    def remove(self, name: str) -> None:
+        os.unlink(name.encode(), dir_fd=self._descriptor)
+
+    def sync(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        except OSError:
+            pass  # some file systems sync no folders
+
+    def _link(self, source: Folder, name: str, new: str) -> None:
+        assert isinstance(source, DescriptorFolder)
+        os.link(
+            name.encode(), new.encode(), src_dir_fd=source._descriptor, dst_dir_fd=self._descriptor,
+            follow_symlinks=False,
+        )  # fmt: skip
+
+    def _rename(self, source: Folder, name: str, new: str) -> None:
+        assert isinstance(source, DescriptorFolder)
+        os.replace(name.encode(), new.encode(), src_dir_fd=source._descriptor, dst_dir_fd=self._descriptor)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
@@ -143,6 +236,35 @@ class PathFolder(Folder):
             raise _not_there()
         return descriptor
 
+    def make_folder(self, name: str) -> None:
+        try:
+            os.mkdir(self._below(name), 0o700)
+        except FileExistsError:
+            pass
+
+    def create(self, name: str, mode: int = 0o600) -> int:
+        return os.open(self._below(name), _CREATE, mode)
+
+    def append(self, name: str) -> int:
+        return os.open(self._below(name), _APPEND, 0o600)
+
+    def replace(self, name: str, other: str) -> None:
+        os.replace(self._below(name), self._below(other))
+
+    def remove(self, name: str) -> None:
+        os.unlink(self._below(name))
+
+    def sync(self) -> None:
+        pass  # what opens folders by their path only syncs none
+
+    def _link(self, source: Folder, name: str, new: str) -> None:
+        assert isinstance(source, PathFolder)
+        os.link(source._below(name), self._below(new))
+
+    def _rename(self, source: Folder, name: str, new: str) -> None:
+        assert isinstance(source, PathFolder)
+        os.replace(source._below(name), self._below(new))
+
     def _exactly(self, name: str) -> os.stat_result:
         # Windows knows a file by other names than its own: in other case, by a short one (SECRET~1).
         if name not in os.listdir(self._path):
@@ -156,7 +278,7 @@ class PathFolder(Folder):
 def opens_by_descriptor() -> bool:
     """Say whether this system can open, look at and list relative to a descriptor without following links."""
     return (
-        {os.open, os.stat, os.access} <= os.supports_dir_fd
+        {os.open, os.stat, os.access, os.mkdir, os.unlink, os.rename, os.link} <= os.supports_dir_fd
         and os.stat in os.supports_follow_symlinks
         and os.scandir in os.supports_fd
         and hasattr(os, "O_NOFOLLOW")

@@ -155,6 +155,7 @@ class Hub(Posting):
             raise RemoteProtocolError("not-sent", f"This connection was not sent a message {upto}.")
         peer.acked = upto
         person.claimed = max(person.claimed, upto)
+        person.settled = max(person.settled, upto)
         for queue in (peer.resting, peer.awaiting):
             while queue and queue[0][0] <= upto:
                 id, sender = queue.popleft()

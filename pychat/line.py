@@ -9,7 +9,7 @@ answered (:data:`PIPELINE_LIMIT`), gets no further line handled, and then nothin
 from __future__ import annotations
 
 from collections import deque
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITCPTransport
@@ -23,13 +23,28 @@ from . import kernel
 from .address import format_host_port
 from .commands import Stage
 from .desk import Desk
+from .errors import PychatError
 from .framing import LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
-from .requests import Again, Close, ListFiles, OpenFile, WhoIs
+from .requests import (
+    Again,
+    Close,
+    ListFiles,
+    ListTransfers,
+    OpenFile,
+    ProvePath,
+    Steer,
+    Stream,
+    TakeFile,
+    WhoIs,
+)
 from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
+
+if TYPE_CHECKING:
+    from .stream import StreamCarrier
 
 SOFT_MARK = 256 * 1024
 """Queued bytes past which a peer's commands wait."""
@@ -39,6 +54,9 @@ PIPELINE_LIMIT = 1000
 
 LINES_A_TURN = 1000
 """Lines of one peer handled before the others have their turn."""
+
+_STREAM = b"<stream "
+_FOR_DESK = (ListFiles, OpenFile, TakeFile, ProvePath, ListTransfers, Steer)
 
 JOIN_LIMIT = 600.0
 """Seconds that a connection may stay without a ``<connect>`` or a ``<hello>``."""
@@ -63,6 +81,9 @@ class ChatProtocol(LineReceiver):
         self._paused = False
         self._ended = False  # the peer sends nothing more
         self._redelivery: Redelivery | None = None
+        self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
+        self.stream: StreamCarrier | None = None
+        """What it carries in place of lines."""
         self.gone: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
 
@@ -80,7 +101,11 @@ class ChatProtocol(LineReceiver):
         self.peer = self._pump.hub.peer(self)
         host = transport.getHost()
         self._local: str = getattr(host, "host", "")
-        self.session = Session(self._pump.hub, self.peer, _here(host))
+        self._remote: str = getattr(transport.getPeer(), "host", "")
+        self.session = Session(
+            self._pump.hub, self.peer, _here(host),
+            takes_udp=self._desk.has_udp, uploads=self._desk.uploading.allowed(self._remote),
+        )  # fmt: skip
         self.made_at = self._pump.reactor.seconds()
         self.peer.since = self.made_at
         self.factory.connections[self] = None
@@ -89,6 +114,11 @@ class ChatProtocol(LineReceiver):
         self._pump.wake()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.stream is not None:
+            self.stream.dataReceived(data)
+            return
+        if self._first is not None:
+            data = self._look_at_first(data)
         self.peer.since = self._pump.reactor.seconds()
         confirmed_at = self.peer.confirmed_at
         if confirmed_at is not None and self._outlet.position() >= confirmed_at:
@@ -100,7 +130,51 @@ class ChatProtocol(LineReceiver):
         self._handle()
         self._pump.wake()
 
+    def _look_at_first(self, data: bytes) -> bytes:
+        """Before telnet's sequences are taken out: what follows ``<stream>`` is no text.
+
+        :return: what belongs to lines.
+        """
+        assert self._first is not None
+        first = self._first + data
+        line, end, rest = first.partition(b"\n")
+        if not first.startswith(_STREAM[: len(first)]) or len(line) > self.MAX_LENGTH:
+            self._first = None
+            return first
+        if not end:
+            self._first = first
+            return b""
+        self._first = None
+        request = self.session.receive(line.removesuffix(b"\r"))
+        if isinstance(request, Stream):
+            self._stream(request, rest)
+            return b""
+        return rest
+
+    def _stream(self, request: Stream, rest: bytes) -> None:
+        """Carry a transfer from here on; one guess at a transfer is all that a connection has."""
+        try:
+            stream = self._desk.attach(request)
+        except PychatError as error:
+            self.session.failed(error, request.label)
+            self.end()
+            self._pump.wake()
+            return
+        self.session.streaming(request.label)
+        self._held.clear()
+        self._outlet.release()
+        self.stream = stream
+        stream.connected(cast("ITCPTransport", self.transport))
+        if rest:
+            stream.dataReceived(rest)
+
     def readConnectionLost(self) -> None:
+        if self.stream is not None:
+            cast("ITCPTransport", self.transport).loseConnection()
+            return
+        if self._first:
+            rest, self._first = self._first, None
+            self.dataReceived(rest)
         if not self._ended:
             self._ended = True
             self._handle()
@@ -114,6 +188,8 @@ class ChatProtocol(LineReceiver):
         self._held.clear()
         self.factory.connections.pop(self, None)
         self._outlet.lost()
+        if self.stream is not None:
+            self.stream.connectionLost()
         if self._redelivery is not None:
             self._redelivery.stop()
         self._desk.left(self)
@@ -153,8 +229,11 @@ class ChatProtocol(LineReceiver):
                 if isinstance(request, WhoIs):
                     self.session.described(request, *self._pump.clocks())
                     continue
-                if isinstance(request, (ListFiles, OpenFile)):
-                    done = self._desk.carry_out(request, self.session, self, self._local)
+                if isinstance(request, Stream):
+                    self._stream(request, b"")
+                    break
+                if isinstance(request, _FOR_DESK):
+                    done = self._desk.carry_out(request, self.session, self, self._local, self._remote)
                 else:
                     done = self._pump.reading.lookups.carry_out(request, self.session)
                 self._request = done
@@ -236,6 +315,8 @@ class ChatProtocol(LineReceiver):
 
     def end(self, code: str = "", sentence: str = "") -> None:
         """Close the connection once what is queued is out; with a code, say why first."""
+        if self.stream is not None:
+            return  # its other end hears nothing but frames: the transfer takes its leave itself
         if code and not self.session.closing:
             self.session.goodbye(code, sentence)
             self._pump.wake()
@@ -267,7 +348,8 @@ class ChatFactory(ServerFactory):
         """End connections that have not said who or what they are in time."""
         limit = self.pump.reactor.seconds() - JOIN_LIMIT
         for connection in [*self.connections]:
-            if connection.session.stage == Stage.NEW and connection.made_at <= limit:
+            waits = connection.session.stage == Stage.NEW and connection.stream is None
+            if waits and connection.made_at <= limit:
                 connection.end(
                     "idle", "You did not join in ten minutes. Come back and type <connect>your-name"
                 )

@@ -10,8 +10,12 @@ from twisted.python import usage
 from . import __version__
 from .address import parse_host_port
 from .journal.prune import parse_age, parse_size
+from .transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER
+from .transfer.packet import DATAGRAM_BYTES, MAX_DATAGRAM_BYTES
 
 JOURNALS = ("sqlite", "memory")
+
+UPLOADS = {"everyone": True, "nobody": False}
 
 DEFAULT_LISTEN = "tcp:50000:interface=127.0.0.1"
 
@@ -33,6 +37,10 @@ class Options(usage.Options):
             "sqlite",
             "Where messages are kept: sqlite (in --state), or memory (they end with the process).",
         ],
+        ["congestion", None, DEFAULT_CONTROLLER, f"How files share a link: {', '.join(CONTROLLERS)}."],
+    ]
+    optFlags = [  # noqa: RUF012
+        ["no-udp", None, "Open no UDP port: files go over the TCP port."],
     ]
 
     def __init__(self) -> None:
@@ -42,6 +50,13 @@ class Options(usage.Options):
         self["udp-advertise"] = None
         self["keep"] = None
         self["keep-bytes"] = None
+        self["uploads"] = None
+        self["quota"] = 1 << 30
+        self["shelf-limit"] = 10 << 30
+        self["keep-uploads"] = 86_400
+        self["rate-limit"] = None
+        self["rate-limit-each"] = None
+        self["max-datagram"] = MAX_DATAGRAM_BYTES
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -82,13 +97,60 @@ class Options(usage.Options):
         """Forget the oldest messages while the journal is larger, such as 2G (K, M, G, T). [default: keep all]"""
         self["keep-bytes"] = _number(parse_size, "--keep-bytes", size)
 
+    def opt_uploads(self, who: str) -> None:
+        """Who may upload files: everyone, or nobody. [default: who connects from this machine]"""
+        if who not in UPLOADS:
+            raise usage.UsageError(f"--uploads: {who} is nobody that can be named: choose everyone or nobody")
+        self["uploads"] = UPLOADS[who]
+
+    def opt_quota(self, size: str) -> None:
+        """How much one person may upload, such as 500M (K, M, G, T). [default: 1G]"""
+        self["quota"] = _number(parse_size, "--quota", size)
+
+    def opt_shelf_limit(self, size: str) -> None:
+        """How much all may upload together. [default: 10G]"""
+        self["shelf-limit"] = _number(parse_size, "--shelf-limit", size)
+
+    def opt_keep_uploads(self, age: str) -> None:
+        """Remove an upload that broke off when nobody went on with it for so long. [default: 1d]"""
+        self["keep-uploads"] = _number(parse_age, "--keep-uploads", age)
+
+    def opt_rate_limit(self, rate: str) -> None:
+        """How fast files are sent, all together: bytes a second, such as 10M (K, M, G). [default: no limit]"""
+        self["rate-limit"] = _rate("--rate-limit", rate)
+
+    def opt_rate_limit_each(self, rate: str) -> None:
+        """The same for one person. [default: no limit]"""
+        self["rate-limit-each"] = _rate("--rate-limit-each", rate)
+
+    def opt_max_datagram(self, size: str) -> None:
+        """Largest UDP payload that is tried. [default: what the path carries]"""
+        if not size.isascii() or not size.isdigit() or not DATAGRAM_BYTES <= int(size) <= MAX_DATAGRAM_BYTES:
+            raise usage.UsageError(
+                f"--max-datagram: {size} is not from {DATAGRAM_BYTES} to {MAX_DATAGRAM_BYTES}"
+            )
+        self["max-datagram"] = int(size)
+
     def postOptions(self) -> None:
+        if self["no-udp"] and (self["udp"] or self["udp-advertise"]):
+            raise usage.UsageError("--no-udp: there is no UDP port to be named: leave --udp out")
+        if self["congestion"] not in CONTROLLERS:
+            raise usage.UsageError(
+                f"--congestion: there is no {self['congestion']!r}: choose {', '.join(CONTROLLERS)}"
+            )
         if not self["listen"]:
             self["listen"].append(DEFAULT_LISTEN)
         if self["journal"] not in JOURNALS:
             raise usage.UsageError(
                 f"--journal: there is no journal {self['journal']!r}: choose sqlite or memory"
             )
+
+
+def _rate(option: str, text: str) -> int:
+    rate = _number(parse_size, option, text.removesuffix("/s"))
+    if rate < 1024:
+        raise usage.UsageError(f"{option}: {text} is too slow to be of use: at least 1K")
+    return rate
 
 
 def _number(parse: Callable[[str], int], option: str, text: str) -> int:

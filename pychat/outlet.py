@@ -172,6 +172,17 @@ class Outlet:
         self._transport.unregisterProducer()
         self._transport.loseConnection()
 
+    def release(self) -> None:
+        """Write all there is, and leave the transport to somebody else."""
+        self.flush()
+        if not self._lost:
+            self._lost = True
+            self._transport.unregisterProducer()
+            rest = self._peer.mailbox.take(self._peer.mailbox.queued)
+            if rest:
+                self._transport.write(rest)
+            self._pump.forget(self)
+
     def lost(self) -> None:
         """The connection is gone: let go of everything."""
         self._lost = True

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from .errors import RemoteProtocolError
 from .peer import Peer
+from .rendering import stamp
 from .rooms import Audience, Rooms
-from .roster import Roster
+from .roster import Roster, key_of
 
 if TYPE_CHECKING:
     from .catchup import CatchUp
     from .peer import Person
     from .rooms import Room
+
+NAMELESS = b"@somebody"
+"""Who uploaded without a name: no name begins so."""
 
 
 class Presence:
@@ -76,6 +80,19 @@ class Presence:
         self._users = None
         for other in self._members():
             other.tell(notice)
+
+    def tell_file(self, name: str, size: int, by: str, time_ms: int) -> None:
+        """Tell everybody that a file has come, and by whom; who ignores her is not told, and nobody keeps it.
+
+        :param by: empty: somebody without a name.
+        """
+        who, key = (by.encode(), key_of(by)) if by else (NAMELESS, "")
+        form = b"<file size=%d by=%s%s>%s\n"
+        plain = form % (size, who, b"", name.encode())
+        full = form % (size, who, b" time=" + stamp(time_ms), name.encode())
+        for other in self._members():
+            if other.identity is not None and key not in other.identity.ignores:
+                other.tell(full if other.full else plain)
 
     def _members(self) -> list[Peer]:
         return [*self._everybody, *self._catching]

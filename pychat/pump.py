@@ -111,6 +111,11 @@ class Pump:
         if self._turn is None and not self._stopped:
             self._turn = self.reactor.callLater(0, self._take_turn)
 
+    def tell_file(self, name: str, size: int, by: str) -> None:
+        """A file has come: tell everybody."""
+        self.hub.tell_file(name, size, by, self._now_ms())
+        self.wake()
+
     def watch(self, wire: Wire) -> None:
         """Look at this connection at every beat until it says that it needs no more."""
         self._watched[wire] = None

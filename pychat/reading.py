@@ -250,8 +250,9 @@ class Reading:
         return await self._journal.standings(wanted) if wanted else ()
 
     async def _tell_lost(self, person: Person, reason: bytes) -> None:
-        """She ended before she had all her mail: tell those who wrote to her that she will not have it."""
+        """She ended before she had all her mail: tell those who wrote to her what she has, and will not have."""
         assert person.left is not None
+        await self._tell_senders(person, person.settled, person.claimed, fate.DELIVERED, b"")
         await self._tell_senders(person, person.claimed, person.left, fate.UNDELIVERED, reason)
 
     async def _tell_read(self, person: Person, after: int, upto: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .vocabulary import Kept, Place, Query
+from .vocabulary import Kept, Place, Query, Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,54 @@ class OpenFile:
     name: str
     label: bytes
     offer: bool
+    have: Ranges = ()
+    """What the client has of ``version``."""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFile:
+    """Somebody wants to upload a file.  Answer with ``offered``."""
+
+    name: str
+    size: int
+    version: str
+    """Who knows it may go on with an upload that broke off; empty: make one."""
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProvePath:
+    """Let the client prove its UDP address.  Answer with ``ticket``, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListTransfers:
+    """Which transfers are mine?  Answer with ``transfers``."""
+
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Pause, continue or cancel a transfer of mine.  Answer with ``steered``."""
+
+    transfer: bytes
+    """Its id, as far as that was readable."""
+    how: str
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Have this transfer on this connection, whatever it takes; anything wrong ends the connection.
+
+    Answer with ``streaming``, and give the session nothing more.
+    """
+
+    transfer: bytes
+    token: bytes
+    label: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +141,7 @@ class CountUnread:
     label: bytes
 
 
-FromShelf: TypeAlias = "ListFiles | OpenFile"
+FromShelf: TypeAlias = "ListFiles | OpenFile | TakeFile"
+OfTransfers: TypeAlias = "ProvePath | ListTransfers | Steer"
 FromJournal: TypeAlias = "ListReceipts | LookUp | ReadHistory | Search | CountUnread"
-Request: TypeAlias = "FromShelf | FromJournal | WhoIs | Again | Close"
+Request: TypeAlias = "FromShelf | OfTransfers | FromJournal | Stream | WhoIs | Again | Close"

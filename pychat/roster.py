@@ -44,6 +44,7 @@ class Identity(Cursor, Generic[P]):
         "read",
         "read_told",
         "resumes",
+        "settled",
         "spare",
         "stays",
         "token",
@@ -69,6 +70,9 @@ class Identity(Cursor, Generic[P]):
         """The journal has yet to know her: her name is taken, but she is not here."""
         self.claimed = 0
         """The highest id she acknowledged; ``acked`` follows when the journal has it."""
+        self.settled = 0
+        """Up to here the senders were told, or will be, what she acknowledged; ``claimed`` is further when she has
+        come back and was not told what she missed."""
         self.read = self.read_told = 0
         """The highest id she read, and the one up to which senders were told."""
         self.due: list[tuple[Identity[P], bytes]] = []
@@ -106,7 +110,7 @@ class Identity(Cursor, Generic[P]):
 
     def begin(self, joined: int) -> None:
         """She is here from now on: nothing before is hers."""
-        self.joined = self.claimed = self.read = self.read_told = joined
+        self.joined = self.claimed = self.settled = self.read = self.read_told = joined
 
     @property
     def seen_upto(self) -> int:
@@ -176,7 +180,7 @@ class Roster(Generic[P]):
             return
         identity: Identity[P] = Identity(standing.name, key, None, standing.id)
         identity.begin(standing.joined)
-        identity.acked = identity.claimed = max(standing.acked, standing.joined)
+        identity.acked = identity.claimed = identity.settled = max(standing.acked, standing.joined)
         identity.read = identity.read_told = max(standing.read, standing.joined)
         identity.kept = identity.unseen = True
         identity.plain = standing.plain

@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
@@ -34,11 +35,13 @@ from twisted.logger import Logger
 
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
-from .budget import Budget
+from .budget import Budget, Limits
 from .datagram import TransferProtocol
 from .desk import Desk, UdpPort
+from .digests import Digests
 from .errors import PychatError
 from .hub import Hub
+from .incoming import Bounds, Incoming
 from .journal.memory import MemoryJournal
 from .journal.prune import Retention
 from .journal.sqlite import SqliteJournal
@@ -48,12 +51,16 @@ from .options import Options
 from .pump import Pump
 from .shelf import Shelf
 from .udp import listen_udp
+from .uploading import Uploading
 
 SWEEP_INTERVAL = 30.0
 """Seconds between two looks for connections that have not joined in time."""
 
 PRUNE_INTERVAL = 60.0
 """Seconds between two looks for messages that are past ``--keep`` or ``--keep-bytes``."""
+
+UPLOADS_INTERVAL = 3600.0
+"""Seconds between two looks for uploads that broke off and are past ``--keep-uploads``."""
 
 PRUNE_PAUSE = 0.05
 """Seconds between two steps of pruning, in which the journal's thread is free for the chat."""
@@ -82,10 +89,17 @@ class ChatService(MultiService):
         told = b"sent" if kernel.can_tell_unsent() else b"handed"
         hub = Hub(durable=options["journal"] == "sqlite", told=told, make_token=_make_token)
         self.pump = Pump(cast("IReactorTime", reactor), hub, None, time.time)
-        self._budget = Budget()
+        self._budget = Budget(
+            Limits(rate=options["rate-limit"] or inf, rate_each=options["rate-limit-each"] or inf)
+        )
         self._udp: list[UdpPort] = []
+        self._transfers: list[TransferProtocol] = []
+        self._digests = Digests()
         in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        self.desk = Desk(cast("IReactorTime", reactor), self._shelf, self._udp, in_thread)
+        bounds = Bounds(options["quota"], options["shelf-limit"], options["keep-uploads"])
+        incoming = Incoming(self._shelf, bounds)
+        uploading = Uploading(incoming, in_thread, self.pump.tell_file, options["uploads"])
+        self.desk = Desk(cast("IReactorTime", reactor), self._shelf, self._udp, in_thread, uploading)
         self.factory = ChatFactory(self.pump, self.desk)
         self.tcp_ports: list[IListeningPort] = []
         """The bound TCP ports, in the order of ``--listen``."""
@@ -96,6 +110,7 @@ class ChatService(MultiService):
         self._retention = Retention(options["keep"], options["keep-bytes"])
         self._every(SWEEP_INTERVAL, self.factory.sweep)
         self._every(SWEEP_INTERVAL, self.pump.sweep)
+        self._every(UPLOADS_INTERVAL, uploading.sweep)
         self._every(PRUNE_INTERVAL, lambda: Deferred.fromCoroutine(self._prune()))
 
     def _every(self, seconds: float, function: Callable[[], object]) -> None:
@@ -165,8 +180,11 @@ class ChatService(MultiService):
             self._shelf.prepare()
             for description in self._options["listen"]:
                 self.tcp_ports.append(listen(self._reactor, description, self.factory))
-            for host, port in self._options["udp"] or self._default_udp():
-                self._listen_udp(host, port)
+            if self._options["no-udp"]:
+                self._udp.append(UdpPort(self._make_transfers(), "", None))
+            else:
+                for host, port in self._options["udp"] or self._default_udp():
+                    self._listen_udp(host, port)
         except PychatError as error:
             self._unbind()
             raise StartError(error.code, error.sentence) from None
@@ -184,7 +202,7 @@ class ChatService(MultiService):
 
     def _listen_udp(self, host: str, port: int) -> None:
         where = format_host_port(host, port)
-        protocol = TransferProtocol(self._reactor, budget=self._budget)
+        protocol = self._make_transfers()
         try:
             address: str = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0][
                 4
@@ -196,6 +214,17 @@ class ChatService(MultiService):
         real = _where(bound)
         assert real is not None
         self._udp.append(UdpPort(protocol, real[0], self._options["udp-advertise"] or real[1]))
+
+    def _make_transfers(self) -> TransferProtocol:
+        protocol = TransferProtocol(
+            self._reactor,
+            budget=self._budget,
+            congestion=self._options["congestion"],
+            digests=self._digests,
+            max_datagram=self._options["max-datagram"],
+        )
+        self._transfers.append(protocol)
+        return protocol
 
     def _announce(self) -> None:
         self._log.info(
@@ -220,6 +249,8 @@ class ChatService(MultiService):
             self._log.info(
                 "Sending files from UDP {where}", where=format_host_port(*_where(bound) or ("", 0))
             )
+        if self._options["no-udp"]:
+            self._log.info("Sending files over TCP only")
         if beyond:
             self._log.warn(
                 "This chat can be reached from other machines, and its lines are not encrypted: anybody on the "
@@ -252,6 +283,9 @@ class ChatService(MultiService):
     async def _stop(self) -> None:
         for port in self.tcp_ports:
             await _as_deferred(port.stopListening())
+        # These take half a second at most; then the streams have closed, too.
+        leaving = DeferredList([transfers.leave() for transfers in self._transfers])
+        await _within(self._reactor, leaving, FLUSH_LIMIT / 2)
         await _within(self._reactor, self.pump.settled(), FLUSH_LIMIT / 2)
         everybody = self.factory.end_all("shutdown", "The chat is closing down. Come back later.")
         self.pump.wake()

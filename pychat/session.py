@@ -15,14 +15,13 @@ A session never touches a socket, a file or a clock.  What takes time is returne
 (:mod:`pychat.requests`); until the answer to it is given back, its caller gives the session no further line, so that
 answers keep the order of the lines.
 
-Opening, files and the rest are here; what is said is in :mod:`pychat.saying`, what is asked in :mod:`pychat.asking`.
+Opening and the rest are here; what is said is in :mod:`pychat.saying`, what is asked in :mod:`pychat.asking`, and what
+concerns files in :mod:`pychat.sharing`.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable
 from difflib import get_close_matches
 
 from . import __version__
@@ -33,15 +32,15 @@ from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse, require_clean
 from .personal import require_hideable
 from .rendering import FULL, MULTI
-from .requests import Again, Close, ListFiles, OpenFile, Request
+from .requests import Again, Close, ProvePath, Request
 from .saying import Saying
-from .vocabulary import ListedFile, Offer
+from .sharing import Sharing
 
-CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing")
+CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing", "udp")
 """What ``<hello caps=…>`` can ask for."""
 
 
-class Session(Saying, Asking):
+class Session(Saying, Asking, Sharing):
     """One connection's conversation."""
 
     __slots__ = ()
@@ -65,6 +64,7 @@ class Session(Saying, Asking):
         if self.closing or raw == b"":
             return None
         label = b""
+        self.said += 1
         try:
             if raw is None:
                 raise RemoteProtocolError(
@@ -123,7 +123,7 @@ class Session(Saying, Asking):
 
     # -- opening and closing
 
-    def _do_hello(self, line: Line, label: bytes) -> None:
+    def _do_hello(self, line: Line, label: bytes) -> ProvePath | None:
         if self.stage == Stage.JOINED:
             raise RemoteProtocolError("already-connected", "<hello> comes before <connect>.")
         peer = self.peer
@@ -133,12 +133,14 @@ class Session(Saying, Asking):
         resumes = acks and b"resume" in asked and self.hub.can_resume
         bot = resumes and b"bot" in asked
         multi, peer.types = b"multiline" in asked, b"typing" in asked
-        given = (acks, resumes, bot, multi, peer.types)
+        udp = b"udp" in asked and self.takes_udp
+        given = (acks, resumes, bot, multi, peer.types, udp)
         granted = [cap for cap, granted in zip(CAPABILITIES, given, strict=True) if granted]
         peer.manner = MULTI if multi else FULL
         self.hub.promise(peer, acks, resumes, bot)
         caps = b" caps=" + ",".join(granted).encode() if granted else b""
         peer.answer(b"<hello%s%s server=pychat/%s>\n" % (label, caps, __version__.encode()))
+        return ProvePath() if udp else None
 
     def _do_connect(self, line: Line, label: bytes) -> None:
         if self.peer.identity is not None:
@@ -187,42 +189,6 @@ class Session(Saying, Asking):
 
     def _do_show(self, line: Line, label: bytes) -> None:
         self.hub.hide(self.peer, require_hideable(decode_name(line.text)), label, False)
-
-    # -- files
-
-    def _do_listfiles(self, line: Line, label: bytes) -> ListFiles:
-        return ListFiles(label)
-
-    def listed(self, files: Iterable[ListedFile], left_out: int, label: bytes) -> None:
-        """Answer :class:`ListFiles`; ``left_out`` counts files that are there and not listed for their number."""
-        lines = [b"<file%s size=%d>%s\n" % (label, file.size, file.name.encode()) for file in files]
-        more = b" left_out=%d" % left_out if left_out else b""
-        lines.append(b"<files%s count=%d%s>\n" % (label, len(lines), more))
-        self.peer.answer(b"".join(lines))
-
-    def _do_download(self, line: Line, label: bytes) -> OpenFile:
-        try:
-            name = line.text.strip(b" ").decode()
-        except UnicodeDecodeError:
-            name = ""
-        return OpenFile(name, label, offer=self.peer.full)
-
-    def found(self, name: str, size: int, label: bytes) -> None:
-        """Answer :class:`OpenFile` to a plain client: the line to type, and no key."""
-        words = ["pychat", "get", self.here, *(["--"] if name.startswith("-") else []), name]
-        self.peer.answer(b"<get%s size=%d>%s\n" % (label, size, shlex.join(words).encode()))
-
-    def offered(self, offer: Offer, label: bytes) -> None:
-        """Answer :class:`OpenFile`: everything that is needed to fetch the file."""
-        host = b" host=" + offer.host.encode() if offer.host else b""
-        terms = offer.terms
-        self.peer.answer(
-            b"<offer%s size=%d version=%s%s port=%d transfer=%s token=%s key=%s>%s\n"
-            % (
-                label, terms.size, offer.version.encode(), host, offer.port, terms.transfer.hex().encode(),
-                terms.token.hex().encode(), terms.key.hex().encode(), offer.name.encode(),
-            )
-        )  # fmt: skip
 
     # -- the rest
 

@@ -3,7 +3,7 @@
 Theory of operation.  A name comes from anybody on the network, and it must never reach anything but a regular
 file below the root.  So everything is refused unless it is known to be good:
 
-1. The name is split at ``/`` and each component is judged by itself (`_refusal`): not empty, no leading dot
+1. The name is split at ``/`` and each component is judged by itself (`refusal_of`): not empty, no leading dot
    (which covers ``.`` and ``..``), no backslash, nothing that a terminal or a line of the protocol could
    trip over.  What `Shelf.listing` shows and what `Shelf.open` accepts is decided by this one function, so
    that every listed name can be fetched as it is listed.
@@ -211,6 +211,10 @@ class Shelf:
         self._folder: type[Folder] = DescriptorFolder if opens_by_descriptor() else PathFolder
         self._reported: set[str] = set()
 
+    def top(self) -> Folder:
+        """Open the folder itself, as it is now."""
+        return self._folder.root(self.root)
+
     def prepare(self) -> None:
         """Make the folder if it is absent, and see that it can be read.
 
@@ -245,7 +249,7 @@ class Shelf:
         """
         survey = _Survey()
         try:
-            with self._folder.root(self.root) as root:
+            with self.top() as root:
                 self._look_into(root, (), survey)
         except OSError as error:
             raise ShelfError(
@@ -266,12 +270,12 @@ class Shelf:
         :raises ShelfError: ``no-such-file``, always with the same sentence, unless it is a regular file below
             the root that may be read; ``read-failed`` if the system is short of descriptors or memory.
         """
-        if _refusal(name) is not None:
+        if refusal_of(name) is not None:
             raise _no_such_file()
         *folders, last = name.split("/")
         try:
             with contextlib.ExitStack() as opened:
-                place = opened.enter_context(self._folder.root(self.root))
+                place = opened.enter_context(self.top())
                 for folder in folders:
                     place = opened.enter_context(place.enter(folder))
                 return ShelfFile(name, place.open_file(last))
@@ -288,7 +292,7 @@ class Shelf:
             if raw.startswith("."):
                 continue
             name = "/".join((*path, raw))
-            reason = _refusal(name)
+            reason = refusal_of(name)
             if reason is None:
                 try:
                     reason = self._look_at(place, (*path, raw), survey)
@@ -331,7 +335,7 @@ class _Survey:
         self.visited = 0
 
 
-def _refusal(name: str) -> str | None:
+def refusal_of(name: str) -> str | None:
     """Say why a relative name is never listed nor opened, as a clause for a person; None if it may be.
 
     This is about the text alone; what stands under the name is looked at later.

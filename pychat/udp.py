@@ -1,16 +1,16 @@
-"""The UDP socket, and time: what the daemon's and the client's side of a transfer share.
+"""The UDP socket of a transfer: it sends and receives trains, and is never held up by a full socket.
 
-`BurstPort` hands over all that has arrived and then says so, so that a burst of datagrams costs one turn of the engine,
-and one acknowledgement.
+`TrainPort` hands over what has arrived, train by train, and then says so, so that a burst costs one turn of the engine
+and one acknowledgement.  What one read of the socket does is bounded in bytes and in time: others use the reactor too.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
-import struct
-import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, cast
 
 from twisted.internet import udp
@@ -20,17 +20,42 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from pychat.trains import (
+    ANCILLARY_BYTES,
+    MAX_DATAGRAM_BYTES,
+    TRAIN_BUFFER_BYTES,
+    Abilities,
+    ask_for_destination,
+    cut,
+    gather,
+    never_fragment,
+    probe,
+    segment_of,
+    segmented,
+    widen,
+)
+
 #: Runs a blocking call in a thread: ``run(f, *args)`` gives a Deferred of what ``f(*args)`` returned.
 RunInThread = Callable[..., "Deferred[Any]"]
 
 #: Bytes asked of the kernel for each direction of a socket; it may give less.
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-#: The largest datagram there is.
-MAX_DATAGRAM_BYTES = 64 * 1024
-#: Datagrams read in one turn of the reactor, so that the others get their turn too.
-MAX_READS = 128
-#: Datagrams that wait for a full socket; beyond that they are dropped, and the engine sends them again.
-MAX_QUEUED = 1024
+#: Bytes read in one turn of the reactor, and seconds spent on them, so that the others get their turn too.
+MAX_READ_BYTES = 1024 * 1024
+MAX_READ_SECONDS = 0.002
+#: What a read of no bytes counts for.
+READ_COST_BYTES = 256
+#: Bytes that wait for a full socket; beyond that they are dropped, and the engine sends them again.
+MAX_QUEUED_BYTES = 1024 * 1024
+#: The largest datagram where the system cannot be kept from cutting it up: what fits everywhere today.
+SAFE_DATAGRAM_BYTES = 1200
+#: A lone datagram has no more buffers than this.
+LONE_BUFFERS = 4
+
+#: What the kernel says to a train that it cannot cut: the network card will not, or a datagram is too large.
+_TRAIN_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+Buffer = bytes | bytearray | memoryview
 
 
 def thread_runner(reactor: Any) -> RunInThread:
@@ -42,30 +67,43 @@ def thread_runner(reactor: Any) -> RunInThread:
     return run
 
 
-class BurstPort(udp.Port):
-    """A UDP port for bursts.
+class TrainPort(udp.Port):
+    """A UDP port for trains; its protocol is a `TrainProtocol`.
 
-    Its protocol's ``burstEnded()`` is called after the last ``datagramReceived`` of a turn.  A full socket is not an
-    error: datagrams wait in a bounded queue.  On a wildcard address an answer leaves from the address addressed,
-    where the platform can do that; then addresses are pairs of a socket address and ancillary data, and otherwise plain
-    socket addresses.  Treat them as opaque.
+    A full socket is not an error: trains wait in a bounded queue.  On a wildcard address an answer leaves from the
+    address addressed, where the platform can do that; then addresses are pairs of a socket address and ancillary data,
+    and otherwise plain socket addresses.  Treat them as opaque.
 
     :param answers: whether it speaks to strangers who address it; one that speaks first saves itself the trouble.
+    :param abilities: what its socket can do; None tries it.
     :ivar dropped: datagrams that could not be sent.
+    :ivar whole: whether what is too large for the path vanishes whole, and is not cut up.
     """
 
     _log = Logger()
 
     dropped = 0
+    whole = False
     protocol: Any
 
     def __init__(
-        self, port: int, protocol: Any, interface: str = "", reactor: Any = None, *, answers: bool = True
+        self,
+        port: int,
+        protocol: Any,
+        interface: str = "",
+        reactor: Any = None,
+        *,
+        answers: bool = True,
+        abilities: Abilities | None = None,
     ) -> None:
         super().__init__(port, protocol, interface, MAX_DATAGRAM_BYTES, reactor)
         self._answers = answers
-        self._queue: deque[tuple[bytes, Any]] = deque()
-        self._answers_from: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        self._abilities = abilities
+        self._queue: deque[tuple[Sequence[bytes], int, Any]] = deque()
+        self._queued = 0
+        self._answers_from: Callable[[Sequence[Any]], tuple[Any, ...]] | None = None
+        self._segments = self._into = self._told = False
+        self._buffer = memoryview(bytearray(TRAIN_BUFFER_BYTES))
 
     def createInternetSocket(self) -> socket.socket:
         self._made = super().createInternetSocket()
@@ -80,28 +118,37 @@ class BurstPort(udp.Port):
         except BaseException:
             self._made.close()  # which Twisted leaves to the garbage collector
             raise
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            try:
-                self.socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-            except OSError:
-                pass  # some systems refuse what is too much instead of giving less
-        if self._answers and self.interface in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            self._answers_from = ask_for_destination(self.socket, self.addressFamily)
+        sock, family = self.socket, self.addressFamily
+        can = self._abilities or probe(family)
+        widen(sock, SOCKET_BUFFER_BYTES)
+        self.whole = never_fragment(sock, family)
+        if self._answers and self.interface in ("", "0.0.0.0", "::") and can.sendmsg:  # noqa: S104 - compared
+            self._answers_from = ask_for_destination(sock, family)
+        self._segments = can.segments
+        gathers = can.recvmsg_into and can.gathers and gather(sock)
+        self._told = gathers or self._answers_from is not None
+        self._into = can.recvmsg_into
+
+    # Receiving ------------------------------------------------------------------------------------------------
 
     def doRead(self) -> None:
         """Hand over what has arrived, up to a bound."""
         protocol = self.protocol
-        for _ in range(MAX_READS):
+        nbytes = 0
+        until = perf_counter() + MAX_READ_SECONDS
+        while nbytes < MAX_READ_BYTES and perf_counter() < until:
             try:
-                datagram, address = self._receive()
+                buffer, segment, address = self._receive()
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionError:
+                nbytes += READ_COST_BYTES
                 self._guard(protocol.connectionRefused)
                 continue
             except OSError:
                 break
-            self._guard(protocol.datagramReceived, datagram, address)
+            nbytes += len(buffer) + READ_COST_BYTES
+            self._guard(protocol.trainReceived, buffer, segment, address)
             if not self.connected:
                 return
         self._guard(protocol.burstEnded)
@@ -113,42 +160,113 @@ class BurstPort(udp.Port):
         except Exception:
             self._log.failure("a UDP protocol failed, and goes on")
 
-    def _receive(self) -> tuple[bytes, Any]:
-        if self._answers_from is None:
-            return self.socket.recvfrom(MAX_DATAGRAM_BYTES)
-        datagram, ancillary, _, address = self.socket.recvmsg(MAX_DATAGRAM_BYTES, 128)
-        return datagram, (address, self._answers_from(ancillary))
+    def _receive(self) -> tuple[Buffer, int, Any]:
+        """A train, which lies in a buffer that is used again for the next one."""
+        if not self._told:
+            if not self._into:
+                datagram, address = self.socket.recvfrom(TRAIN_BUFFER_BYTES)
+                return datagram, len(datagram) or 1, address
+            nbytes, address = self.socket.recvfrom_into(self._buffer)
+            return self._buffer[:nbytes], nbytes or 1, address
+        if self._into:
+            nbytes, ancillary, _, address = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
+            buffer: Buffer = self._buffer[:nbytes]
+        else:
+            buffer, ancillary, _, address = self.socket.recvmsg(TRAIN_BUFFER_BYTES, ANCILLARY_BYTES)
+            nbytes = len(buffer)
+        if self._answers_from is not None:
+            address = address, self._answers_from(ancillary)
+        return buffer, segment_of(ancillary, nbytes), address
+
+    # Sending --------------------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether the socket is full.  Who waits with more until ``roomAgain`` is called loses nothing."""
+        return bool(self._queue)
+
+    def send(self, buffers: Sequence[bytes], segment: int, address: Any) -> bool:
+        """Send a train to an address that ``trainReceived`` gave, or to a socket address when it does not answer.
+
+        :param buffers: joined, they are the datagrams; at most 64 of them, at most 65,507 bytes.
+        :param segment: bytes of each datagram but the last, which may have fewer.
+        :return: False when datagrams of that size cannot leave this machine, whatever is tried.
+        """
+        if not self._queue:
+            rest = self._send(buffers, segment, address)
+            if rest is None:
+                return False
+            if not rest:
+                return True
+            buffers = rest
+            self.startWriting()
+        nbytes = sum(map(len, buffers))
+        if self._queued + nbytes > MAX_QUEUED_BYTES:
+            self.dropped += -(-nbytes // segment)
+            return True
+        self._queued += nbytes
+        self._queue.append((buffers, segment, address))
+        return True
 
     def write(self, datagram: bytes, address: Any = None) -> None:
-        """Send a datagram to an address that `datagramReceived` gave."""
-        if self._queue or not self._send(datagram, address):
-            if len(self._queue) >= MAX_QUEUED:
-                self.dropped += 1
-                return
-            self._queue.append((datagram, address))
-            self.startWriting()
+        """Send one datagram."""
+        self.send((datagram,), len(datagram), address)
 
     def doWrite(self) -> None:
         """The socket has room again."""
-        while self._queue:
-            if not self._send(*self._queue[0]):
+        queue = self._queue
+        while queue:
+            buffers, segment, address = queue.popleft()
+            self._queued -= sum(map(len, buffers))
+            rest = self._send(buffers, segment, address)
+            if rest:
+                queue.appendleft((rest, segment, address))
+                self._queued += sum(map(len, rest))
                 return
-            self._queue.popleft()
         self.stopWriting()
+        self._guard(self.protocol.roomAgain)
 
-    def _send(self, datagram: bytes, address: Any) -> bool:
-        """Whether the datagram is off our hands; False when the socket is full."""
+    def _send(self, buffers: Sequence[bytes], segment: int, address: Any) -> Sequence[bytes] | None:
+        """Send a train; return what the full socket did not take, or None when its datagrams are too large."""
+        if len(buffers) <= LONE_BUFFERS and sum(map(len, buffers)) <= segment:
+            return self._send_each((b"".join(buffers) if len(buffers) > 1 else buffers[0],), address)
+        if not self._segments:
+            return self._send_each(cut(buffers, segment), address)
         try:
             if self._answers_from is not None:
-                self.socket.sendmsg((datagram,), address[1], 0, address[0])
+                self.socket.sendmsg(buffers, (*address[1], segmented(segment)), 0, address[0])
             else:
-                self.socket.sendto(datagram, address)
+                self.socket.sendmsg(buffers, (segmented(segment),), 0, address)
         except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            # No route, no buffers, a firewall, a peer that is gone: the same as a datagram lost further on.
-            self.dropped += 1
-        return True
+            return buffers
+        except OSError as error:
+            datagrams = cut(buffers, segment)
+            if error.errno not in _TRAIN_REFUSED:
+                # No route, no buffers, a firewall, a peer that is gone: the same as lost further on.
+                self.dropped += len(datagrams)
+                return ()
+            rest = self._send_each(datagrams, address)
+            if rest is not None and len(rest) < len(datagrams):
+                self._segments = False  # one by one they leave: it is the trains that cannot
+            return rest
+        return ()
+
+    def _send_each(self, datagrams: Sequence[bytes], address: Any) -> Sequence[bytes] | None:
+        fits = True
+        for index, datagram in enumerate(datagrams):
+            try:
+                if self._answers_from is not None:
+                    self.socket.sendmsg((datagram,), address[1], 0, address[0])
+                else:
+                    self.socket.sendto(datagram, address)
+            except (BlockingIOError, InterruptedError):
+                return datagrams[index:]
+            except OSError as error:
+                self.dropped += 1
+                fits = fits and error.errno != errno.EMSGSIZE
+        return () if fits else None
+
+    # The end --------------------------------------------------------------------------------------------------
 
     def stopListening(self) -> Deferred[None]:
         """Let the protocol take its leave, and close.
@@ -156,68 +274,42 @@ class BurstPort(udp.Port):
         :return: fires when the socket is closed.
         """
         leaving: Deferred[None] = self.protocol.leave()
-        return leaving.addCallback(lambda _: super(BurstPort, self).stopListening())
+        return leaving.addCallback(lambda _: super(TrainPort, self).stopListening())
 
     def connectionLost(self, reason: Any = None) -> None:
         """The socket closes; what still waits is dropped."""
         self._queue.clear()
+        self._queued = 0
         super().connectionLost(reason)
 
 
-def ask_for_destination(sock: socket.socket, family: int) -> Callable[[list[Any]], tuple[Any, ...]] | None:
-    """Have the kernel tell which of our addresses a datagram was sent to.
-
-    :return: turns a datagram's ancillary data into the ancillary data for its answer; None where that cannot be had.
-    """
-    if not hasattr(sock, "recvmsg"):
-        return None
-    level: int
-    if family == socket.AF_INET6:
-        level, kind = socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", None)
-        request = getattr(socket, "IPV6_RECVPKTINFO", None)
-    else:
-        # Python names the constant from 3.12 on; Linux has always had it.
-        level, kind = socket.IPPROTO_IP, getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
-        request = kind
-    try:
-        sock.setsockopt(level, request, 1)  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return None
-
-    def answer(ancillary: list[Any]) -> tuple[Any, ...]:
-        for heard_level, heard_kind, data in ancillary:
-            if (heard_level, heard_kind) == (level, kind):
-                if family != socket.AF_INET6:
-                    # struct in_pktinfo: interface, our address, the header's; the route picks the interface.
-                    return ((level, kind, struct.pack("=I4s4s", 0, data[4:8], bytes(4))),)
-                # struct in6_pktinfo: address, interface; only a link-local address needs its interface.
-                scoped = data[0] == 0xFE and data[1] & 0xC0 == 0x80
-                return ((level, kind, data[:20] if scoped else data[:16] + bytes(4)),)
-        return ()
-
-    return answer
-
-
 def listen_udp(
-    reactor: Any, protocol: BurstProtocol, host: str, port: int, *, answers: bool = True
+    reactor: Any,
+    protocol: TrainProtocol,
+    host: str,
+    port: int,
+    *,
+    answers: bool = True,
+    abilities: Abilities | None = None,
 ) -> IListeningPort:
-    """Listen on a UDP port, with a `BurstPort` where the reactor can have one.
+    """Listen on a UDP port, with a `TrainPort` where the reactor can have one.
 
     :param host: one of our addresses, or ``""``, ``0.0.0.0`` or ``::`` for all.
     :param port: 0 lets the system choose one.
-    :param answers: see `BurstPort`.
+    :param answers: see `TrainPort`.
+    :param abilities: see `TrainPort`.
     :raises twisted.internet.error.CannotListenError: the port is taken, or the address is not ours.
     """
     if not IReactorFDSet.providedBy(reactor):
         # Windows' completion ports: no descriptors to watch, so the reactor's own port has to do.
-        return cast(IListeningPort, reactor.listenUDP(port, protocol, host, MAX_DATAGRAM_BYTES))
-    listening = BurstPort(port, protocol, host, reactor, answers=answers)
+        return cast(IListeningPort, reactor.listenUDP(port, protocol, host, TRAIN_BUFFER_BYTES))
+    listening = TrainPort(port, protocol, host, reactor, answers=answers, abilities=abilities)
     listening.startListening()
     return cast(IListeningPort, listening)
 
 
-class BurstProtocol(DatagramProtocol):
-    """Datagrams in bursts, whatever the transport is.
+class TrainProtocol(DatagramProtocol):
+    """Trains in bursts, whatever the transport is.
 
     :param clock: ends the burst for a transport that does not say when it ends.
     """
@@ -228,31 +320,74 @@ class BurstProtocol(DatagramProtocol):
         self._clock = clock
         self._ending: IDelayedCall | None = None
 
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Subclasses take the datagram, and call this."""
-        if self._ending is None and not isinstance(self.transport, BurstPort):
-            self._ending = self._clock.callLater(0, self.burstEnded)
+    # Subclasses have their own of these
+
+    def trainReceived(self, buffer: Buffer, segment: int, address: Any) -> None:
+        """A train came.
+
+        :param buffer: its datagrams; it is used again when this returns.
+        :param segment: bytes of each datagram but the last, which may have fewer; at least 1.
+        :param address: where to answer.
+        """
 
     def burstEnded(self) -> None:
-        """All that had arrived has been handed over.  Subclasses act on it, and call this."""
-        if self._ending is not None and self._ending.active():
-            self._ending.cancel()
-        self._ending = None
+        """All that had arrived has been handed over."""
 
-    def connectionRefused(self) -> None:
-        """Some peer is gone, or somebody says so.  The engine only believes authentic silence."""
-
-    def drain(self) -> None:
-        """Take what waits in the socket before judging by the clock: woken late is not the same as lost."""
-        if isinstance(self.transport, BurstPort) and self.transport.connected:
-            self.transport.doRead()
+    def roomAgain(self) -> None:
+        """The socket was full, and has taken what waited."""
 
     def leave(self) -> Deferred[None]:
-        """The port is about to close.  Subclasses say what they still have to say.
+        """The port is about to close: say what there is still to say.
 
         :return: fires when the port may close.
         """
         return succeed(None)
+
+    # What they use
+
+    @property
+    def congested(self) -> bool:
+        """Whether to wait for `roomAgain` before sending more."""
+        return isinstance(self.transport, TrainPort) and self.transport.congested
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest datagram that may be tried."""
+        whole = isinstance(self.transport, TrainPort) and self.transport.whole
+        return MAX_DATAGRAM_BYTES if whole else SAFE_DATAGRAM_BYTES
+
+    def send(self, buffers: Sequence[bytes], segment: int, address: Any) -> bool:
+        """See `TrainPort.send`."""
+        transport: Any = self.transport
+        if isinstance(transport, TrainPort):
+            return transport.send(buffers, segment, address)
+        if transport is not None:
+            for datagram in cut(buffers, segment):
+                try:
+                    transport.write(datagram, address)
+                except OSError:
+                    pass  # a datagram lost, like others further on
+        return True
+
+    def drain(self) -> None:
+        """Take what waits in the socket before judging by the clock: woken late is not the same as lost."""
+        if isinstance(self.transport, TrainPort) and self.transport.connected:
+            self.transport.doRead()
+
+    # Of another transport than ours
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """A train of one, from a transport that does not say when there is no more."""
+        self.trainReceived(datagram, len(datagram) or 1, addr)
+        if self._ending is None:
+            self._ending = self._clock.callLater(0, self._burst_ended)
+
+    def _burst_ended(self) -> None:
+        self._ending = None
+        self.burstEnded()
+
+    def connectionRefused(self) -> None:
+        """Some peer is gone, or somebody says so.  The engine only believes authentic silence."""
 
     def stopProtocol(self) -> None:
         """The port has closed."""

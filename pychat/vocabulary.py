@@ -27,6 +27,9 @@ TOPIC_LIMIT = 512
 REACTION_LIMIT = 64
 """A reaction is at most this long."""
 
+RANGES_LIMIT = 64
+"""``have=`` names at most so many ranges."""
+
 HISTORY_LIMIT, HISTORY_USUAL, HISTORY_AT_JOIN = 500, 50, 20
 """Messages of history: at most in one answer, unless asked, and for a plain client that joins a room."""
 
@@ -41,11 +44,11 @@ ERROR_CODES = {
     "bad-argument": "what stands after the `>` is not what the command takes",
     "bad-attribute": "an attribute is given twice, is too long, or has a value that does not fit",
     "bad-text": "the message holds control characters or other hostile text",
-    "bad-name": "the name breaks the rules of names",
+    "bad-name": "the name breaks the rules of names, or of files",
     "name-reserved": "the name is kept for the chat itself",
     "name-taken": "somebody else has this name",
     "not-connected": "the command needs a `<connect>` before it; or the connection ended before it was taken up",
-    "already-connected": "this connection has a name already",
+    "already-connected": "this connection has a name already, or has said something else before",
     "no-such-user": "nobody here has this name",
     "no-such-room": "no room has this name",
     "not-in-room": "the command is for members of the room",
@@ -58,6 +61,14 @@ ERROR_CODES = {
     "bad-token": "the `resume=` token is not, or no longer, good for this name",
     "no-such-file": "the shelf has no file of this name",
     "read-failed": "the shelf or a file on it could not be read",
+    "no-uploads": "this connection may not upload",
+    "exists": "the shelf has something of this name: nothing is overwritten",
+    "arrived": "this very upload is on the shelf already: you need not send it again",
+    "in-use": "this file is being uploaded on another connection",
+    "over-quota": "it would be more than one person, or all together, may upload",
+    "no-space": "the disk has no room for it",
+    "cannot-write": "the shelf cannot be written",
+    "no-such-transfer": "you have no transfer of this id; `<stream>`: nobody has, or the token is wrong",
     "busy": "too many transfers run at once, or the daemon has just started, "
     "or you are still being told what you missed: try again in a moment",
     "going-away": "the daemon is stopping",
@@ -292,6 +303,10 @@ class OnceKey:
     ref: int = 0
 
 
+Ranges: TypeAlias = "Sequence[tuple[int, int]]"
+"""Half-open ranges of bytes of a file, ascending, none empty, none overlapping."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedFile:
     """A file on the shelf."""
@@ -304,14 +319,50 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a client needs to fetch a file over UDP, as ``<offer>`` carries it."""
+    """What a client needs to fetch or to send a file, as ``<offer>`` carries it."""
 
     name: str
     version: str
     """Opaque; another version means other content."""
     host: str | None
     """Where the UDP port is; ``None``: where the line connection goes."""
-    port: int
-    """UDP port."""
+    port: int | None
+    """UDP port; ``None``: the file can be had over TCP only."""
     terms: Terms
     """Transfer id, token, key and size."""
+    resumed: bool = False
+    """What the client said that it has is taken: it gets the rest."""
+    tcp: bool = False
+    """It may be claimed with ``<stream>``."""
+    path: bytes = b""
+    """Id of the path whose address was proven: the data leaves at once for it."""
+    up: bool = False
+    """The client sends the file."""
+    have: Ranges = ()
+    """Of an upload: what the daemon has of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a client needs to prove its UDP address before it wants a file, as ``<path>`` carries it."""
+
+    host: str | None
+    """As in :class:`Offer`."""
+    port: int
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A transfer, as ``<transfers>`` shows it."""
+
+    transfer: bytes
+    """Its id."""
+    name: str
+    size: int
+    done: int
+    """Bytes that are where they should be."""
+    state: str
+    """``waiting`` until it is claimed, ``running`` or ``paused``."""
+    up: bool
+    """The client sends the file."""

@@ -15,6 +15,7 @@ from pychat.grammar import Line
 from pychat.hub import Hub
 from pychat.line import ChatFactory
 from pychat.pump import Pump
+from pychat.uploading import Uploading
 from pychat.vocabulary import Kind
 from tests.journal.journalkit import NOON_MS, Reactor
 from tests.plays.stage import FakeTransport
@@ -65,7 +66,8 @@ class World:
     def start(self) -> None:
         self.hub = Hub(durable=True, make_token=self.make_token)
         self.pump = Pump(self.reactor, self.hub, self.journal, lambda: NOON_MS / 1000)
-        desk = Desk(self.reactor, None, [], lambda *a: Deferred())  # type: ignore[arg-type]
+        uploading = Uploading(None, lambda *a: Deferred())  # type: ignore[arg-type]
+        desk = Desk(self.reactor, None, [], lambda *a: Deferred(), uploading)  # type: ignore[arg-type]
         self.factory = ChatFactory(self.pump, desk)
 
     def make_token(self) -> bytes:

@@ -13,9 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from pychat.desk import LISTING_AGE, Desk, UdpPort
 from pychat.errors import ShelfError, TransferError
 from pychat.hub import Hub
-from pychat.session import ListFiles, OpenFile, Session
+from pychat.incoming import Incoming
+from pychat.requests import ListFiles, ListTransfers, OpenFile, ProvePath, Steer, Stream
+from pychat.session import Session
 from pychat.shelf import Shelf, ShelfFile
-from pychat.transfer.terms import Terms
+from pychat.transfer.terms import Done, Failed, Terms
+from pychat.uploading import Uploading
+
+from .plays.stage import Offered, Running
 
 
 class Offerer:
@@ -25,12 +30,45 @@ class Offerer:
         self.files: list[ShelfFile] = []
         self.withdrawn: list[object] = []
         self.refuse = False
+        self.asked: list[object] = []
+        self.finished: list[object] = []
+        self.steered: list[object] = []
+        self.running: dict[object, list[Running]] = {}
+        self.path: bytes | None = None
+        self.stream = b""
 
-    def offer(self, file: ShelfFile, owner: object) -> Terms:
+    def offer(
+        self, file: ShelfFile, owner: object, finished: object, *, identity: object, have: object
+    ) -> Offered:
+        self.asked.append((identity, list(have)))
+        self.finished.append(finished)
         if self.refuse:
             raise TransferError("busy", "Later.")
         self.files.append(file)
-        return Terms(bytes(8), bytes(16), bytes(32), file.size)
+        return Offered(Terms(bytes(8), bytes(16), bytes(32), file.size), self.path)
+
+    def greet(self, owner: object, identity: object) -> Terms:
+        if self.refuse:
+            raise TransferError("busy", "Later.")
+        return Terms(b"p" * 8, bytes(16), bytes(32), 0)
+
+    def attach(self, transfer: bytes, token: bytes) -> object:
+        if self.refuse:
+            raise TransferError("busy", "Later.")
+        if transfer != self.stream:
+            raise TransferError("no-such-transfer", "No.")
+        return self
+
+    def transfers(self, owner: object) -> list[Running]:
+        return self.running.get(owner, [])
+
+    def pause(self, transfer: bytes, on: bool) -> bool:
+        self.steered.append((transfer, on))
+        return True
+
+    def cancel(self, transfer: bytes, code: str, sentence: str) -> bool:
+        self.steered.append((transfer, code))
+        return True
 
     def withdraw(self, owner: object) -> None:
         self.withdrawn.append(owner)
@@ -53,7 +91,8 @@ class DeskTests(SynchronousTestCase):
             UdpPort(self.offerers[2], "::", 3),
         ]
         self.shelf = Shelf(self.root)
-        self.desk = Desk(self.clock, self.shelf, self.ports, self.in_thread)
+        uploading = Uploading(Incoming(self.shelf), self.in_thread)
+        self.desk = Desk(self.clock, self.shelf, self.ports, self.in_thread, uploading)
         self.addCleanup(self.close_files)
 
     def close_files(self) -> None:
@@ -72,10 +111,13 @@ class DeskTests(SynchronousTestCase):
         for done, function, args in threads:
             maybeDeferred(function, *args).chainDeferred(done)
 
-    def session(self, *, full: bool = True) -> Session:
+    def session(self, *, full: bool = True, name: str = "") -> Session:
         hub = Hub(durable=False)
         peer = hub.peer()
         peer.manner = int(full)
+        if name:
+            hub.join(peer, name)
+            peer.mailbox.take(1 << 20)
         return Session(hub, peer, "127.0.0.1:50000")
 
     def said(self, session: Session) -> str:
@@ -147,6 +189,105 @@ class DeskTests(SynchronousTestCase):
         self.assertIn(" port=2 ", said)
         self.assertNotIn("host=", said)
         self.assertEqual(len(self.offerers[1].files), 1)
+
+    def test_resumed(self) -> None:
+        """What the client holds is taken if the file has the version still, and is as long as that."""
+        version = self.shelf.open("a.txt")
+        version.close()
+        for asked, have, taken in (
+            (version.version, [(0, 2)], True),
+            ("other", [(0, 2)], False),
+            (version.version, [(0, 6)], False),
+            (version.version, [], False),
+        ):
+            session = self.session()
+            self.desk.carry_out(
+                OpenFile("a.txt", b"", True, have, asked), session, "owner", "127.0.0.1", "10.0.0.9"
+            )
+            self.finish()
+            self.assertEqual(" resumed=yes" in self.said(session), taken)
+            self.assertEqual(self.offerers[1].asked.pop(), (None, have if taken else []))
+
+    def test_path(self) -> None:
+        """An offer to a proven address says so; and it counts for who asked, by her name if she has one."""
+        session = self.session(name="Bob")
+        self.offerers[1].path = b"p" * 8
+        self.ask(session)
+        self.finish()
+        self.assertTrue(self.said(session).endswith(f" tcp=yes path={'70' * 8}>a.txt\n"))
+        self.assertEqual(self.offerers[1].asked, [("=bob", [])])
+
+    def test_prove(self) -> None:
+        """A path is given at the port at the address that the client reached; and nothing, when there are too many."""
+        session = self.session()
+        self.desk.carry_out(ProvePath(), session, "owner", "127.0.0.1")
+        self.assertTrue(self.said(session).startswith("<path port=2 transfer=7070707070707070 "))
+        self.desk.carry_out(ProvePath(), session, "owner", "192.168.7.7")
+        self.assertTrue(self.said(session).startswith("<path host=10.0.0.1 port=1 "))
+        self.offerers[1].refuse = True
+        self.successResultOf(self.desk.carry_out(ProvePath(), session, "owner", "127.0.0.1"))
+        self.assertEqual(self.said(session), "")
+
+    def test_without_udp(self) -> None:
+        """A daemon without a UDP port offers without one, and gives no paths."""
+        self.assertTrue(self.desk.has_udp)
+        self.ports[:] = [UdpPort(self.offerers[0], "", None)]
+        self.assertFalse(self.desk.has_udp)
+        session = self.session()
+        self.ask(session, local="::1")
+        self.finish()
+        said = self.said(session)
+        self.assertNotIn("port=", said)
+        self.assertNotIn("host=", said)
+        self.assertIn(" tcp=yes>", said)
+        self.desk.carry_out(ProvePath(), session, "owner", "127.0.0.1")
+        self.assertEqual(self.said(session), "")
+
+    def test_transfers(self) -> None:
+        """One's own, on all ports, are listed and steered; others' are not there."""
+        session = self.session()
+        first, second = (Running(bytes([n]) * 8, f"{n}", 9, n, "running", "down") for n in (1, 2))
+        self.offerers[0].running["owner"] = [first]
+        self.offerers[2].running["owner"] = [second]
+        self.offerers[2].running["other"] = [Running(b"x" * 8, "x", 9, 0, "running", "up")]
+        self.desk.carry_out(ListTransfers(b" label=1"), session, "owner", "")
+        self.assertEqual(
+            self.said(session),
+            "<transfer label=1 id=0101010101010101 size=9 done=1 state=running direction=down>1\n"
+            "<transfer label=1 id=0202020202020202 size=9 done=2 state=running direction=down>2\n"
+            "<transfers label=1 count=2>\n",
+        )
+        for how in ("pause", "continue", "cancel"):
+            self.desk.carry_out(Steer(b"\2" * 8, how, b""), session, "owner", "")
+            self.assertTrue(self.said(session).startswith("<done>2 "))
+            self.desk.carry_out(Steer(b"x" * 8, how, b""), session, "owner", "")
+            self.assertTrue(self.said(session).startswith("<error code=no-such-transfer>"))
+        self.assertEqual(
+            self.offerers[2].steered, [(b"\2" * 8, True), (b"\2" * 8, False), (b"\2" * 8, "cancelled")]
+        )
+
+    def test_transfers_of_earlier_connections(self) -> None:
+        """Who came back sees what she began on the connection that she lost, until it is over."""
+        session = self.session(name="Bob")
+        for _ in range(2):
+            self.ask(session)
+        self.finish()
+        self.said(session)
+        self.offerers[1].running["owner"] = [Running(b"x" * 8, "x", 9, 0, "running", "up")]
+        for finished, count in ((0, 1), (1, 0)):
+            self.offerers[1].finished[finished](Done() if finished else Failed("cancelled", "No."))
+            self.desk.carry_out(ListTransfers(b""), session, "new owner", "")
+            self.assertIn(f"<transfers count={count}>", self.said(session))
+
+    def test_attach(self) -> None:
+        """A stream finds its transfer at any port."""
+        self.offerers[2].stream = b"s" * 8
+        self.assertIs(self.desk.attach(Stream(b"s" * 8, bytes(16), b"")), self.offerers[2])
+        error = self.assertRaises(TransferError, self.desk.attach, Stream(b"t" * 8, bytes(16), b""))
+        self.assertEqual(error.code, "no-such-transfer")
+        self.offerers[0].refuse = True
+        error = self.assertRaises(TransferError, self.desk.attach, Stream(b"s" * 8, bytes(16), b""))
+        self.assertEqual(error.code, "busy")
 
     def test_other_addresses(self) -> None:
         """Without a port at that address a port for all addresses serves, and else the first, with its host."""

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import line, outlet
 from pychat.line import ChatProtocol
+from pychat.shelf import Shelf
 
 from .plays.stage import FakeTransport, MemoryStage
 
@@ -120,6 +121,104 @@ class Lines(Case):
         alice = self.connect("alice")
         self.say(alice, "<disconnect>", "<ping>x")
         self.assertEqual(self.hear(alice), ["<goodbye code=bye>Goodbye."])
+
+
+class Streams(Case):
+    """A connection that carries a transfer in place of lines."""
+
+    def offer(self) -> str:
+        """A transfer that may be claimed; return the line that claims it."""
+        self.stage.offers.offer(Shelf(self.stage._folder).open("report.pdf"), "somebody")
+        return f"<stream transfer={next(iter(self.stage.offers._all)).hex()} token={'00' * 16}>"
+
+    def test_handed_over(self) -> None:
+        """Behind the line and its answer all bytes are the transfer's, however the network cuts them."""
+        data = b"\xff\xf4\r\n<ping>x\n\xff\xfd\x06"
+        for cut in (1, 7, 1000):
+            eve = self.connect()
+            line = f"{self.offer()}\r\n".encode() + data
+            for at in range(0, len(line), cut):
+                eve.protocol.dataReceived(line[at : at + cut])
+            self.assertEqual(self.hear(eve), ["<stream>"])
+            stream = self.stage.offers.streams[-1]
+            self.assertEqual((stream.data, stream.transport), (data, eve))
+            self.assertIsNone(eve.producer)
+
+    def test_lost(self) -> None:
+        """The transfer hears that its connection is gone, and half a connection is none."""
+        for half in (False, True):
+            eve = self.connect()
+            self.say(eve, self.offer())
+            if half:
+                eve.protocol.readConnectionLost()
+            else:
+                eve.loseConnection()
+            self.assertTrue(self.stage.offers.streams[-1].lost)
+            self.assertNotIn(eve.protocol, self.factory.connections)
+
+    def test_one_guess(self) -> None:
+        """A wrong line is answered and costs the connection: one guess each."""
+        for said in (
+            f"<stream transfer={'00' * 8} token={'00' * 16}>",
+            self.offer()[:-2] + "1>",
+            "<stream x>",
+        ):
+            eve = self.connect()
+            self.say(eve, said, "<ping>x")
+            (heard,) = self.hear(eve)
+            self.assertTrue(heard.startswith("<error code=no-such-transfer>"), heard)
+            self.assertTrue(eve.closed)
+
+    def test_not_taken_for_a_stream(self) -> None:
+        """Whatever else begins like it, in one piece or in many, is a line like any other."""
+        for first in (
+            "<stream>",
+            "<streams>x",
+            "<str",
+            "",
+            "<stream label=1 label=1>",
+            "<stream " + "x" * 5000,
+        ):
+            for cut in (3, 10_000):
+                eve = self.connect()
+                line = f"{first}\n<ping>x\n".encode()
+                for at in range(0, len(line), cut):
+                    eve.protocol.dataReceived(line[at : at + cut])
+                heard = self.hear(eve)
+                if first == "<stream>":
+                    self.assertEqual([text.split(">")[0] for text in heard], ["<error code=no-such-transfer"])
+                else:
+                    self.assertEqual(heard[-1], "<pong>x")
+                    self.assertEqual(len(heard), 1 + bool(first))
+
+    def test_cut_off(self) -> None:
+        """A peer that closes its half in the middle of that line said a line without an end."""
+        eve = self.connect()
+        eve.protocol.dataReceived(b"<stream tra")
+        eve.protocol.readConnectionLost()
+        self.assertEqual([text.split(">")[0] for text in self.hear(eve)], ["<error code=bad-line"])
+        self.assertTrue(eve.closed)
+
+    def test_not_first(self) -> None:
+        """Later it is an error, and the connection goes on."""
+        eve = self.connect()
+        self.say(eve, "<ping>x", self.offer(), "<ping>y")
+        heard = self.hear(eve)
+        self.assertEqual(
+            [text.split(">")[0] for text in heard], ["<pong", "<error code=already-connected", "<pong"]
+        )
+
+    def test_stays(self) -> None:
+        """A long transfer is no idle connection, and when the daemon stops it takes its leave itself."""
+        eve = self.connect()
+        self.say(eve, self.offer())
+        self.clock.pump([line.JOIN_LIMIT / 2] * 3)
+        self.factory.sweep()
+        gone = self.factory.end_all("shutdown", "Bye.")
+        self.assertEqual(self.hear(eve), ["<stream>"])
+        self.assertNoResult(gone)
+        eve.loseConnection()
+        self.successResultOf(gone)
 
 
 class Ending(Case):

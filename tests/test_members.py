@@ -131,6 +131,26 @@ class ComingBack(SynchronousTestCase):
         self.assertEqual(self.bob.heard(), [b"<away>alice", b"<back>alice", b"<delivered id=2>alice"])
         self.assertEqual(alice.answer(b"<ack>2"), [])
 
+    def test_after_on_a_connection_that_never_caught_up(self) -> None:
+        """Who sent it learns that it was delivered also if she is gone again before she was told what she missed."""
+        for text in (b"one", b"two"):
+            self.bob.say(b"<set_msg>alice " + text)
+        self.chat.commit()
+        self.bob.heard()
+        self.go()
+        for _ in range(2):
+            alice = self.come(b" after=1")
+            self.token = connected(alice.heard()[-1])
+            self.hub.leave(alice.peer)
+        self.chat.commit()
+        self.assertNotIn(b"<delivered id=1>alice", self.bob.heard())
+        for told in ([b"<delivered id=1>alice"], []):  # and is not told twice
+            alice = self.come(b" after=1")
+            self.token = connected(alice.heard()[-1])
+            self.assertEqual(len(self.chat.catch_up(alice)), 2)
+            self.hub.leave(alice.peer)
+            self.assertEqual(self.bob.heard(), [b"<back>alice", *told, b"<away>alice"])
+
     def test_what_was_acknowledged_can_be_had_again(self) -> None:
         """A client that lost what it had asks for it with an older ``after=``; nobody is told anything twice."""
         self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")

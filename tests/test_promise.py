@@ -26,6 +26,7 @@ from pychat.interfaces import IJournal
 from pychat.journal.memory import MemoryJournal
 from pychat.line import ChatFactory
 from pychat.pump import Pump
+from pychat.uploading import Uploading
 from pychat.vocabulary import Entry, Page, Standing
 from tests.chatkit import examples
 from tests.plays.stage import FakeTransport
@@ -273,7 +274,8 @@ class Promise(RuleBasedStateMachine):
         self.clock = Clock()
         self.hub = Hub(durable=True, make_token=self.make_token)
         pump = Pump(self.clock, self.hub, self.journal, lambda: 1.8e9)
-        desk = Desk(self.clock, None, [], lambda *a: Deferred())  # type: ignore[arg-type]
+        uploading = Uploading(None, lambda *a: Deferred())  # type: ignore[arg-type]
+        desk = Desk(self.clock, None, [], lambda *a: Deferred(), uploading)  # type: ignore[arg-type]
         self.pump = pump
         self.factory = ChatFactory(pump, desk)
 

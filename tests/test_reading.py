@@ -440,6 +440,23 @@ class ComingBack(ReadingCase):
         self.assertEqual(self.bob.hear(), ["<undelivered id=1 reason=expired>alice"])
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
+    def test_expired_after_she_said_what_she_has(self) -> None:
+        """What she came back with was delivered, also if she was told nothing any more."""
+        self.go()
+        self.bob.say("<set_msg>alice one", "<set_msg>alice two")
+        self.bob.hear(6.0)
+        self.unreadable()
+        self.assertIn("<goodbye code=cannot-read>", self.come(" after=1").hear()[-1])
+        self.readable()
+        self.bob.hear()
+        self.clock.advance(HOLD)
+        self.stage.pump.sweep()
+        self.assertEqual(
+            self.bob.hear(),
+            ["<left>alice", "<delivered id=1>alice", "<undelivered id=2 reason=expired>alice"],
+        )
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
     def test_few_errands_wait(self) -> None:
         """What waits for the journal to be readable is bounded."""
         self.patch(reading, "AGAIN_LIMIT", 2)

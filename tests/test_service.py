@@ -70,11 +70,43 @@ class OptionTests(SynchronousTestCase):
         parsed = options("--keep", "30d", "--keep-bytes", "2G")
         self.assertEqual((parsed["keep"], parsed["keep-bytes"]), (30 * 86400, 2 << 30))
 
+    def test_files(self) -> None:
+        """What files may do, as people write it."""
+        parsed = options()
+        names = ("uploads", "quota", "shelf-limit", "keep-uploads", "no-udp", "rate-limit", "rate-limit-each")
+        self.assertEqual([parsed[name] for name in names], [None, 1 << 30, 10 << 30, 86_400, 0, None, None])
+        self.assertEqual((parsed["congestion"], parsed["max-datagram"]), ("model", 65507))
+        parsed = options(
+            "--uploads", "everyone", "--quota", "500M", "--shelf-limit", "20G", "--keep-uploads", "2h", "--no-udp",
+            "--rate-limit", "10M", "--rate-limit-each", "1M/s", "--congestion", "cubic", "--max-datagram", "1452",
+        )  # fmt: skip
+        self.assertEqual(
+            [parsed[name] for name in names], [True, 500 << 20, 20 << 30, 7200, 1, 10 << 20, 1 << 20]
+        )
+        self.assertEqual((parsed["congestion"], parsed["max-datagram"]), ("cubic", 1452))
+        self.assertIs(options("--uploads", "nobody")["uploads"], False)
+
+    def test_files_wrong(self) -> None:
+        """What cannot be meant is a usage error that names the option."""
+        for option, *wrong in (
+            ("--uploads", "alice", ""), ("--quota", "much", "-1"), ("--shelf-limit", "all"), ("--keep-uploads", "1"),
+            ("--rate-limit", "fast", "10"), ("--rate-limit-each", "0"), ("--congestion", "bbr"),
+            ("--max-datagram", "1199", "65508", "x", "٣"),
+        ):  # fmt: skip
+            for value in wrong:
+                self.assertIn(option, str(self.assertRaises(UsageError, options, option, value)))
+        for more in (("--udp", "127.0.0.1:1"), ("--udp-advertise", "1")):
+            self.assertIn("--no-udp", str(self.assertRaises(UsageError, options, "--no-udp", *more)))
+
     def test_one_help_for_all_runners(self) -> None:
         """Twisted's runners find the options, and every option is explained."""
         self.assertIs(tap.Options, Options)
         text = str(options())
-        for option in ("--listen=", "--udp=", "--udp-advertise=", "--files=", "--state=", "--journal="):
+        for option in (
+            "--listen=", "--udp=", "--udp-advertise=", "--files=", "--state=", "--journal=", "--uploads=", "--quota=",
+            "--shelf-limit=", "--keep-uploads=", "--no-udp", "--rate-limit=", "--rate-limit-each=", "--congestion=",
+            "--max-datagram=",
+        ):  # fmt: skip
             self.assertIn(option, text)
 
 

@@ -602,6 +602,8 @@ class BadInput(TalkCase):
             self.chat.commit()
         self.patch(rooms, "ROOMS_LIMIT", 1)
         self.alice.say(b"<join>#coffee")
+        self.bob.session.uploads = False
+        self.bob.say(b"<upload>x")
         bot = self.chat.connect(b"bot", b"<hello caps=ack,resume,bot>")
         self.chat.hub.leave(bot.peer)
         back = Talk(self.chat.hub)
@@ -612,8 +614,10 @@ class BadInput(TalkCase):
         errors: list[PychatError] = [
             RemoteProtocolError(code, "x") for code in ("no-such-message", "not-yours", "blocked")
         ]
-        errors += [ShelfError(code, "x") for code in ("no-such-file", "read-failed")]
-        errors += [TransferError(code, "x") for code in ("busy", "going-away")]
+        errors += [ShelfError(code, "x") for code in (
+            "no-such-file", "read-failed", "exists", "arrived", "in-use", "over-quota", "no-space", "cannot-write"
+        )]  # fmt: skip
+        errors += [TransferError(code, "x") for code in ("busy", "going-away", "no-such-transfer")]
         for error in errors:
             self.alice.session.failed(error, b"")
         for talk in (self.alice, self.bob, self.eve, back):

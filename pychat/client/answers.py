@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from twisted.internet import error as twisted_error
 
 from ..address import format_host_port
-from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
+from ..errors import PychatError
 from ..grammar import Line, unquote
-from ..transfer.terms import KEY_BYTES, MAX_SIZE, TOKEN_BYTES, TRANSFER_BYTES, Terms
-from ..vocabulary import ListedFile, Offer
+from ..transfer.terms import MAX_SIZE
+from ..vocabulary import ListedFile
 
 CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
     b"hello": (b"hello",),
@@ -27,6 +26,11 @@ CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
     b"set_msg_all": (b"accepted",),
     b"listfiles": (b"files",),
     b"download": (b"offer", b"get"),
+    b"upload": (b"offer", b"put"),
+    b"transfers": (b"transfers",),
+    b"pause": (b"done",),
+    b"continue": (b"done",),
+    b"cancel": (b"done",),
     b"ping": (b"pong",),
     b"help": (b"commands",),
     b"receipts": (b"receipts",),
@@ -54,12 +58,9 @@ CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
 first line with the label that is no item."""
 
 ITEMS = frozenset(
-    (b"user", b"file", b"command", b"recipient", b"msg", b"room", b"ignored", b"new", b"absent")
+    (b"user", b"file", b"command", b"recipient", b"msg", b"room", b"ignored", b"new", b"absent", b"transfer")
 )
 """Verbs of the lines of a list.  A ``<msg>`` that has a label is one: no message that is sent to us has."""
-
-VERSION_LIMIT = 128
-"""Bytes of an offer's ``version``."""
 
 TOKEN_LIMIT = 512
 """Bytes of a ``resume`` token."""
@@ -68,7 +69,6 @@ _TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % TOKEN_LIMIT)
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 _PART = re.compile(rb"([0-9]{1,9})/([0-9]{1,9})")
 _LARGEST_ID = 2**63 - 1
-_VERSION = re.compile(rb"[\x21-\x7e]{1,%d}" % VERSION_LIMIT)
 
 
 class Refused(PychatError):
@@ -187,34 +187,6 @@ def cannot_connect(host: str, port: int, error: Exception) -> LinkError:
     )
 
 
-def read_offer(line: Line) -> Offer:
-    """Check every field of an ``<offer>``.
-
-    :raise RemoteProtocolError: ``bad-answer``.
-    """
-    try:
-        terms = Terms(
-            transfer=_hex(line, b"transfer", TRANSFER_BYTES),
-            token=_hex(line, b"token", TOKEN_BYTES),
-            key=_hex(line, b"key", KEY_BYTES),
-            size=_number(line, b"size", MAX_SIZE),
-        )
-        port = _number(line, b"port", 65535)
-        version = line.attributes.get(b"version", b"")
-        name = line.text.decode()
-        host = line.attributes[b"host"].decode("ascii") if b"host" in line.attributes else None
-        if host is not None:
-            ip_address(host)
-        if not port or not name or not _VERSION.fullmatch(version):
-            raise ValueError("port, name or version")
-    except ValueError:
-        # Not the error's own text: what is wrong may be the key.
-        raise RemoteProtocolError(
-            "bad-answer", "The daemon's offer cannot be understood. Is it a newer daemon? Then update pychat."
-        ) from None
-    return Offer(name, version.decode(), host, port, terms)
-
-
 def read_listing(answer: Answer) -> Listing:
     """The files of a listing; lines that make no sense are left out."""
     files = []
@@ -283,33 +255,12 @@ def read_id(answer: Answer) -> str:
     return decode(answer.line.attributes.get(b"id", b""))
 
 
-def read_asked_offer(answer: Answer, name: str) -> Offer:
-    """The offer of the file that was asked for.
-
-    :raise RemoteProtocolError: ``bad-answer``.
-    :raise LocalProtocolError: ``no-hello``.
-    """
-    if answer.line.verb != b"offer":
-        raise LocalProtocolError("no-hello", "Say hello before you ask for a file.")
-    offer = read_offer(answer.line)
-    if offer.name != name:
-        raise RemoteProtocolError("bad-answer", "The daemon offers another file than the one asked for.")
-    return offer
-
-
 def message_id(line: Line) -> int | None:
     """The id in a line, if it is a number that a daemon may give: one of 63 bits."""
     try:
         return _number(line, b"id", _LARGEST_ID)
     except ValueError:
         return None
-
-
-def _hex(line: Line, key: bytes, length: int) -> bytes:
-    value = line.attributes.get(key, b"")
-    if len(value) != 2 * length or b" " in value:
-        raise ValueError(key)
-    return bytes.fromhex(value.decode("ascii"))
 
 
 def _number(line: Line, key: bytes, largest: int) -> int:

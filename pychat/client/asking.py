@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred, fail
 
 from ..errors import LocalProtocolError
 from ..grammar import Line, encode_lines
-from ..vocabulary import Offer
 from .answers import (
     Answer,
     Joined,
@@ -20,7 +19,6 @@ from .answers import (
     Recipient,
     User,
     decode,
-    read_asked_offer,
     read_id,
     read_joined,
     read_listing,
@@ -28,6 +26,7 @@ from .answers import (
     read_recipients,
     read_users,
 )
+from .offers import Offer, read_asked_offer, write_ranges
 
 SEVERAL_LINES = frozenset((b"set_msg", b"set_msg_all", b"edit"))
 """The verbs whose texts may hold LF."""
@@ -179,9 +178,27 @@ class Asking:
         """What is on the shelf."""
         return self.command("listfiles").addCallback(read_listing)
 
-    def offer(self, name: str) -> Deferred[Offer]:
-        """Ask for a file, after :meth:`hello`; :func:`pychat.client.fetch.fetch` takes it from there."""
-        return self.command("download", name).addCallback(read_asked_offer, name)
+    def offer(
+        self, name: str, version: str | None = None, have: Sequence[tuple[int, int]] = ()
+    ) -> Deferred[Offer]:
+        """Ask for a file, after :meth:`hello`; :mod:`pychat.client.fetch` takes it from there.
+
+        :param version: of which the bytes in the ranges `have` are here already.
+        """
+        ranges = write_ranges(have)
+        return self.command(
+            "download", name, have=ranges, version=version if ranges is not None else None
+        ).addCallback(read_asked_offer, name)
+
+    def upload(self, name: str, size: int, version: str) -> Deferred[Offer]:
+        """Ask for room for a file of ours.
+
+        :param version: 16 hexadecimal digits or more that say which file it is, and that nobody can guess: who knows
+            them may go on where an upload of it stopped.
+        """
+        return self.command("upload", name, size=str(size), version=version).addCallback(
+            read_asked_offer, name, True
+        )
 
     def ping(self, text: str = "") -> Deferred[str]:
         """Fires with the text once the daemon has answered all lines before."""

@@ -23,7 +23,7 @@ from .render import show_answer, show_message, visible
 from .talk import Talk
 from .visit import Invitation, Visit, login_name
 
-CAPS = ("ack", "multiline")
+CAPS = ("ack", "multiline", "udp")
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that a program ended by a signal waits for its output to be taken."""
@@ -44,6 +44,7 @@ async def chat(
             return await visit.run(signals, stdin)
         finally:
             visit.screen.close()
+            await visit.let_go()
     finally:
         flushed = visit.screen.flushed()
         if signals.caught is not None:
@@ -71,7 +72,7 @@ class Script(Visit):
     async def run(self, signals: Signals, stdin: Any) -> int:
         where = self._invitation
         self._connected = client = await connect(self._reactor, where.host, where.port, self._noticed)
-        client.ended().addCallback(lambda _: self._done())
+        client.ended().addCallback(self._lost)
         try:
             if await self._come_in(client):
                 self._listen(stdin)
@@ -87,10 +88,15 @@ class Script(Visit):
         lost = await self._leave(client)
         return FAILED if lost or self._wrong or self._downloads.failed else OK
 
+    def _lost(self, why: LinkError) -> None:
+        self._downloads.over(why)
+        self._done()
+
     async def _come_in(self, client: Client) -> bool:
         """Say hello and join; whether to go on."""
         try:
             self.screen.line(show_answer((await client.hello(CAPS)).line))
+            self._downloads.linked(client)
         except Refused as error:
             self._refused(error)
         except LinkError:
@@ -141,7 +147,10 @@ class Script(Visit):
             return
         self._joined = True
         if verb == b"download" and line is not None:
-            self._downloads.asked(line)
+            raw = self._downloads.asks(line, raw)
+        elif verb == b"upload" and line is not None:
+            self._downloads.upload(line)
+            return
         elif verb == b"disconnect":
             # Offers end with the connection, and the next line of a script is there before the first offer is.
             await self._answered()
@@ -154,6 +163,9 @@ class Script(Visit):
         await client.room()
 
     def _noticed(self, line: Line, raw: bytes) -> None:
+        if line.verb == b"path":
+            self._downloads.path(line)
+            return
         self.screen.line(show_message(line, raw))
         if line.verb == b"error":
             self._wrong += 1

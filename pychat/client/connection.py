@@ -186,6 +186,11 @@ class Client(Asking, LineReceiver):
         self._ended.remove(ended)
 
     @property
+    def up(self) -> bool:
+        """Whether there is a connection."""
+        return self._up
+
+    @property
     def host(self) -> str:
         """The address of the daemon's machine, where the connection really went."""
         return str(getattr(cast("ITCPTransport", self.transport).getPeer(), "host", ""))

@@ -48,7 +48,7 @@ from .outbox import TEMPORARY, Outbox
 from .seen import Seen, Shown, at_once
 from .store import Post, Store
 
-CAPS = ("ack", "resume", "multiline")
+CAPS = ("ack", "resume", "multiline", "udp")
 
 REPLAY_TIMEOUT = 60.0
 """Seconds without a byte, while what was missed is told, after which the connection is given up."""

@@ -138,6 +138,7 @@ class Report:
 
     def ended(self, why: PychatError) -> None:
         """Observer."""
+        self._downloads.over(why)
         self._went(why)
 
     # -- what others say
@@ -161,6 +162,9 @@ class Report:
             missed = self._missed.sum_up()
             if missed:
                 self._screen.line(missed)
+            return
+        if line.verb == b"path":
+            self._downloads.path(line)
             return
         if line.verb == b"welcome" and self._was_in:
             return

@@ -348,8 +348,11 @@ class Talk(Visit):
             )
             return
         else:
+            if line.verb == b"upload":
+                self._downloads.upload(line)
+                return
             if line.verb == b"download":
-                self._downloads.asked(line)
+                raw = self._downloads.asks(line, raw)
             try:
                 if posts:
                     self._unkept.send(member.client, raw)
@@ -403,8 +406,11 @@ class Talk(Visit):
             self._lookup.in_rooms = False
         elif link.count == 1:
             self._lookup.in_rooms = True  # perhaps: whoever she was knows
-        if self._full and self._client is not None:
-            self._client.pauseProducing()
+        member = self._member or self._coming
+        if member is not None and member.client is not None:
+            self._downloads.linked(member.client)
+            if self._full:
+                member.client.pauseProducing()
 
     def _went(self, why: PychatError) -> None:
         if self._member is None:

@@ -157,12 +157,21 @@ class Screen:
     """Lines and one progress bar, which stays below them and is never in the middle of one."""
 
     def __init__(
-        self, writer: Writer, out: Sink, err: Sink, *, ansi: bool | None = None, columns: int | None = None
+        self,
+        writer: Writer,
+        out: Sink,
+        err: Sink,
+        *,
+        ansi: bool | None = None,
+        columns: int | None = None,
+        bar_width: int = BAR_WIDTH,
     ) -> None:
         """
         :param ansi: whether terminals understand escape sequences (ECMA-48).
         :param columns: of the terminal; by default, asked for each time.
+        :param bar_width: columns of a progress bar at most.
         """
+        self._bar_width = bar_width
         self._writer = writer
         self._out = out
         self._err = err
@@ -180,11 +189,17 @@ class Screen:
     def width(self) -> int:
         """Columns for a progress bar."""
         columns = self._columns or shutil.get_terminal_size().columns
-        return max(10, min(BAR_WIDTH, columns - 2))
+        return max(10, min(self._bar_width, columns - 2))
 
     def line(self, text: str) -> None:
         """Print a line, which holds nothing that a terminal obeys."""
         self._print(self._out, text + "\n")
+
+    def data(self, line: bytes) -> None:
+        """Print a line as it is, with its end: for a program that reads it."""
+        self._put(self._erase(self._bottom()))
+        self._writer.put(self._out, line)
+        self._put(self._bottom())
 
     def note(self, text: str) -> None:
         """Print a line about ourselves to standard error."""

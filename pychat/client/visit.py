@@ -101,6 +101,10 @@ class Visit:
             except PychatError:
                 pass  # the connection is gone, and so are the answers
 
+    async def let_go(self) -> None:
+        """Close what was opened for files."""
+        await self._downloads.close()
+
     def _done(self, *, typed_all: bool = False) -> None:
         self._typed_all = self._typed_all or typed_all
         if not self._over.called:

@@ -1,17 +1,22 @@
 """The transfer engine: one file from one end to the other over datagrams that may be lost.
 
 Nothing here reads a clock, opens a socket or knows Twisted.  Time is an argument (`now`, float seconds of
-a monotonic clock), randomness is injected, datagrams go in by ``receive`` and come out of ``poll``, and
+a monotonic clock), randomness is injected, trains of datagrams go in by ``receive`` and come out of ``poll``, and
 ``deadline`` says when ``poll`` wants to be called again.  `docs/transfer.md` has every byte and every timer.
 
-========================  =====================================================================
-`terms`                   what both ends agreed on beforehand, how a transfer can end, counters
-`packet`                  the bytes of one datagram: header, seal, frames
-`ranges`                  sets of integers kept as half-open ranges
-`congestion`              how much may be in flight (NewReno by RFC 9002 §7)
-`recovery`                what was sent, what arrived, what was lost, when to probe (RFC 9002)
-`address`                 the proof that a peer is where it says it is (RFC 9000 §8)
-`endpoint`                what both ends do alike: numbers, replay, acknowledging, taking leave
-`sender`, `receiver`      the two ends
-========================  =====================================================================
+============================  =================================================================
+`terms`                       what both ends agreed on beforehand, how a transfer can end, counters
+`packet`                      the bytes of one datagram: header, seal, frames
+`ranges`                      sets of integers kept as half-open ranges
+`roundtrip`                   the round-trip time, and the timeouts that follow from it (RFC 9002 §5)
+`congestion`                  how much may be in flight: an interface and controllers to choose from
+`pacer`                       a bucket of bytes that fills with time
+`path`                        where the other end is, and the proof of it (RFC 9000 §8)
+`mtu`                         how large a datagram the path takes (RFC 8899)
+`words`, `arrivals`           what has to arrive and is repeated; what has arrived and is acknowledged
+`endpoint`                    what both ends do alike
+`recovery`, `outgoing`        trains under way: what arrived, what was lost; what the sender holds of the file
+`pieces`                      which pieces of the file are known, here, and right
+`sender`, `receiver`          the two ends
+============================  =================================================================
 """

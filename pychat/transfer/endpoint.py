@@ -1,63 +1,149 @@
-"""What both ends of a transfer do alike: seal and open, refuse replays, acknowledge, and take leave.
+"""What both ends of a transfer do alike: open and seal, refuse replays, acknowledge, repeat, pause, and take leave.
 
-Taking leave: the last word of an end (`Verified`, or `Abort` with its reason) is repeated a bounded number of
-times, further apart each time, until the peer acknowledges it.  `outcome` is set at once; `closed` says that nothing
-more will be sent, and that the transfer can be forgotten.
+Three things leave an end.  *File data* is the sender's own matter.  *Words* are frames that have to arrive: each is
+repeated, further apart each time, until the peer acknowledges it.  *Acknowledgements* leave when they are due, with
+whatever word is due too.  The last word of an end (`Verified`, or `Abort` with its reason) is repeated a bounded number
+of times.
+`outcome` is set at once; `closed` says that nothing more will be sent, and that the transfer can be forgotten.
+
+An `Endpoint` as such is a transfer of no file: it proves an address, answers pings, and ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from math import inf
+
+from cryptography.exceptions import InvalidTag
+
+from pychat.transfer.arrivals import Arrivals
 from pychat.transfer.packet import (
+    ASK,
+    ASK_BYTES,
+    DATA,
+    DATA_HEADER_BYTES,
+    ELICITING,
     FROM_CLIENT,
     FROM_DAEMON,
+    HEADER_BYTES,
+    OVERHEAD_BYTES,
     Abort,
     Ack,
+    Ask,
+    Buffer,
+    Challenge,
+    Data,
     Frame,
+    Hello,
     PacketError,
+    Pause,
+    Ping,
+    Response,
     Seal,
     Verified,
     decode,
     encode,
+    pad,
 )
-from pychat.transfer.ranges import RangeSet
-from pychat.transfer.terms import Counters, Failed, Outcome, Terms
+from pychat.transfer.path import TIMED_OUT, Path
+from pychat.transfer.roundtrip import MAX_ACK_DELAY, RoundTrip
+from pychat.transfer.terms import NEVER_SENT, Counters, Failed, NeverSentError, Outcome, Terms, Train
+from pychat.transfer.words import Word, Words
 
 #: How often the last word is said, until the peer acknowledges it.
 MAX_ABORTS = 3
 MAX_VERIFIEDS = 6
-#: Ranges of packet numbers kept; what is below them is refused as a replay.
-MAX_SEEN_RANGES = 64
+#: Packets after which an acknowledgement is due even though nobody has asked.
+ACK_EVERY = 64
+#: Datagrams up to this size are cheaper to copy than to look at.
+SMALL_BYTES = 4096
+#: Seconds for which a daemon's offer stands.
+CLAIM_SECONDS = 30.0
+#: Seconds of silence after which the peer is asked for a sign of life, and while the transfer is paused.
+IDLE_SECONDS = 1.0
+PAUSED_IDLE_SECONDS = 5.0
+#: Seconds of silence after which the peer is given up.
+SILENCE_SECONDS = 30.0
+#: Seconds: who is called so much later than at its deadline was suspended, by itself or with the computer.
+SLEPT_SECONDS = 5.0
+#: Seconds for which a transfer may be paused.
+PAUSE_SECONDS = 3600.0
 
-TIMED_OUT = "The other end has not answered for too long: is it still running, and does UDP still reach it?"
+UNCLAIMED = "Nobody came for the file in time: ask for it again."
+PAUSED_TOO_LONG = "The transfer was paused for too long: ask for the file again, and it goes on from here."
 
 
 class Endpoint:
     """One end of a transfer.
 
     :param terms: what both ends agreed on.
+    :param path: where the other end is.
     :param sends: `FROM_CLIENT` or `FROM_DAEMON`: the direction in which this end sends.
+    :param now: seconds.
     :ivar terms: the same.
+    :ivar path: the same.
+    :ivar round_trip: the round-trip time.
     :ivar outcome: None while the transfer runs.
     :ivar closed: nothing more will be sent, and what comes is of no use.
     :ivar counters: see there.
+    :ivar patience: seconds of silence after which the peer is given up.
+    :ivar idle: seconds of silence after which it is asked for a sign of life.
     """
 
-    def __init__(self, terms: Terms, *, sends: int) -> None:
+    def __init__(self, terms: Terms, path: Path, *, sends: int, now: float) -> None:
         self.terms = terms
+        self.path = path
+        self.round_trip = RoundTrip()
         self.outcome: Outcome | None = None
         self.closed = False
         self.counters = Counters()
+        self.patience = SILENCE_SECONDS
+        self.idle = IDLE_SECONDS
+        self._daemon = sends == FROM_DAEMON
         self._sealer = Seal(terms, sends)
         self._opener = Seal(terms, FROM_CLIENT if sends == FROM_DAEMON else FROM_DAEMON)
-        self._seen = RangeSet()
-        self._seen_floor = 0
-        self._largest = -1
-        self._largest_time = 0.0
-        self._last_word: bytes | None = None
-        self._last_word_numbers: set[int] = set()
-        self._last_word_at = 0.0
-        self._last_word_left = 0
-        self._last_word_gap = 0.0
+        self._now = now
+        self._next_number = 0
+        self._arrivals = Arrivals()
+        self._last_heard = now
+        self._claim_by = now + CLAIM_SECONDS
+        self._changes = 0
+        self._unacked = 0
+        self._ack_at: float | None = None
+        self._words = Words()
+        self._last_word: Word | None = None
+        self._linger_until: float | None = None
+        self._pausing = False
+        self._peer_pausing = False
+        self._pause_number = -1
+        self._paused_at = now
+
+    # What an adapter asks -------------------------------------------------------------------------------------
+
+    @property
+    def proven(self) -> Hashable | None:
+        """The peer's address once it has shown that it is there, else None."""
+        return self.path.proven
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time, seconds."""
+        return self.round_trip.smoothed
+
+    @property
+    def paused(self) -> bool:
+        """Whether one of the ends wants no file data to be sent."""
+        return self._pausing or self._peer_pausing
+
+    def pause(self, on: bool) -> None:
+        """Have no more file data sent, or go on, and tell the peer at the next ``poll``."""
+        if on == self._pausing or self.outcome is not None:
+            return
+        if not self.paused:
+            self._paused_at = self._now
+        self._pausing = on
+        self._say("pause", encode(Pause(on)))
+        self._pause_changed()
 
     def fail(self, code: str, sentence: str) -> None:
         """Give up, and tell the peer at the next ``poll``.  Without effect once there is an outcome."""
@@ -65,50 +151,257 @@ class Endpoint:
             self._end(Failed(code, sentence))
             self._take_leave(Abort(code, sentence))
 
-    # For the two ends ----------------------------------------------------------------------------------------
+    def receive(self, buffer: Buffer, segment: int, address: Hashable, now: float) -> None:
+        """A train of datagrams for this transfer came.  Nothing in it makes this raise.
+
+        :param buffer: their bytes; not kept.
+        :param segment: bytes of each, at least 1; the last may be shorter.
+        :param address: where from; opaque.
+        """
+        self._tick(now)
+        size = len(buffer)
+        counters = self.counters
+        count = -(-size // segment) or 1
+        counters.datagrams_in += count
+        counters.bytes_in += size
+        if self.closed:
+            self._refuse("closed", count)
+            return
+        if size <= OVERHEAD_BYTES:
+            self._refuse("malformed", count)
+            return
+        small = segment <= SMALL_BYTES or size <= SMALL_BYTES
+        data: Buffer = bytes(buffer) if small else memoryview(buffer)
+        opener, path, arrivals = self._opener, self.path, self._arrivals
+        seen = arrivals.seen
+        prefix, nonce, decrypt = opener.prefix, opener.nonce, opener.decrypt
+        largest = before = arrivals.largest
+        start = stop = 0  # [start, stop): packet numbers not in `seen` yet
+        files: list[tuple[int, Buffer]] = []
+        in_order, heard, elicited, asked = True, 0, 0, -1
+        for at in range(0, size, segment):
+            end = min(at + segment, size)
+            header = bytes(data[at : at + HEADER_BYTES])
+            if end - at <= OVERHEAD_BYTES or header[:9] != prefix:
+                self._refuse("malformed")
+                continue
+            number = int.from_bytes(header[9:], "big")
+            if number <= largest:
+                if start < stop:
+                    seen.add(start, stop)
+                    start = stop = 0
+                if number in arrivals:
+                    self._refuse("replayed")
+                    continue
+            try:
+                payload = decrypt(nonce(number), data[at + HEADER_BYTES : end], header)
+            except InvalidTag:
+                self._refuse("forged")
+                continue
+            kind = payload[0]
+            if kind == DATA and (path.ready or not self._daemon):
+                skip = 0
+            elif kind == ASK and payload[ASK_BYTES : ASK_BYTES + 1] == _DATA_KIND and path.ready:
+                skip = ASK_BYTES
+                asked = max(asked, int.from_bytes(payload[1:ASK_BYTES], "big"))
+            else:
+                skip = -1
+                frames = self._frames(payload)
+                if not path.ready and self._daemon and not self._introduces(frames):
+                    continue
+            if number != stop or start == stop:
+                if start < stop:
+                    seen.add(start, stop)
+                start = number
+            stop = number + 1
+            if number != largest + 1:
+                in_order = False
+            if number > largest:
+                arrivals.largest = largest = number
+                arrivals.time = now
+            if skip < 0:
+                seen.add(start, stop)
+                start = stop = 0
+                if self._take_frames(frames, number, address, end - at, files, now):
+                    heard += end - at
+                continue
+            head = skip + DATA_HEADER_BYTES
+            heard += end - at
+            elicited += 1
+            if len(payload) <= head:
+                self._refuse("malformed")
+                continue
+            offset = int.from_bytes(payload[skip + 1 : head], "big")
+            files.append((offset, payload[head:] if small else memoryview(payload)[head:]))
+        if start < stop:
+            seen.add(start, stop)
+        if heard:
+            self._last_heard = now
+            was_ready = path.ready
+            path.heard(address, heard, largest > before, now)
+            if not was_ready and path.ready:
+                self._path_ready(now)
+        if elicited:
+            self._elicited(elicited, in_order and asked < 0, now)
+        if asked >= 0:
+            self._arrivals.forget_below(asked)
+        if files:
+            self._take_data(files, now)
+
+    def poll(self, now: float) -> list[Train]:
+        """The trains that may leave now; a bounded number of them."""
+        self._tick(now)
+        out: list[Train] = []
+        if self.closed:
+            return out
+        if self.outcome is None:
+            self._expire(now)
+        path = self.path
+        if self.outcome is None:
+            for address, payload, size in path.words(now):
+                out.append(self._lone(payload, address, size)[1])
+        if path.ready:
+            self._speak(out, now)
+            if self.outcome is None:
+                self._transmit(out, now)
+                if self._words.deadline() <= now:
+                    self._speak(out, now)
+        if self.outcome is not None:
+            self._part(out, now)
+        return out
+
+    def deadline(self) -> float | None:
+        """When `poll` is to be called at the latest, or None for never."""
+        if self.closed:
+            return None
+        deadline = inf
+        if self.outcome is not None:
+            last = self._last_word
+            deadline = self._now if last is None else last.at
+            if last is None and self._linger_until is not None:
+                deadline = self._linger_until
+        elif self.path.ready:
+            deadline = min(self._last_heard + self.patience, self._next(), self._idle_at())
+            if self.paused:
+                deadline = min(deadline, self._paused_at + PAUSE_SECONDS)
+        elif self._daemon:
+            deadline = self._claim_by
+        path_at = self.path.deadline()
+        if path_at is not None and path_at < deadline and self.outcome is None:
+            deadline = path_at
+        if self.path.ready:
+            if self._ack_at is not None and self._ack_at < deadline:
+                deadline = self._ack_at
+            deadline = min(deadline, self._words.deadline())
+        return None if deadline == inf else max(deadline, 0.0)
+
+    # For the two ends -----------------------------------------------------------------------------------------
+
+    def _take(self, frame: Frame, now: float) -> None:
+        """A frame came that is not taken here: whatever is one end's own."""
+        self._refuse("unexpected")
+
+    def _take_data(self, files: Sequence[tuple[int, Buffer]], now: float) -> None:
+        """Offsets in the file, and bytes that belong there, never none."""
+        self._refuse("unexpected", len(files))
+
+    def _acked(self, ack: Ack, now: float) -> None:
+        """The peer acknowledges.
+
+        :raises NeverSentError: what cannot have arrived.
+        """
+
+    def _word_arrived(self, key: Hashable) -> None:
+        """What was said under this key has been acknowledged."""
+
+    def _transmit(self, out: list[Train], now: float) -> None:
+        """Add what else may leave."""
+
+    def _next(self) -> float:
+        """When that may be, at the latest; infinity for never."""
+        return inf
+
+    def _overdue(self, now: float) -> None:
+        """Look at the end's own clocks, while there is no outcome and the path is ready."""
+
+    def _path_changed(self, now: float) -> None:
+        """The peer is somewhere else; `round_trip` is new."""
+
+    def _pause_changed(self) -> None:
+        """`paused` may have another value."""
+
+    def _slept(self, seconds: float) -> None:
+        """This process was held up for so long: nobody else is to blame for that."""
+        self._last_heard += seconds
+
+    def _limit(self) -> int:
+        """The file offset up to which the peer may send."""
+        return 0
+
+    def _number(self) -> int:
+        """The packet number of the next packet."""
+        number = self._next_number
+        self._next_number = number + 1
+        return number
 
     def _end(self, outcome: Outcome) -> None:
         """The outcome stands.  Subclasses let go of what they hold."""
         self.outcome = outcome
+        self._words.clear()
 
-    def _number(self) -> int:
-        """The packet number of the next packet."""
-        raise NotImplementedError  # pragma: no cover - both ends have their own
+    def _say(self, key: Hashable, payload: bytes) -> None:
+        """Say this frame from the next ``poll`` on until it is acknowledged, instead of what has the same key."""
+        self._words.say(key, payload)
 
-    def _gap(self) -> float:
-        """Seconds after which an answer is overdue."""
-        raise NotImplementedError  # pragma: no cover - both ends have their own
+    def _unsay(self, key: Hashable) -> None:
+        """It need not arrive any more."""
+        self._words.unsay(key)
 
-    def _refuse(self, reason: str) -> None:
-        self.counters.refused[reason] += 1
+    def _says(self, key: Hashable) -> bool:
+        """Whether it has not arrived yet, as far as is known."""
+        return key in self._words
 
-    def _close(self, payload: bytes) -> tuple[int, bytes]:
-        """Seal a packet: its number and the datagram."""
+    def _take_leave(self, word: Abort | Verified) -> None:
+        """Say `word` from the next ``poll`` on, and nothing else."""
+        self._last_word = Word(encode(word), MAX_ABORTS if isinstance(word, Abort) else MAX_VERIFIEDS)
+
+    def _refuse(self, reason: str, count: int = 1) -> None:
+        self.counters.refused[reason] += count
+
+    def _elicited(self, packets: int, relaxed: bool, now: float) -> None:
+        """Packets came that want an acknowledgement: at once, unless they are as expected (RFC 9000 §13.2)."""
+        self._unacked += packets
+        if not relaxed or self._unacked >= ACK_EVERY:
+            self._ack_at = now
+        elif self._ack_at is None:
+            self._ack_at = now + MAX_ACK_DELAY
+
+    def _lone(self, payload: bytes, address: Hashable, size: int = 0) -> tuple[int, Train]:
+        """One packet of at least `size` bytes: its number and a train of one datagram."""
         number = self._number()
-        datagram = self._sealer.close(number, payload)
-        self.counters.datagrams_out += 1
-        self.counters.bytes_out += len(datagram)
-        return number, datagram
-
-    def _open(self, datagram: bytes, now: float) -> tuple[int, bytes] | None:
-        """The packet number and the frames of a datagram that is new and authentic; else None, and it is counted."""
+        datagram = self._sealer.close(number, pad(payload, size))
         counters = self.counters
-        counters.datagrams_in += 1
-        counters.bytes_in += len(datagram)
-        try:
-            number = self._opener.number(datagram)
-            if number < self._seen_floor or number in self._seen:
-                self._refuse("replayed")
-                return None
-            payload = self._opener.open(number, datagram)
-        except PacketError as error:
-            self._refuse(error.code)
-            return None
-        self._seen.add(number, number + 1)
-        if number > self._largest:
-            self._largest = number
-            self._largest_time = now
-        return number, payload
+        counters.datagrams_out += 1
+        counters.bytes_out += len(datagram)
+        return number, Train([datagram], len(datagram), address)
+
+    def _tick(self, now: float) -> None:
+        """Time has passed."""
+        if now > self._now + SLEPT_SECONDS:
+            deadline = self.deadline()
+            if deadline is not None and now > (promised := max(deadline, self._now)) + SLEPT_SECONDS:
+                self._slept(now - promised)
+        self._now = now
+
+    # Of this end and the other --------------------------------------------------------------------------------
+
+    def _introduces(self, frames: Sequence[Frame]) -> bool:
+        """Before an address is proven only what can lead there counts."""
+        for frame in frames:
+            if not isinstance(frame, Hello | Response | Abort):
+                self._refuse("unproven")
+                return False
+        return True
 
     def _frames(self, payload: bytes) -> list[Frame]:
         """All frames of an opened packet; none when they make no sense, which is counted."""
@@ -118,45 +411,169 @@ class Endpoint:
             self._refuse(error.code)
             return []
 
-    def _forget_below(self, floor: int) -> None:
-        """The peer no longer needs to hear of packet numbers below `floor`, which is at most one it has used."""
-        floor = min(floor, self._largest)
-        if floor > self._seen_floor:
-            self._seen.subtract(self._seen_floor, floor)
-            self._seen_floor = floor
+    def _take_frames(
+        self,
+        frames: Sequence[Frame],
+        number: int,
+        address: Hashable,
+        nbytes: int,
+        files: list[tuple[int, Buffer]],
+        now: float,
+    ) -> bool:
+        """Take the frames of one packet; those with data go to `files`.
 
-    def _ack(self, now: float, limit: int) -> bytes:
-        """The acknowledgement of all that came, as a payload."""
-        dropped = self._seen.trim(MAX_SEEN_RANGES)
-        if dropped is not None:
-            self._seen_floor = dropped
-        delay = int((now - self._largest_time) * 1e6)
-        return encode(Ack(max(delay, 0), limit, self._seen.highest(MAX_SEEN_RANGES)))
+        :return: whether there is more in it than what only concerns the path.
+        """
+        heard = elicited = False
+        for frame in frames:
+            if isinstance(frame, ELICITING):
+                elicited = True
+            if isinstance(frame, Hello | Challenge | Response):
+                self._take_path(frame, address, nbytes, now)
+                continue
+            heard = True
+            if isinstance(frame, Ack):
+                self._take_ack(frame, now)
+            elif isinstance(frame, Data):
+                files.append((frame.offset, frame.data))
+            elif isinstance(frame, Ask):
+                self._arrivals.forget_below(frame.floor)
+            elif isinstance(frame, Pause):
+                self._take_pause(frame, number, now)
+            elif isinstance(frame, Abort):
+                self._take_abort(frame, now)
+            elif not isinstance(frame, Ping):
+                self._take(frame, now)
+        if elicited:
+            self._elicited(1, False, now)
+        return heard
 
-    def _take_leave(self, word: Abort | Verified) -> None:
-        """Say `word` from the next ``poll`` on."""
-        self._last_word = encode(word)
-        self._last_word_left = MAX_ABORTS if isinstance(word, Abort) else MAX_VERIFIEDS
-        self._last_word_gap = self._gap()
-        self._last_word_at = 0.0
+    def _take_path(
+        self, frame: Hello | Challenge | Response, address: Hashable, nbytes: int, now: float
+    ) -> None:
+        path = self.path
+        was_ready = path.ready
+        refused = path.take(frame, address, nbytes, now)
+        if refused is not None:
+            self._refuse(refused)
+            return
+        if path.changed != self._changes:
+            self._changes = path.changed
+            self.round_trip = RoundTrip()
+            self._path_changed(now)
+        if path.sample is not None:
+            self.round_trip.update(path.sample, 0.0)
+            path.sample = None
+        if path.ready or not self._daemon:
+            self._last_heard = now
+        if path.ready and not was_ready:
+            self._path_ready(now)
 
-    def _say_last_word(self, now: float) -> bytes | None:
-        """The datagram with the last word, if there is one and it is due."""
-        if self._last_word is None or now < self._last_word_at:
-            return None
-        number, datagram = self._close(self._last_word)
-        self._last_word_numbers.add(number)
-        self._last_word_at = now + self._last_word_gap
-        self._last_word_gap *= 2
-        self._last_word_left -= 1
-        if not self._last_word_left:
-            self.closed = True
-        return datagram
+    def _path_ready(self, now: float) -> None:
+        """The path has just become ready."""
 
-    def _heard_last_word(self, ack: Ack) -> bool:
-        """Whether the peer acknowledges the last word; then this end is closed."""
-        for number in self._last_word_numbers:
-            if any(start <= number < end for start, end in ack.ranges):
+    def _take_ack(self, ack: Ack, now: float) -> None:
+        if ack.ranges[0][1] > self._next_number:
+            self._never_sent()
+            return
+        last = self._last_word
+        if last is not None:
+            if last.acknowledged(ack):
                 self.closed = True
-                return True
-        return False
+            return
+        if self.outcome is not None:
+            return
+        if self._words:
+            self._take_words(ack, now)
+        try:
+            self._acked(ack, now)
+        except NeverSentError:
+            self._never_sent()
+
+    def _never_sent(self) -> None:
+        self._refuse("never-sent")
+        self.fail("bad-peer", NEVER_SENT)
+
+    def _take_words(self, ack: Ack, now: float) -> None:
+        newest = ack.ranges[0][1] - 1
+        for key, word in self._words.take(ack):
+            if word.numbers[-1] == newest:
+                self.round_trip.update(now - word.sent, ack.delay / 1e6)
+            self._word_arrived(key)
+
+    def _take_pause(self, frame: Pause, number: int, now: float) -> None:
+        if number < self._pause_number:
+            return
+        self._pause_number = number
+        if not self.paused:
+            self._paused_at = now
+        self._peer_pausing = frame.on
+        self._pause_changed()
+
+    def _take_abort(self, frame: Abort, now: float) -> None:
+        if self.outcome is None:
+            self._end(Failed(frame.code, frame.sentence, remote=True))
+        # Whatever this end still had to say, the other one has left: one acknowledgement, and that is all.
+        self._last_word = None
+        self._linger_until = now
+
+    def _speak(self, out: list[Train], now: float) -> None:
+        """The acknowledgement, and the words that are due."""
+        first = b""
+        if self._ack_at is not None and now >= self._ack_at:
+            self._ack_at = None
+            self._unacked = 0
+            first = encode(self._arrivals.ack(self._limit(), now))
+        if first or self._words:
+            for payload, words in self._words.due(first, now):
+                self._say_now(payload, words, out, now)
+
+    def _say_now(self, payload: bytes, words: Sequence[Word], out: list[Train], now: float) -> None:
+        number, train = self._lone(payload, self.path.address)
+        out.append(train)
+        for word in words:
+            word.said(number, now, self.round_trip)
+
+    def _part(self, out: list[Train], now: float) -> None:
+        """There is an outcome: the last word, as often as it takes, or an ear for the peer's."""
+        last, path = self._last_word, self.path
+        if last is None:
+            if self._linger_until is None or now >= self._linger_until:
+                self.closed = True
+        elif not path.met:
+            self.closed = True
+        elif now >= last.at:
+            if path.spend(len(last.payload) + OVERHEAD_BYTES):
+                self._say_now(last.payload, [last], out, now)
+            else:
+                last.left -= 1
+                last.at = now + self.round_trip.probe_timeout
+            if last.left <= 0:
+                self.closed = True
+
+    def _expire(self, now: float) -> None:
+        """What the deadline that has passed, if one has, was about."""
+        path = self.path
+        hopeless = path.gave_up(now)
+        if hopeless is not None:
+            self.fail(*hopeless)
+        elif not path.ready:
+            if self._daemon and now >= self._claim_by:
+                self.fail("unclaimed", UNCLAIMED)
+        elif now >= self._last_heard + self.patience:
+            self.fail("timed-out", TIMED_OUT)
+        elif self.paused and now >= self._paused_at + PAUSE_SECONDS:
+            self.fail("timed-out", PAUSED_TOO_LONG)
+        else:
+            if now >= self._idle_at():
+                self._say("ping", encode(Ping()))
+            self._overdue(now)
+
+    def _idle_at(self) -> float:
+        """When to ask the peer for a sign of life."""
+        if "ping" in self._words:
+            return inf
+        return self._last_heard + (max(PAUSED_IDLE_SECONDS, self.idle) if self.paused else self.idle)
+
+
+_DATA_KIND = bytes((DATA,))

@@ -11,14 +11,16 @@ The header is authenticated with the frames (it is the AEAD's associated data). 
 IV, derived from the offer's key by HKDF-SHA256 (RFC 5869); the nonce is the IV xor the packet number (RFC 9001
 §5.3).  A packet number is never used twice, so neither is a nonce.
 
-`decode` is the only reader of frames and raises nothing but `PacketError`, whatever the bytes.
+`decode` is the only reader of frames and raises nothing but `PacketError`, whatever the bytes.  File data, which is
+nearly all of the traffic, has its own way in `Seal.close_data` and `Endpoint.receive`.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,9 +30,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pychat.errors import TransferError
 from pychat.transfer.terms import Terms
 
-#: First byte: version 1 in the high half, the direction in the low half.
-FROM_CLIENT = 0x11
-FROM_DAEMON = 0x12
+#: What holds bytes.
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+#: First byte: version 2 in the high half, the direction in the low half.
+FROM_CLIENT = 0x21
+FROM_DAEMON = 0x22
 
 HEADER_BYTES = 15
 TAG_BYTES = 16
@@ -38,26 +43,42 @@ TAG_BYTES = 16
 OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES
 #: UDP payload bytes of a full datagram until somebody has measured the path (RFC 9000 §14).
 DATAGRAM_BYTES = 1200
+#: The largest UDP payload over IPv4.
+MAX_DATAGRAM_BYTES = 65507
 #: A frame of file data: kind and offset; the data is the rest of the datagram.
 DATA_HEADER_BYTES = 9
 ASK_BYTES = 9
 MAX_PACKET_NUMBER = 2**48 - 1
 MAX_ACK_RANGES = 64
+#: SHA-256 of pieces of the file, and how many one frame holds.
+DIGEST_BYTES = 32
+MAX_PIECES = 32
 MAX_CODE_BYTES = 32
 MAX_SENTENCE_BYTES = 400
+MAX_STATE_BYTES = 16
 
-PADDING, HELLO, CHALLENGE, RESPONSE, ACK, ASK, PING, DIGEST, VERIFIED, ABORT, DATA = range(11)
+PADDING, HELLO, CHALLENGE, RESPONSE, ACK, ASK, PING, DIGEST, VERIFIED, ABORT, DATA, PIECES, AGAIN, PAUSE = (
+    range(14)
+)
+METRICS, MEASURE = 14, 15
 
 _HELLO = struct.Struct("!B16sQ")
 _NONCE = struct.Struct("!B8s")
-_ACK = struct.Struct("!BIQB")
+_ACK = struct.Struct("!BIQQB")
 _RANGE = struct.Struct("!QQ")
 _ASK = struct.Struct("!BQ")
 _DIGEST = struct.Struct("!BQ32sI")
 _ABORT = struct.Struct("!BB")
 _SENTENCE = struct.Struct("!H")
 _DATA = struct.Struct("!BQ")
+_PIECES = struct.Struct("!BIB")
+_AGAIN = struct.Struct("!BQQ")
+_PAUSE = struct.Struct("!BB")
+_METRICS = struct.Struct("!BQQIIIQQIHB")
+_MEASURE = struct.Struct("!BH")
+_DATA_KIND = bytes((DATA,))
 _CODE = re.compile(rb"[a-z][a-z0-9-]*")
+_STATE = re.compile(rb"[a-z][a-z-]*")
 
 
 class PacketError(TransferError):
@@ -87,11 +108,13 @@ class Ack(NamedTuple):
     """Which packets arrived.
 
     :ivar delay: µs between the arrival of the largest one and this frame.
+    :ivar clock: the acknowledging end's own clock when the largest one arrived, µs, of an epoch of its own.
     :ivar limit: the file offset up to which the peer may send; 0 from an end that takes no data.
     :ivar ranges: half-open ranges of packet numbers, largest first, with gaps between them.
     """
 
     delay: int
+    clock: int
     limit: int
     ranges: tuple[tuple[int, int], ...]
 
@@ -107,10 +130,14 @@ class Ping(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """The whole file has been sent: its size, its SHA-256, and how many datagrams were lost on the way so far."""
+    """The whole file has been sent.
+
+    :ivar root: the SHA-256 of the SHA-256s of its pieces, one after the other.
+    :ivar lost: how many datagrams were lost on the way so far.
+    """
 
     size: int
-    sha256: bytes
+    root: bytes
     lost: int = 0
 
 
@@ -129,43 +156,139 @@ class Data(NamedTuple):
     """Bytes of the file.  Always the last frame of its packet."""
 
     offset: int
-    data: bytes
+    data: Buffer
 
 
-Frame: TypeAlias = Hello | Challenge | Response | Ack | Ask | Ping | Digest | Verified | Abort | Data
+class Pieces(NamedTuple):
+    """The SHA-256s of consecutive pieces of the file, of 1 MiB each (the last one may be shorter).
+
+    :ivar first: the index of the first of them.
+    """
+
+    first: int
+    digests: tuple[bytes, ...]
+
+
+class Again(NamedTuple):
+    """A piece of the file did not verify: send these bytes again."""
+
+    offset: int
+    length: int
+
+
+class Pause(NamedTuple):
+    """Send no file data until further notice, or go on."""
+
+    on: bool
+
+
+class Metrics(NamedTuple):
+    """How the sender stands, for who wants to see it.  Neither acknowledged nor repeated.
+
+    :ivar window: bytes that may be in flight; 0 where nothing bounds them (TCP).
+    :ivar in_flight: bytes.
+    :ivar latest: the last round trip, µs; 0 before there was one.
+    :ivar smoothed: round trip, µs.
+    :ivar minimum: round trip, µs.
+    :ivar pacing: bytes per second at which it sends.
+    :ivar rate: bytes per second that arrive; 0 before that is known.
+    :ivar lost: datagrams that were lost so far.
+    :ivar datagram: UDP payload bytes of a full one.
+    :ivar state: what its congestion controller is about, in a word of small letters and hyphens.
+    """
+
+    window: int
+    in_flight: int
+    latest: int
+    smoothed: int
+    minimum: int
+    pacing: int
+    rate: int
+    lost: int
+    datagram: int
+    state: str
+
+
+class Measure(NamedTuple):
+    """The receiver would like `Metrics` every so many milliseconds."""
+
+    interval: int
+
+
+Frame: TypeAlias = (
+    Hello
+    | Challenge
+    | Response
+    | Ack
+    | Ask
+    | Ping
+    | Digest
+    | Verified
+    | Abort
+    | Data
+    | Pieces
+    | Again
+    | Pause
+    | Metrics
+    | Measure
+)
 
 #: What is acknowledged.  `Hello` and `Challenge` are answered otherwise; an `Ack` for an `Ack` would never end.
-ELICITING = (Response, Ask, Ping, Digest, Verified, Abort, Data)
+ELICITING = (Response, Ask, Ping, Digest, Verified, Abort, Data, Pieces, Again, Pause, Measure)
 
 
 def encode(frame: Frame) -> bytes:
     """One frame as bytes.
 
-    :raises ValueError: an acknowledgement has no range or more than `MAX_ACK_RANGES`.
+    :raises ValueError: an acknowledgement without a range or with more than `MAX_ACK_RANGES`; as many digests.
     """
     if isinstance(frame, Data):
         return _DATA.pack(DATA, frame.offset) + frame.data
     if isinstance(frame, Ack):
         if not 1 <= len(frame.ranges) <= MAX_ACK_RANGES:
             raise ValueError(f"{len(frame.ranges)} ranges")
-        head = _ACK.pack(ACK, min(frame.delay, 2**32 - 1), frame.limit, len(frame.ranges))
-        return head + b"".join(_RANGE.pack(*pair) for pair in frame.ranges)
-    if isinstance(frame, Ask):
-        return _ASK.pack(ASK, frame.floor)
-    if isinstance(frame, Hello):
-        return _HELLO.pack(HELLO, *frame)
-    if isinstance(frame, Challenge):
-        return _NONCE.pack(CHALLENGE, frame.nonce)
-    if isinstance(frame, Response):
-        return _NONCE.pack(RESPONSE, frame.nonce)
-    if isinstance(frame, Digest):
-        return _DIGEST.pack(DIGEST, frame.size, frame.sha256, min(frame.lost, 2**32 - 1))
-    if isinstance(frame, Abort):
-        code = frame.code.encode("ascii")[:MAX_CODE_BYTES]
-        # Cutting may split a character: "ignore" drops the half that is left of it.
-        sentence = frame.sentence.encode()[:MAX_SENTENCE_BYTES].decode(errors="ignore").encode()
-        return _ABORT.pack(ABORT, len(code)) + code + _SENTENCE.pack(len(sentence)) + sentence
-    return bytes((PING if isinstance(frame, Ping) else VERIFIED,))
+        head = _ACK.pack(ACK, min(frame.delay, 2**32 - 1), frame.clock, frame.limit, len(frame.ranges))
+        return head + b"".join([_RANGE.pack(*pair) for pair in frame.ranges])
+    encoder = _ENCODERS.get(type(frame))
+    return encoder(frame) if encoder is not None else bytes((PING if isinstance(frame, Ping) else VERIFIED,))
+
+
+def _encode_abort(frame: Abort) -> bytes:
+    code = frame.code.encode("ascii")[:MAX_CODE_BYTES]
+    # Cutting may split a character: "ignore" drops the half that is left of it.
+    sentence = frame.sentence.encode()[:MAX_SENTENCE_BYTES].decode(errors="ignore").encode()
+    return _ABORT.pack(ABORT, len(code)) + code + _SENTENCE.pack(len(sentence)) + sentence
+
+
+def _encode_pieces(frame: Pieces) -> bytes:
+    if not 1 <= len(frame.digests) <= MAX_PIECES:
+        raise ValueError(f"{len(frame.digests)} digests")
+    return _PIECES.pack(PIECES, frame.first, len(frame.digests)) + b"".join(frame.digests)
+
+
+def _encode_metrics(frame: Metrics) -> bytes:
+    state = frame.state.encode("ascii")[:MAX_STATE_BYTES]
+    small, large = 2**32 - 1, 2**64 - 1
+    window, in_flight, latest, smoothed, minimum, pacing, rate, lost, datagram, _ = frame
+    times = min(latest, small), min(smoothed, small), min(minimum, small)
+    rates = min(pacing, large), min(rate, large)
+    head = _METRICS.pack(METRICS, window, in_flight, *times, *rates, min(lost, small), datagram, len(state))
+    return head + state
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    Ask: lambda frame: _ASK.pack(ASK, frame.floor),
+    Hello: lambda frame: _HELLO.pack(HELLO, *frame),
+    Challenge: lambda frame: _NONCE.pack(CHALLENGE, frame.nonce),
+    Response: lambda frame: _NONCE.pack(RESPONSE, frame.nonce),
+    Digest: lambda frame: _DIGEST.pack(DIGEST, frame.size, frame.root, min(frame.lost, 2**32 - 1)),
+    Again: lambda frame: _AGAIN.pack(AGAIN, *frame),
+    Pause: lambda frame: _PAUSE.pack(PAUSE, frame.on),
+    Abort: _encode_abort,
+    Pieces: _encode_pieces,
+    Metrics: _encode_metrics,
+    Measure: lambda frame: _MEASURE.pack(MEASURE, *frame),
+}
 
 
 def pad(payload: bytes, size: int) -> bytes:
@@ -174,7 +297,7 @@ def pad(payload: bytes, size: int) -> bytes:
 
 
 def decode(payload: bytes) -> list[Frame]:
-    """All frames of a packet, at least one.
+    """All frames of a packet, at least one.  The bytes of a `Data` are a view into `payload`.
 
     :raises PacketError: ``malformed``: an unknown kind, a frame cut short, a value out of its bounds.
     """
@@ -185,8 +308,8 @@ def decode(payload: bytes) -> list[Frame]:
             kind = payload[at]
             if kind == DATA:
                 offset = _DATA.unpack_from(payload, at)[1]
-                data = payload[at + DATA_HEADER_BYTES :]
-                if not data:
+                data = memoryview(payload)[at + DATA_HEADER_BYTES :]
+                if not len(data):
                     raise PacketError("malformed", "data without bytes")
                 frames.append(Data(offset, data))
                 break
@@ -217,7 +340,7 @@ def _decode_response(payload: bytes, at: int) -> tuple[Frame, int]:
 
 
 def _decode_ack(payload: bytes, at: int) -> tuple[Frame, int]:
-    _, delay, limit, count = _ACK.unpack_from(payload, at)
+    _, delay, clock, limit, count = _ACK.unpack_from(payload, at)
     at += _ACK.size
     end = at + count * _RANGE.size
     if not 1 <= count <= MAX_ACK_RANGES or end > len(payload):
@@ -228,7 +351,7 @@ def _decode_ack(payload: bytes, at: int) -> tuple[Frame, int]:
         if not first < last < above:
             raise PacketError("malformed", "ranges that are empty, touching or out of order")
         above = first
-    return Ack(delay, limit, ranges), end
+    return Ack(delay, clock, limit, ranges), end
 
 
 def _decode_ask(payload: bytes, at: int) -> tuple[Frame, int]:
@@ -240,8 +363,8 @@ def _decode_ping(_payload: bytes, at: int) -> tuple[Frame, int]:
 
 
 def _decode_digest(payload: bytes, at: int) -> tuple[Frame, int]:
-    _, size, sha256, lost = _DIGEST.unpack_from(payload, at)
-    return Digest(size, sha256, lost), at + _DIGEST.size
+    _, size, root, lost = _DIGEST.unpack_from(payload, at)
+    return Digest(size, root, lost), at + _DIGEST.size
 
 
 def _decode_verified(_payload: bytes, at: int) -> tuple[Frame, int]:
@@ -265,6 +388,40 @@ def _decode_abort(payload: bytes, at: int) -> tuple[Frame, int]:
     return Abort(code.decode("ascii"), text), at + size
 
 
+def _decode_pieces(payload: bytes, at: int) -> tuple[Frame, int]:
+    _, first, count = _PIECES.unpack_from(payload, at)
+    at += _PIECES.size
+    end = at + count * DIGEST_BYTES
+    if not 1 <= count <= MAX_PIECES or end > len(payload):
+        raise PacketError("malformed", "pieces without their digests")
+    return Pieces(first, tuple([payload[i : i + DIGEST_BYTES] for i in range(at, end, DIGEST_BYTES)])), end
+
+
+def _decode_again(payload: bytes, at: int) -> tuple[Frame, int]:
+    _, offset, length = _AGAIN.unpack_from(payload, at)
+    return Again(offset, length), at + _AGAIN.size
+
+
+def _decode_pause(payload: bytes, at: int) -> tuple[Frame, int]:
+    on = _PAUSE.unpack_from(payload, at)[1]
+    if on > 1:
+        raise PacketError("malformed", "a pause that is neither on nor off")
+    return Pause(on == 1), at + _PAUSE.size
+
+
+def _decode_metrics(payload: bytes, at: int) -> tuple[Frame, int]:
+    _, *numbers, length = _METRICS.unpack_from(payload, at)
+    at += _METRICS.size
+    state = payload[at : at + length]
+    if length > MAX_STATE_BYTES or len(state) != length or not _STATE.fullmatch(state):
+        raise PacketError("malformed", "metrics without a state")
+    return Metrics._make((*numbers, state.decode("ascii"))), at + length
+
+
+def _decode_measure(payload: bytes, at: int) -> tuple[Frame, int]:
+    return Measure(_MEASURE.unpack_from(payload, at)[1]), at + _MEASURE.size
+
+
 _DECODERS = {
     HELLO: _decode_hello,
     CHALLENGE: _decode_challenge,
@@ -275,14 +432,19 @@ _DECODERS = {
     DIGEST: _decode_digest,
     VERIFIED: _decode_verified,
     ABORT: _decode_abort,
+    PIECES: _decode_pieces,
+    AGAIN: _decode_again,
+    PAUSE: _decode_pause,
+    METRICS: _decode_metrics,
+    MEASURE: _decode_measure,
 }
 
 
-def transfer_of(datagram: bytes) -> bytes | None:
+def transfer_of(datagram: Buffer) -> bytes | None:
     """The transfer id that stands in clear in a datagram of ours; None when it cannot be one."""
     if len(datagram) <= OVERHEAD_BYTES or datagram[0] not in (FROM_CLIENT, FROM_DAEMON):
         return None
-    return datagram[1:9]
+    return bytes(datagram[1:9])
 
 
 class Seal:
@@ -290,41 +452,68 @@ class Seal:
 
     :param terms: whose key and transfer id are used.
     :param kind: `FROM_CLIENT` or `FROM_DAEMON`.
+    :ivar prefix: the first 9 bytes of each datagram: kind and transfer id.
+    :ivar decrypt: ``decrypt(nonce, sealed, header)`` gives the frames' bytes, or raises `InvalidTag`.
     """
 
-    __slots__ = ("_aead", "_iv", "_prefix")
+    __slots__ = ("_encrypt", "_iv", "decrypt", "prefix")
 
     def __init__(self, terms: Terms, kind: int) -> None:
         direction = b"client" if kind == FROM_CLIENT else b"daemon"
         material = HKDF(
-            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 1 from " + direction
+            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 2 from " + direction
         ).derive(terms.key)
-        self._aead = AESGCM(material[:32])
+        aead = AESGCM(material[:32])
+        self._encrypt = aead.encrypt
+        self.decrypt = aead.decrypt
         self._iv = int.from_bytes(material[32:], "big")
-        self._prefix = bytes((kind,)) + terms.transfer
+        self.prefix = bytes((kind,)) + terms.transfer
 
     def close(self, number: int, payload: bytes) -> bytes:
         """The datagram that carries `payload` as packet `number`, which must never have been used before."""
-        header = self._prefix + number.to_bytes(6, "big")
-        return header + self._aead.encrypt((self._iv ^ number).to_bytes(12, "big"), payload, header)
+        header = self.prefix + number.to_bytes(6, "big")
+        return header + self._encrypt((self._iv ^ number).to_bytes(12, "big"), payload, header)
 
-    def number(self, datagram: bytes) -> int:
-        """The packet number a datagram claims to have.
+    def close_data(
+        self, number: int, offset: int, data: memoryview, room: int, floor: int | None
+    ) -> list[bytes]:
+        """A train: `data`, the bytes of the file from `offset` on, in datagrams of `room` bytes of it each.
 
-        :raises PacketError: ``malformed``: too short, another version, another direction or transfer.
+        They are the packets from `number` on.  The last one may be shorter, and begins with an `Ask` for `floor`,
+        unless that is None; for it, `ASK_BYTES` of room have to be left.
+
+        :return: header and sealed frames of each datagram in turn, to be sent one after the other.
         """
-        if len(datagram) <= OVERHEAD_BYTES or not datagram.startswith(self._prefix):
+        encrypt, iv, prefix, join = self._encrypt, self._iv, self.prefix, b"".join
+        out: list[bytes] = []
+        end = len(data)
+        last = 0 if end <= room else (end - 1) // room * room
+        for at in range(0, last, room):
+            header = prefix + number.to_bytes(6, "big")
+            frame = join((_DATA_KIND, (offset + at).to_bytes(8, "big"), data[at : at + room]))
+            out += (header, encrypt((iv ^ number).to_bytes(12, "big"), frame, header))
+            number += 1
+        header = prefix + number.to_bytes(6, "big")
+        ask = b"" if floor is None else _ASK.pack(ASK, floor)
+        frame = join((ask, _DATA_KIND, (offset + last).to_bytes(8, "big"), data[last:]))
+        out += (header, encrypt((iv ^ number).to_bytes(12, "big"), frame, header))
+        return out
+
+    def nonce(self, number: int) -> bytes:
+        """Of packet `number`."""
+        return (self._iv ^ number).to_bytes(12, "big")
+
+    def open(self, datagram: Buffer) -> tuple[int, bytes]:
+        """The packet number and the frames' bytes of one datagram.  (`Endpoint.receive` does the same for trains.)
+
+        :raises PacketError: ``malformed``: too short, another version, direction or transfer; ``forged``: it was not
+            closed with this key, or not a bit of it is as it was.
+        """
+        data = bytes(datagram)
+        if len(data) <= OVERHEAD_BYTES or not data.startswith(self.prefix):
             raise PacketError("malformed", "not a datagram of this transfer")
-        return int.from_bytes(datagram[9:15], "big")
-
-    def open(self, number: int, datagram: bytes) -> bytes:
-        """The frames' bytes.
-
-        :raises PacketError: ``forged``: it was not closed with this key, or not a bit of it is as it was.
-        """
+        number = int.from_bytes(data[9:HEADER_BYTES], "big")
         try:
-            return self._aead.decrypt(
-                (self._iv ^ number).to_bytes(12, "big"), datagram[HEADER_BYTES:], datagram[:HEADER_BYTES]
-            )
+            return number, self.decrypt(self.nonce(number), data[HEADER_BYTES:], data[:HEADER_BYTES])
         except InvalidTag as error:
             raise PacketError("forged", "a datagram that was not closed with this transfer's key") from error

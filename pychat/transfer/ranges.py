@@ -72,6 +72,29 @@ class RangeSet:
             at += 1
         return gaps
 
+    def within(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of ``[start, end)`` that are in the set, in ascending order."""
+        parts: list[tuple[int, int]] = []
+        for first, last in self.missing(start, end):
+            if start < first:
+                parts.append((start, first))
+            start = last
+        if start < end:
+            parts.append((start, end))
+        return parts
+
+    def total(self) -> int:
+        """How many integers there are."""
+        return sum(self._ends) - sum(self._starts)
+
+    def offset_of(self, count: int, end: int) -> int:
+        """The offset below which `count` integers from 0 on are not in the set; `end` if that lies beyond."""
+        for start, stop in self.missing(0, end):
+            if stop - start >= count:
+                return start + count
+            count -= stop - start
+        return end
+
     def trim(self, count: int) -> int | None:
         """Forget the lowest ranges until at most `count` are left.
 

@@ -2,324 +2,375 @@
 
 Data may arrive in any order and any number of times; each byte is handed on once, to be written where it belongs.  What
 was handed on and is not `written` yet counts against the window that the sender is told, so that a slow disk slows
-the sender and memory stays bounded.  The life of a receiver::
+the sender and memory stays bounded.
 
-    greeting --Challenge--> proving --anything else--> receiving --Digest and all bytes--> verified() --> Done
-        |                      |                            |
-        +-- no answer ---------+-- no answer, fail(), Abort heard --> Failed           both: taking leave --> closed
+The file is verified piece by piece.  The sender tells the digests of the pieces, and whoever writes tells those of
+what is on the disk (`hashed`); a piece in which they differ is asked for again.  The life of a receiver::
+
+    greeting --path is ready--> receiving --Digest, and all pieces agree--> complete --verified()--> Done --> closed
+        |                           |
+        +-- no answer --------------+-- no answer, fail(), Abort heard --> Failed, taking leave --> closed
 """
 
 from __future__ import annotations
 
-from pychat.transfer.endpoint import TIMED_OUT, Endpoint
-from pychat.transfer.packet import DATA as DATA_KIND
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from pychat.errors import TransferError
+from pychat.transfer.endpoint import Endpoint
 from pychat.transfer.packet import (
-    DATA_HEADER_BYTES,
-    DATAGRAM_BYTES,
-    ELICITING,
-    FROM_CLIENT,
-    Abort,
-    Ack,
-    Ask,
-    Challenge,
-    Data,
+    Again,
+    Buffer,
     Digest,
     Frame,
-    Hello,
+    Measure,
+    Metrics,
+    Pieces,
     Ping,
-    Response,
     Verified,
     encode,
-    pad,
 )
+from pychat.transfer.path import Path
+from pychat.transfer.pieces import CHANGED, PieceTable, piece_bounds
 from pychat.transfer.ranges import RangeSet
-from pychat.transfer.recovery import INITIAL_RTT, MAX_ACK_DELAY
-from pychat.transfer.terms import Done, Failed, Outcome, Terms
+from pychat.transfer.terms import FIRST_WINDOW, Done, Outcome, Terms, pieces_of
 
-#: Bytes of the file that may be on their way or waiting for the disk.
+#: Bytes of the file that may be on their way or waiting for the disk: at the beginning, at least, and at most.
 WINDOW_BYTES = 4 * 1024 * 1024
-#: Seconds to the second `Hello`; doubles up to `MAX_HELLO_GAP`.
-HELLO_GAP = 0.5
-MAX_HELLO_GAP = 3.0
-#: `Hello` or `Response` datagrams without an answer after which there is no point in another.
-MAX_HELLOS = 8
-#: Seconds of silence after which the sender is asked for a sign of life, and how often.
-IDLE_SECONDS = 5.0
-MAX_PINGS = 6
-#: The same when there is another sign that the daemon is gone.
-HURRIED_SECONDS = 1.0
-HURRIED_PINGS = 3
-#: Packets after which an acknowledgement is due even though the sender has not asked.
-ACK_EVERY = 64
+MIN_WINDOW = FIRST_WINDOW
+MAX_WINDOW = 16 * 1024 * 1024
 #: The sender hears of a window that has opened by this part of it.
 WINDOW_STEP = 4
+#: How often a piece may come and be wrong.
+MAX_TRIES = 3
+#: Pieces that are asked for again at once: they come in addition to the window.
+MAX_AGAINS = 4
+#: Runs of bytes that a file may have come in so far, and buffers that may wait: an honest sender needs far fewer.
+MAX_RANGES = 16 * 1024
+MAX_BUFFERS = 64 * 1024
+#: `Metrics` that are kept until somebody takes them.
+MAX_METRICS = 256
+#: Seconds in which a sender that answers has to send something of the file.
+STALL_SECONDS = 120.0
+#: Seconds of silence after which the sender is given up when there is another sign that it is gone.
+HURRIED_SECONDS = 4.0
 
-NO_ANSWER = (
-    "The daemon does not answer over UDP: is its UDP port reachable from here, or does a firewall drop it?"
-)
+STALLED = "The other end answers, but sends nothing of the file: ask for it again."
+CRUMBS = "The other end sends the file in bits that are too small."
+MISMATCH = "What arrived is not what was sent: ask for the file again."
 
 
 class Receiver(Endpoint):
     """Fetches one file.
 
     :param terms: the offer.
+    :param path: where the sender is.
+    :param sends: `FROM_CLIENT` or `FROM_DAEMON`: which end this is.
     :param now: seconds.
-    :param window: bytes of the file that may be on their way or waiting for the disk.
-    :ivar received: bytes of the file that have arrived, each counted once.
+    :param window: bytes of the file that may be on their way or waiting for the disk at the beginning.
+    :param have: byte ranges that are on the disk already, ascending; the sender knows of just these.
+    :ivar received: bytes of the file that are here, each counted once, with those that were before.
+    :ivar waiting: bytes that `take_writes` would give now.
+    :ivar max_window: bytes to which the window may grow; may be set while running.
     """
 
-    def __init__(self, terms: Terms, *, now: float, window: int = WINDOW_BYTES) -> None:
-        super().__init__(terms, sends=FROM_CLIENT)
-        self.received = 0
-        self._now = now
-        self._window = window
-        self._limit = window
-        self._next_number = 0
-        self._rtt = INITIAL_RTT
-        self._nonce: bytes | None = None
-        self._heard = False
-        self._try_at = now
-        self._try_gap = HELLO_GAP
-        self._tries = 0
-        self._asked_at = now
-        self._have = RangeSet()
-        self._runs: list[tuple[int, list[bytes]]] = []
-        self._run_end = -1
-        self._taken = 0
+    def __init__(
+        self,
+        terms: Terms,
+        path: Path,
+        *,
+        sends: int,
+        now: float,
+        window: int = WINDOW_BYTES,
+        have: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        super().__init__(terms, path, sends=sends, now=now)
+        self.waiting = 0
+        self.max_window = max(MAX_WINDOW, window)
+        self._window = max(window, MIN_WINDOW)
+        self._have, self._before = RangeSet(), RangeSet()
+        for start, end in have:
+            self._have.add(start, end)
+            self._before.add(start, end)
+        self.received = self._have.total()
         self._written = 0
-        self._sha256: bytes | None = None
-        self._unacked = 0
-        self._ack_at: float | None = None
-        self._idle_at = now
-        self._idle_gap = IDLE_SECONDS
-        self._max_pings = MAX_PINGS
-        self._pings = 0
+        self._unwritten = 0
+        self._told = self._before.offset_of(self._window, terms.size)
+        self._runs: list[tuple[int, list[Buffer]]] = []
+        self._run_end = -1
+        self._buffers = 0
+        self._front = 0
+        self._spare = self._since = 0
+        self._measure()
+        self._count = pieces_of(terms.size)
+        self._table = PieceTable(terms.size)
+        self._root: bytes | None = None
+        self._good = RangeSet()
+        self._hashed: dict[int, bytes] = {}
+        self._tries: Counter[int] = Counter()
+        self._bad: deque[int] = deque()
+        self._asked: set[int] = set()
+        self._moved_at = now
+        self._metrics: deque[tuple[float, Metrics]] = deque(maxlen=MAX_METRICS)
 
     # What an adapter asks -------------------------------------------------------------------------------------
 
     @property
-    def heard(self) -> bool:
-        """Whether the daemon has answered at all."""
-        return self._heard or self._nonce is not None
+    def root(self) -> bytes:
+        """The SHA-256 of the digests of all pieces, once the file is `complete`; nothing before."""
+        return self._root if self._root is not None and self.complete else b""
 
     @property
-    def rtt(self) -> float:
-        """Seconds from the last `Hello` to its answer."""
-        return self._rtt
+    def complete(self) -> bool:
+        """Whether all bytes are written, and each piece is what the sender has."""
+        return (
+            self._root is not None
+            and self.outcome is None
+            and self._table.complete
+            and (self._count == 0 or (len(self._good) == 1 and self._good.first() == (0, self._count)))
+        )
 
     @property
-    def digest(self) -> bytes | None:
-        """The SHA-256 that the sender computed, once it and all bytes of the file have arrived."""
-        return self._sha256 if self.received == self.terms.size else None
+    def pieces_known(self) -> int:
+        """Pieces from the beginning of the file of which the sender has told the digests."""
+        return self._table.known
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that `take_writes` would give now."""
-        return self.received - self._taken
-
-    def take_writes(self) -> list[tuple[int, bytes]]:
-        """What has arrived since the last call: offsets, and the bytes that belong there."""
-        writes = [(start, b"".join(pieces)) for start, pieces in self._runs]
+    def take_writes(self) -> list[tuple[int, list[Buffer]]]:
+        """What has arrived since the last call: offsets, and the buffers that belong there, one after the other."""
+        writes = self._runs
         self._runs = []
         self._run_end = -1
-        self._taken = self.received
+        self._buffers = 0
+        self.waiting = 0
         return writes
 
     def written(self, nbytes: int) -> None:
         """So many bytes of what `take_writes` gave are on the disk: as many more may come."""
+        self._unwritten -= nbytes
         self._written += nbytes
-        if self._written + self._window - self._limit >= self._window // WINDOW_STEP:
-            self._ack_at = self._now
+        if self.outcome is None and self._told < self.terms.size:
+            grant = self._grant()
+            opened = grant - self._told
+            # The rest of the file, or anything for a sender that waits for it, is worth telling, too.
+            used_up = opened > 0 and (grant == self.terms.size or self._front >= self._told)
+            if used_up or opened * WINDOW_STEP >= self._window:
+                self._ack_at = self._now
+
+    def hashed(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """These pieces are whole and on the disk, with these SHA-256s; so they were written."""
+        for index, digest in pieces:
+            if self.outcome is None:
+                self._hashed[index] = digest
+                self._compare(index)
+        self._settle()
 
     def verified(self) -> None:
-        """The file is complete, synced, under its name, and its digest agreed: tell the sender.
+        """The file is complete, synced, and under its name: tell the sender.
 
-        :raises ValueError: there is no digest yet.
+        :raises ValueError: it is not `complete`.
         """
-        if self.digest is None:
-            raise ValueError("a file that is not complete cannot have been verified")
         if self.outcome is None:
+            if not self.complete:
+                raise ValueError("a file that is not complete cannot have been verified")
             self._end(Done())
             self._take_leave(Verified())
 
     def hurry(self, now: float) -> None:
-        """Something else says that the daemon may be gone: ask at once, and do not wait for long.
+        """Something else says that the sender may be gone: ask at once, and do not wait for long.
 
-        A daemon that still answers goes on as before.
+        A sender that still answers goes on as before.
         """
-        self._idle_gap = HURRIED_SECONDS
-        self._max_pings = HURRIED_PINGS
-        self._idle_at = min(self._idle_at, now + HURRIED_SECONDS)
-        self._pings = 0
+        self.patience = HURRIED_SECONDS
+        if self.outcome is None and self.path.ready:
+            self._last_heard = now
+            self._say("ping", encode(Ping()))
 
-    # Datagrams in ---------------------------------------------------------------------------------------------
-
-    def receive(self, datagram: bytes, now: float) -> None:
-        """A datagram came.  Whose it is shows when it is opened, so the address does not matter."""
-        self._now = now
-        if self.closed:
-            self._refuse("closed")
-            return
-        in_order = self._largest + 1
-        opened = self._open(datagram, now)
-        if opened is None:
-            return
-        number, payload = opened
-        self._idle_at = now + self._idle_gap
-        self._pings = 0
-        if payload[0] == DATA_KIND and len(payload) > DATA_HEADER_BYTES:
-            # The way of nearly all packets, without the detour over a list of frames.
-            self._heard = True
-            self._elicited(number == in_order, now)
-            self._store(int.from_bytes(payload[1:DATA_HEADER_BYTES], "big"), payload[DATA_HEADER_BYTES:])
-            return
-        for frame in self._frames(payload):
-            if isinstance(frame, Challenge):
-                self._challenged(frame.nonce, now)
-                continue
-            self._heard = True
-            if isinstance(frame, ELICITING):
-                self._elicited(number == in_order and not isinstance(frame, Ask | Digest | Ping | Abort), now)
-            self._take(frame)
-
-    def _challenged(self, nonce: bytes, now: float) -> None:
-        if self._heard or nonce == self._nonce:
-            return
-        if self._nonce is None:
-            self._rtt = max(now - self._asked_at, 0.0)
-        self._nonce = nonce
-        self._tries = 0
-        self._try_gap = 2 * self._rtt + MAX_ACK_DELAY
-        self._try_at = now
-
-    def _elicited(self, relaxed: bool, now: float) -> None:
-        """A packet came that wants an acknowledgement: at once, unless it is as expected (RFC 9000 §13.2)."""
-        self._unacked += 1
-        if not relaxed or self._unacked >= ACK_EVERY:
-            self._ack_at = now
-        elif self._ack_at is None:
-            self._ack_at = now + MAX_ACK_DELAY
-
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, Data):
-            self._store(frame.offset, frame.data)
-        elif isinstance(frame, Ask):
-            self._forget_below(frame.floor)
-        elif isinstance(frame, Ack):
-            self._heard_last_word(frame)
-        elif isinstance(frame, Digest):
-            if frame.size != self.terms.size or self._sha256 not in (None, frame.sha256):
-                self.fail("source-changed", "The file changed while it was on its way: ask for it again.")
-            self._sha256 = frame.sha256
-            self.counters.lost = frame.lost
-        elif isinstance(frame, Abort):
-            if self.outcome is None:
-                self._end(Failed(frame.code, frame.sentence, remote=True))
-        elif not isinstance(frame, Ping):
-            self._refuse("unexpected")
-
-    def _store(self, offset: int, data: bytes) -> None:
-        """Keep what is new of `data` until somebody takes it to the disk."""
-        if self.outcome is not None:
-            return
-        end = offset + len(data)
-        if end > self.terms.size or end > self._limit:
-            self._refuse("out-of-range")
-            return
-        news = self._have.missing(offset, end)
-        fresh = 0
-        for start, stop in news:
-            piece = data if stop - start == len(data) else data[start - offset : stop - offset]
-            if start == self._run_end:
-                self._runs[-1][1].append(piece)
-            else:
-                self._runs.append((start, [piece]))
-            self._run_end = stop
-            self._have.add(start, stop)
-            fresh += stop - start
-        self.received += fresh
-        self.counters.duplicate_bytes += len(data) - fresh
-
-    # Datagrams out --------------------------------------------------------------------------------------------
-
-    def poll(self, now: float) -> list[bytes]:
-        """The datagrams that are to leave now."""
-        self._now = now
-        out: list[bytes] = []
-        if self.closed:
-            return out
+    def ask_metrics(self, interval: int) -> None:
+        """Have the sender tell how it stands, every so many milliseconds."""
         if self.outcome is None:
-            self._expire(now, out)
-        if self._ack_at is not None and now >= self._ack_at:
-            self._limit = max(self._limit, self._written + self._window)
-            out.append(self._close(self._ack(now, self._limit))[1])
-            self._ack_at = None
-            self._unacked = 0
+            self._say("measure", encode(Measure(interval)))
+
+    def take_metrics(self) -> list[tuple[float, Metrics]]:
+        """How the sender stood since the last call, and when that was told; the newest, if they are too many."""
+        metrics = list(self._metrics)
+        self._metrics.clear()
+        return metrics
+
+    # Frames in ------------------------------------------------------------------------------------------------
+
+    def _take_data(self, files: Sequence[tuple[int, Buffer]], now: float) -> None:
         if self.outcome is not None:
-            self._part(out, now)
-        return out
-
-    def deadline(self) -> float | None:
-        """When `poll` is to be called at the latest, or None for never."""
-        if self.closed:
-            return None
-        if self.outcome is not None:
-            deadline = self._last_word_at
-        else:
-            deadline = self._idle_at if self._heard else self._try_at
-        return deadline if self._ack_at is None else min(deadline, self._ack_at)
-
-    def _part(self, out: list[bytes], now: float) -> None:
-        """There is an outcome: the last word, as often as it takes."""
-        if self._last_word is None or not self.heard:
-            # The sender has left itself, or never knew of us.
-            self.closed = True
             return
-        datagram = self._say_last_word(now)
-        if datagram is not None:
-            out.append(datagram)
+        run: list[Buffer] = []
+        start = end = -1
+        for offset, data in files:
+            if offset != end:
+                if run:
+                    self._store(start, end, run)
+                run = []
+                start = end = offset
+            run.append(data)
+            end += len(data)
+        self._store(start, end, run)
+        if len(self._have) > MAX_RANGES or self._buffers > MAX_BUFFERS:
+            self.fail("bad-peer", CRUMBS)
 
-    def _expire(self, now: float, out: list[bytes]) -> None:
-        """What the deadline that has passed, if one has, was about."""
-        if self._heard:
-            if now < self._idle_at:
+    def _store(self, start: int, end: int, run: list[Buffer]) -> None:
+        """Keep what is new of ``[start, end)`` until somebody takes it to the disk."""
+        while end > self._told:
+            self._refuse("out-of-range")
+            end -= len(run.pop())
+            if not run:
                 return
-            if self._pings >= self._max_pings:
-                self.fail("timed-out", TIMED_OUT)
-                return
-            self._pings += 1
-            self._idle_at = now + self._idle_gap
-            out.append(self._close(encode(Ping()))[1])
-            return
-        if now < self._try_at:
-            return
-        if self._tries == MAX_HELLOS:
-            if self._nonce is None:
-                self.fail("no-answer", NO_ANSWER)
-            else:
-                self.fail("timed-out", TIMED_OUT)
-            return
-        self._tries += 1
-        self._try_at = now + self._try_gap
-        self._try_gap = min(2 * self._try_gap, MAX_HELLO_GAP)
-        self._asked_at = now
-        self._idle_at = now + self._idle_gap
-        if self._nonce is not None:
-            out.append(self._close(encode(Response(self._nonce)))[1])
+        news = self._have.missing(start, end)
+        if len(news) != 1 or news[0] != (start, end):
+            joined = memoryview(run[0] if len(run) == 1 else b"".join(run))
+            for first, stop in news:
+                self._keep(first, stop, [joined[first - start : stop - start]])
+            self.counters.duplicate_bytes += end - start - sum([stop - first for first, stop in news])
         else:
-            out.append(self._close(pad(encode(Hello(self.terms.token, self._limit)), DATAGRAM_BYTES))[1])
+            self._keep(start, end, run)
+
+    def _keep(self, start: int, end: int, run: list[Buffer]) -> None:
+        self._have.add(start, end)
+        if start == self._run_end:
+            self._runs[-1][1].extend(run)
+        else:
+            self._runs.append((start, run))
+        self._run_end = end
+        self._buffers += len(run)
+        fresh = end - start
+        self.received += fresh
+        self.waiting += fresh
+        self._unwritten += fresh
+        self._since += fresh
+        self._moved_at = self._now
+        if end > self._front:
+            self._front = end
+            self._spare = min(self._spare, self._told - end)
+        if self._since >= self._window:
+            self._measure()
+
+    def _take(self, frame: Frame, now: float) -> None:
+        if isinstance(frame, Pieces):
+            if self.outcome is None:
+                self._take_pieces(frame)
+        elif isinstance(frame, Digest):
+            if frame.size != self.terms.size or self._root not in (None, frame.root):
+                self.fail("source-changed", CHANGED)
+            self._root = frame.root
+            self._moved_at = now
+            self.counters.lost = frame.lost
+            self._settle()
+        elif isinstance(frame, Metrics):
+            self._metrics.append((now, frame))
+        else:
+            super()._take(frame, now)
+
+    def _take_pieces(self, frame: Pieces) -> None:
+        try:
+            news = self._table.add(frame.first, frame.digests)
+        except TransferError as error:
+            self.fail(error.code, error.sentence)
+            return
+        if news:
+            self._moved_at = self._now
+        for index in news:
+            if index in self._hashed:
+                self._compare(index)
+        self._settle()
+
+    def _compare(self, index: int) -> None:
+        """What is on the disk with what the sender has, if both is known."""
+        promised = self._table.get(index)
+        if promised is None:
+            return
+        if self._hashed.pop(index) == promised:
+            self._good.add(index, index + 1)
+            self._asked.discard(index)
+        else:
+            self._again(index)
+
+    def _again(self, index: int) -> None:
+        """A piece is not as it should be: have it sent once more, or give up when that was often enough."""
+        self._tries[index] += 1
+        if self._tries[index] >= MAX_TRIES:
+            self.fail("digest-mismatch", MISMATCH)
+            return
+        start, end = piece_bounds(index, self.terms.size)
+        there = sum([stop - first for first, stop in self._have.within(start, end)])
+        before = sum([stop - first for first, stop in self._before.within(start, end)])
+        self.received -= there
+        self._written -= there - before
+        self._have.subtract(start, end)
+        self._before.subtract(start, end)
+        self._good.subtract(index, index + 1)
+        self._asked.discard(index)
+        self._bad.append(index)
+
+    def _settle(self) -> None:
+        """Forget the digests that are not needed any more, ask for pieces that are bad, and look at the root."""
+        if self._good and self._good.first()[0] == 0:
+            self._table.settle(self._good.first()[1])
+        while self._bad and len(self._asked) < MAX_AGAINS and self.outcome is None:
+            index = self._bad.popleft()
+            start, end = piece_bounds(index, self.terms.size)
+            self._asked.add(index)
+            self._say(("again", index, self._tries[index]), encode(Again(start, end - start)))
+        if self._root is not None and self._table.root not in (None, self._root):
+            self.fail("digest-mismatch", MISMATCH)
+
+    # The window -----------------------------------------------------------------------------------------------
+
+    def _grant(self) -> int:
+        """The offset up to which the sender may send by now."""
+        window = min(self._window, max(self.max_window, MIN_WINDOW))
+        return self._before.offset_of(max(self._written, 0) + window, self.terms.size)
+
+    def _measure(self) -> None:
+        """A window has come in: let the next one be two to four times as large as what was used of this one.
+
+        Used is what is under way and what waits for the disk; a disk that does not keep up gets no larger one.
+        """
+        window = self._window
+        if self._since and self._told < self.terms.size:
+            if self._spare * 4 < window and self._unwritten * 2 <= window:
+                self._window = max(min(2 * window, self.max_window), MIN_WINDOW)
+            elif self._spare * 8 > window * 5:
+                self._window = max(window // 2, MIN_WINDOW)
+        self._since = 0
+        self._spare = self._told
 
     # Of `Endpoint` --------------------------------------------------------------------------------------------
 
+    def _limit(self) -> int:
+        self._told = max(self._told, self._grant())
+        return self._told
+
+    def _overdue(self, now: float) -> None:
+        if self._is_ours():
+            self._moved_at = now
+        elif now >= self._moved_at + STALL_SECONDS:
+            self.fail("timed-out", STALLED)
+
+    def _next(self) -> float:
+        return inf if self._is_ours() else self._moved_at + STALL_SECONDS
+
+    def _is_ours(self) -> bool:
+        """Whether the next step is this end's, or nobody's."""
+        all_here = self.received == self.terms.size and self._root is not None and self._table.complete
+        return self.paused or self._unwritten > 0 or all_here
+
+    def _path_ready(self, now: float) -> None:
+        self._moved_at = now
+
+    def _pause_changed(self) -> None:
+        self._moved_at = self._now
+
     def _end(self, outcome: Outcome) -> None:
         super()._end(outcome)
-        self._runs = []
-        self._run_end = -1
-
-    def _number(self) -> int:
-        number = self._next_number
-        self._next_number += 1
-        return number
-
-    def _gap(self) -> float:
-        return 2 * self._rtt + MAX_ACK_DELAY
+        self.take_writes()
+        self._hashed.clear()
+        self._bad.clear()

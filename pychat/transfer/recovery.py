@@ -1,287 +1,428 @@
-"""What was sent, what arrived, what was lost, and when to ask: RFC 9002, for one packet number space.
+"""What was sent, what arrived, what was lost, and when to ask: RFC 9002 for one packet number space, by trains.
 
-`Recovery` keeps one `SentPacket` for each packet that asks to be acknowledged.  An acknowledgement takes packets out
-and yields a round-trip sample; what is too old beside what arrived is lost; when nothing arrives at all, the probe
-timeout says to send something that will be answered.  `Pacer` spreads the window over the round trip.
+A `Flight` is a train of datagrams under consecutive packet numbers that left at one time.  An acknowledgement of all of
+it is one operation; one of a part of it splits it.  Lost is what was *sent* long enough before something that has
+arrived (RFC 9002 §6.1.2, with send times only): neither a late wake-up of this process nor a burst of acknowledgements
+makes a loss.  A flight that arrives after it was taken for lost teaches how long that is.
+
+Acknowledgements are taken one by one (`acked`) and judged together (`settle`), when all that had come is read.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from math import inf
+from operator import attrgetter
 
-from pychat.errors import TransferError
-from pychat.transfer.congestion import CongestionControl, SentPacket
+from pychat.transfer.congestion.base import AckSample, CongestionControl
+from pychat.transfer.packet import Ack
+from pychat.transfer.roundtrip import TICK, RoundTrip
+from pychat.transfer.terms import NeverSentError
 
-#: RFC 9002 §6.1.1
-PACKET_THRESHOLD = 3
-#: RFC 9002 §6.1.2
+#: The least time, seconds, by which something later must have been sent ...
+LOSS_SECONDS = 0.002
+#: ... the least part of the smoothed round trip ...
+LOSS_FRACTION = 1 / 8
+#: ... and the most that is learned from what came late, seconds, or a smoothed round trip if that is more.
+MAX_REORDERING = 0.1
+#: What came late once may come a little later the next time.
+REORDERING_MARGIN = 1.125
+#: RFC 9002 §6.1.2: round trips after which a straggler is lost even though nothing later was sent.
 TIME_THRESHOLD = 9 / 8
-#: Seconds; RFC 9002 §6.1.2
-GRANULARITY = 0.001
-#: Seconds that every round trip takes, also by a clock too coarse to show it.
-TICK = 1e-6
-#: Seconds; RFC 9002 §6.2.2
-INITIAL_RTT = 0.333
-#: Seconds for which the receiver may hold an acknowledgement back (RFC 9000 §13.2.1).
-MAX_ACK_DELAY = 0.025
-#: RFC 9002 §7.6.1
-PERSISTENT_THRESHOLD = 3
-#: Consecutive probe timeouts after which the peer counts as dead.
-MAX_PROBES = 12
-#: Seconds beyond which the back-off of the probe timeout does not grow, so that the end of an outage is noticed.
-MAX_PROBE_GAP = 3.0
-#: Datagrams that may leave at once however slow the pace is (RFC 9002 §7.7).
-BURST_DATAGRAMS = 10
-#: Seconds' worth of bytes that a late wake-up may catch up with.
-BURST_SECONDS = 0.010
-#: Seconds' worth of bytes for which a paced sender sleeps: fewer wake-ups, each with more to do.
-PACING_SECONDS = 0.001
+#: Probe timeouts in a row after which nothing is known any more (RFC 9002 §7.6).
+PERSISTENT_PROBES = 3
+#: Seconds for which a lost flight is remembered, or a smoothed round trip if that is more.
+REMEMBER_SECONDS = 0.05
+#: Weight of a new sample in the smoothed delivery rate and in the burstiness.
+RATE_GAIN, BURST_GAIN = 1 / 8, 1 / 32
+#: Seconds; burstiness beyond this is a stall.
+MAX_BURST_SECONDS = 0.1
+
+_first_of = attrgetter("first")
 
 
-class NeverSentError(TransferError):
-    """The peer acknowledged a packet that was never sent: an optimistic acknowledgement (RFC 9000 §21.4)."""
+class Flight:
+    """Datagrams that left together, until they are acknowledged, or declared lost.
 
-    def __init__(self) -> None:
-        super().__init__("bad-peer", "The other end acknowledged what was never sent.")
+    Packet ``first + i`` has the bytes of the file from ``start + i * stride`` on, `stride` of them; the last has those
+    up to `stop`.
 
-
-class RoundTrip:
-    """The round-trip time, estimated as RFC 9002 §5 says.  All in seconds.
-
-    :ivar latest: the last sample, None before the first.
-    :ivar minimum: the smallest sample.
-    :ivar smoothed: exponentially weighted mean.
-    :ivar variation: exponentially weighted mean deviation.
+    :ivar first: the first packet number.
+    :ivar end: the one after the last.
+    :ivar time: when it left, seconds.
+    :ivar wire: UDP payload bytes of each datagram but the last.
+    :ivar size: UDP payload bytes of all of them.
+    :ivar start: the first file offset.
+    :ivar stride: bytes of the file in each datagram but the last.
+    :ivar stop: the file offset after the last.
+    :ivar delivered: bytes that had been acknowledged in all when it left.
+    :ivar clock: the receiver's clock of the acknowledgement before that, µs; None if there was none.
+    :ivar heard: when that acknowledgement came, by the own clock.
+    :ivar before: when the newest flight that had been acknowledged by then had left.
+    :ivar limited: whether something other than window and pace held the sender back.
+    :ivar forgotten: when a lost flight is no longer remembered.
     """
 
-    __slots__ = ("latest", "minimum", "smoothed", "variation")
+    __slots__ = (
+        "before",
+        "clock",
+        "delivered",
+        "end",
+        "first",
+        "forgotten",
+        "heard",
+        "limited",
+        "size",
+        "start",
+        "stop",
+        "stride",
+        "time",
+        "wire",
+    )
 
-    def __init__(self) -> None:
-        self.latest: float | None = None
-        self.minimum = 0.0
-        self.smoothed = INITIAL_RTT
-        self.variation = INITIAL_RTT / 2
+    def __init__(
+        self, first: int, end: int, time: float, wire: int, size: int, start: int, stride: int, stop: int
+    ) -> None:
+        self.first = first
+        self.end = end
+        self.time = time
+        self.wire = wire
+        self.size = size
+        self.start = start
+        self.stride = stride
+        self.stop = stop
+        self.delivered = 0
+        self.clock: int | None = None
+        self.heard = 0.0
+        self.before = 0.0
+        self.limited = False
+        self.forgotten = 0.0
 
-    def update(self, sample: float, ack_delay: float) -> None:
-        """Take one sample.
+    def split(self, number: int) -> Flight:
+        """Cut the packets from `number` on, which are neither none nor all of them, off into a flight of their own."""
+        count = number - self.first
+        at = self.start + count * self.stride
+        size = count * self.wire
+        rest = Flight(number, self.end, self.time, self.wire, self.size - size, at, self.stride, self.stop)
+        rest.delivered = self.delivered
+        rest.clock = self.clock
+        rest.heard = self.heard
+        rest.before = self.before
+        rest.limited = self.limited
+        rest.forgotten = self.forgotten
+        self.end = number
+        self.size = size
+        self.stop = at
+        return rest
 
-        :param ack_delay: how long the peer says that it held the acknowledgement back.
-        """
-        first = self.latest is None
-        self.latest = sample = max(sample, TICK)
-        if first:
-            self.minimum = self.smoothed = sample
-            self.variation = sample / 2
-            return
-        self.minimum = min(self.minimum, sample)
-        # §5.3: the peer's word only counts up to what it may hold back, and never below the minimum.
-        ack_delay = min(ack_delay, MAX_ACK_DELAY)
-        if sample >= self.minimum + ack_delay:
-            sample -= ack_delay
-        self.variation += (abs(self.smoothed - sample) - self.variation) / 4
-        self.smoothed += (sample - self.smoothed) / 8
+    def __repr__(self) -> str:
+        return f"Flight([{self.first}, {self.end}) at {self.time}, file [{self.start}, {self.stop}))"
 
-    @property
-    def probe_timeout(self) -> float:
-        """§6.2.1, before the back-off."""
-        return self.smoothed + max(4 * self.variation, GRANULARITY) + MAX_ACK_DELAY
 
-    @property
-    def loss_delay(self) -> float:
-        """§6.1.2: how long after a later packet arrived an earlier one may still do so."""
-        latest = self.smoothed if self.latest is None else self.latest
-        return max(TIME_THRESHOLD * max(latest, self.smoothed), GRANULARITY)
+def take_out(flights: list[Flight], first: int, end: int) -> list[Flight]:
+    """Take the packets ``[first, end)`` out of flights that are in order, splitting those that are only partly in."""
+    low = bisect_right(flights, first, key=_first_of) - 1
+    if low < 0 or flights[low].end <= first:
+        low += 1
+    high = low
+    taken: list[Flight] = []
+    keep: list[Flight] = []
+    while high < len(flights) and flights[high].first < end:
+        flight = flights[high]
+        high += 1
+        if flight.first < first:
+            keep.append(flight)
+            flight = flight.split(first)
+        if flight.end > end:
+            keep.append(flight.split(end))
+        taken.append(flight)
+    if taken:
+        flights[low:high] = keep
+    return taken
 
 
 class Recovery:
-    """The packets in flight.
+    """The flights that are under way.
 
     :param congestion: is told what arrived and what was lost.
-    :ivar rtt: the round-trip time.
+    :param round_trip: is fed with samples.
+    :param reliable: nothing can be lost.
     :ivar in_flight: bytes that were sent and neither acknowledged nor lost.
+    :ivar delivered: bytes that were acknowledged.
     :ivar probes: consecutive probe timeouts without an acknowledgement between them.
-    :ivar lost_count: packets declared lost so far.
-    :ivar limited: whether the window or the pacing held the sender back lately (RFC 9002 §7.8).
+    :ivar lost_count: packets declared lost so far, and not found to have arrived after all.
+    :ivar rate: delivery rate, bytes per second, smoothed; None before the first sample.
+    :ivar reordering: seconds that something may arrive late, as learned.
+    :ivar burst: seconds between bursts of acknowledgements, as measured.
     """
 
-    def __init__(self, congestion: CongestionControl) -> None:
+    def __init__(
+        self, congestion: CongestionControl, round_trip: RoundTrip, *, reliable: bool = False
+    ) -> None:
         self.congestion = congestion
-        self.rtt = RoundTrip()
+        self.round_trip = round_trip
         self.in_flight = 0
+        self.delivered = 0
         self.probes = 0
         self.lost_count = 0
-        self.limited = False
-        self._sent: dict[int, SentPacket] = {}
-        self._next = 0
-        self._lowest = 0
-        self._largest_acked = -1
-        self._acked_ranges: Sequence[tuple[int, int]] = ()
+        self.rate: float | None = None
+        self.reordering = 0.0
+        self.burst = 0.0
+        self._reliable = reliable
+        self._flights: list[Flight] = []
+        self._lost: list[Flight] = []
+        self._previous: frozenset[tuple[int, int]] = frozenset()
         self._skipped: deque[int] = deque()
-        self._loss_time: float | None = None
+        self._newest_time = -inf
+        self._newest_number = -1
+        self._clock: int | None = None
+        self._heard = 0.0
         self._last_sent = 0.0
+        self._straggler_at = inf
+        self._forgotten_at = -inf
+        self._judge = False
+        self._epoch = 0.0
+        self._epoch_acked = 0
+        # The sample that the next `settle` will make.
+        self._acked = 0
+        self._rtt: float | None = None
+        self._owd: float | None = None
+        self._rate: float | None = None
+        self._limited = False
+        self._prior = 0
 
-    @property
-    def lowest(self) -> int:
-        """The lowest packet number whose fate is still open; nobody needs to hear of those below it."""
-        return self._lowest
+    def lowest(self, otherwise: int) -> int:
+        """The lowest packet number whose fate is open or of interest, or else `otherwise`."""
+        if self._flights:
+            otherwise = min(otherwise, self._flights[0].first)
+        return min(otherwise, self._lost[0].first) if self._lost else otherwise
 
-    def number(self) -> int:
-        """A packet number that was never used."""
-        number = self._next
-        self._next = number + 1
-        return number
+    def skip(self, number: int) -> None:
+        """This number is left out.  Whoever acknowledges it acknowledges blindly (RFC 9000 §21.4)."""
+        self._skipped.append(number)
 
-    def skip(self) -> None:
-        """Leave one packet number out.  Whoever acknowledges it acknowledges blindly (RFC 9000 §21.4)."""
-        self._skipped.append(self.number())
+    def sent(self, flight: Flight, limited: bool) -> None:
+        """A flight has left, under the highest numbers so far."""
+        flight.delivered = self.delivered
+        flight.clock = self._clock
+        flight.heard = self._heard
+        flight.before = self._newest_time
+        flight.limited = limited
+        self._flights.append(flight)
+        self.in_flight += flight.size
+        self._last_sent = flight.time
+        self.congestion.sent(flight.size, self.in_flight, flight.time)
 
-    def sent(self, packet: SentPacket) -> None:
-        """A packet that asks to be acknowledged has left, under a number that `number` gave."""
-        self._sent[packet.number] = packet
-        self.in_flight += packet.size
-        self._last_sent = packet.time
+    def oldest(self) -> tuple[int, int]:
+        """What the oldest flight under way carries of the file; empty if nothing is under way."""
+        return (self._flights[0].start, self._flights[0].stop) if self._flights else (0, 0)
 
-    def oldest(self) -> SentPacket | None:
-        """The oldest packet that is still in flight, or None."""
-        self._advance(self._lowest)
-        return self._sent.get(self._lowest)
+    def acked(self, ack: Ack, now: float) -> list[Flight]:
+        """An acknowledgement came, in which no number is above those that were used.
 
-    def acked(
-        self, ranges: Sequence[tuple[int, int]], delay: float, now: float
-    ) -> tuple[list[SentPacket], list[SentPacket]]:
-        """An acknowledgement arrived.
-
-        :param ranges: half-open ranges of packet numbers, highest first.
-        :param delay: seconds for which the peer says that it was held back.
-        :return: what arrived newly, and what is lost in the light of it.
-        :raises NeverSentError: it names a packet that was never sent.  Nothing of it was taken.
+        :return: what arrived newly, also if it was taken for lost.
+        :raises NeverSentError: it names a packet that was left out.  Nothing of it was taken.
         """
-        largest = ranges[0][1] - 1
-        if largest >= self._next:
-            raise NeverSentError
+        ranges = ack.ranges
         for skipped in self._skipped:
-            if any(start <= skipped < end for start, end in ranges):
-                raise NeverSentError
-        sent, lowest = self._sent, self._lowest
-        sample = sent.get(largest)
-        newly: list[SentPacket] = []
-        for start, end in ranges:
-            if end <= lowest:
-                break
-            for number in range(max(start, lowest), end):
-                packet = sent.pop(number, None)
-                if packet is not None:
-                    newly.append(packet)
-        if not newly:
-            return newly, []
-        if sample is not None:
-            # §5.1: only an acknowledgement of the largest packet, and only the first one, is a sample.
-            self.rtt.update(now - sample.time, delay)
-        if largest >= self._largest_acked:
-            self._largest_acked = largest
-            self._acked_ranges = ranges
-        self.in_flight -= sum([packet.size for packet in newly])
-        self.probes = 0
-        lost = self._find_lost(now)
-        self.congestion.acked(newly, now=now, limited=self.limited)
-        return newly, lost
-
-    def deadline(self) -> float | None:
-        """When `timeout` is to be called: the loss timer, or else the probe timeout (RFC 9002 §6.2)."""
-        if not self._sent:
-            return None
-        if self._loss_time is not None:
-            return self._loss_time
-        return self._last_sent + self.probe_gap()
-
-    def probe_gap(self) -> float:
-        """Seconds from the last packet to the next probe: doubles each time (§6.2.1), up to `MAX_PROBE_GAP`."""
-        timeout = self.rtt.probe_timeout
-        return min(timeout * float(2**self.probes), max(timeout, MAX_PROBE_GAP))
-
-    def timeout(self, now: float) -> list[SentPacket]:
-        """The deadline has passed.
-
-        :return: packets that are lost; when there are none, a probe is to be sent, and `probes` went up.
-        """
-        if self._loss_time is not None:
-            return self._find_lost(now)
-        self.probes += 1
-        return []
-
-    def _advance(self, lowest: int) -> None:
-        while lowest < self._next and lowest not in self._sent:
-            lowest += 1
-        self._lowest = lowest
-        while self._skipped and self._skipped[0] < lowest:
-            self._skipped.popleft()
-
-    def _find_lost(self, now: float) -> list[SentPacket]:
-        """§6.1: lost is what is three packets, or 9/8 of a round trip, behind a packet that arrived."""
-        lost: list[SentPacket] = []
-        self._loss_time = None
-        sent, largest = self._sent, self._largest_acked
-        delay = self.rtt.loss_delay
-        for number in range(self._lowest, largest):
-            packet = sent.get(number)
-            if packet is None:
+            for start, end in ranges:
+                if start <= skipped < end:
+                    raise NeverSentError
+        flights, previous = self._flights, self._previous
+        newly: list[Flight] = []
+        late: list[Flight] = []
+        for pair in ranges:
+            if pair in previous:
                 continue
-            if number <= largest - PACKET_THRESHOLD or packet.time + delay <= now:
-                lost.append(packet)
-                del sent[number]
-            elif self._loss_time is None:
-                self._loss_time = packet.time + delay
-        self._advance(self._lowest)
-        if lost:
-            self.lost_count += len(lost)
-            self.in_flight -= sum([packet.size for packet in lost])
-            self.congestion.lost(lost, now=now, persistent=self._persistent(lost))
+            start, end = pair
+            newly += take_out(flights, start, end)
+            if self._lost:
+                late += take_out(self._lost, start, end)
+        self._previous = frozenset(ranges)
+        self._judge = True
+        if newly:
+            self._take_sample(newly, ack, now)
+        if late:
+            self._came_late(late)
+        return newly + late
+
+    def _take_sample(self, newly: Sequence[Flight], ack: Ack, now: float) -> None:
+        size = 0
+        for flight in newly:
+            size += flight.size
+        self.in_flight -= size
+        self.delivered += size
+        self._acked += size
+        self.probes = 0
+        largest = ack.ranges[0][1] - 1
+        # Ranges come highest first, and the flights of each in ascending order.
+        newest = max(newly, key=_first_of)
+        if newest.time > self._newest_time:
+            self._newest_time = newest.time
+        self._burstiness(size, now)
+        if newest.end <= largest or largest <= self._newest_number:
+            # §5.1: only an acknowledgement of the largest packet, and only the first one, is a sample.
+            return
+        self._newest_number = largest
+        sample = now - newest.time
+        self.round_trip.update(sample, ack.delay / 1e6)
+        self._rtt = max(sample - ack.delay / 1e6, TICK)
+        self._owd = ack.clock / 1e6 - newest.time
+        self._prior = newest.delivered
+        self._limited = self._limited or newest.limited
+        if newest.clock is not None and ack.clock > newest.clock:
+            # Neither can it have arrived faster than it left, nor is a clock to be believed that runs twice as fast.
+            elapsed = max(
+                (ack.clock - newest.clock) / 1e6, newest.time - newest.before, (now - newest.heard) / 2
+            )
+            rate = (self.delivered - newest.delivered) / elapsed
+            self._rate = rate
+            if self.rate is None:
+                self.rate = rate
+            elif rate > self.rate or not newest.limited:
+                self.rate += (rate - self.rate) * RATE_GAIN
+        self._clock = ack.clock
+        self._heard = now
+
+    def _burstiness(self, size: int, now: float) -> None:
+        """How much more is acknowledged at once than the path delivers in the time since the last burst."""
+        if self.rate is None:
+            self._epoch = now
+            return
+        self._epoch_acked += size
+        extra = self._epoch_acked - self.rate * (now - self._epoch)
+        if extra <= 0:
+            self._epoch = now
+            self._epoch_acked = 0
+            extra = 0.0
+        seconds = min(extra / self.rate, MAX_BURST_SECONDS)
+        if seconds > self.burst:
+            self.burst = seconds
+        else:
+            self.burst += (seconds - self.burst) * BURST_GAIN
+
+    def _came_late(self, late: Sequence[Flight]) -> None:
+        """These were not lost after all: wait longer from now on."""
+        most = max(self.round_trip.smoothed, MAX_REORDERING)
+        for flight in late:
+            self.lost_count -= flight.end - flight.first
+            self.reordering = max(
+                self.reordering, min((self._newest_time - flight.time) * REORDERING_MARGIN, most)
+            )
+
+    def settle(self, now: float) -> list[Flight]:
+        """Judge by all acknowledgements that have come: tell the congestion controller.
+
+        :return: what is lost.
+        """
+        if not self._judge and now < self._straggler_at:
+            return []
+        self._judge = False
+        lost = [] if self._reliable else self._find_lost(now)
+        if not lost and not self._acked:
+            return lost
+        size = told = 0
+        for flight in lost:
+            size += flight.size
+            if flight.time > self._forgotten_at:
+                told += flight.size
+        self.in_flight -= size
+        self.congestion.acked(
+            AckSample(
+                now=now,
+                acked=self._acked,
+                lost=told,
+                in_flight=self.in_flight,
+                rtt=self._rtt,
+                owd=self._owd,
+                rate=self._rate,
+                limited=self._limited,
+                delivered=self.delivered,
+                prior_delivered=self._prior,
+                srtt=self.round_trip.smoothed,
+                burst=self.burst,
+            )
+        )
+        self._acked = 0
+        self._rtt = self._owd = self._rate = None
+        self._limited = False
         return lost
 
-    def _persistent(self, lost: Sequence[SentPacket]) -> bool:
-        """§7.6: whether two of these packets are that far apart in time and nothing between them arrived."""
-        if self.rtt.latest is None:
+    @property
+    def loss_delay(self) -> float:
+        """Seconds by which something must have been sent later, and have arrived, for a flight to be lost."""
+        return max(self.round_trip.smoothed * LOSS_FRACTION, LOSS_SECONDS, self.reordering)
+
+    def _find_lost(self, now: float) -> list[Flight]:
+        flights, lost = self._flights, self._lost
+        while lost and lost[0].forgotten <= now:
+            del lost[0]
+        number = self._newest_number
+        trip = self.round_trip
+        delay = self.loss_delay
+        before = self._newest_time - delay
+        # Stragglers: next to nothing was sent after them, so that they have to be told by the clock.
+        patience = delay + TIME_THRESHOLD * max(trip.smoothed, trip.latest or 0.0)
+        count = 0
+        for flight in flights:
+            if flight.time > before and (flight.first > number or flight.time + patience > now):
+                break
+            count += 1
+        self._straggler_at = inf
+        if count < len(flights) and flights[count].first < number:
+            self._straggler_at = flights[count].time + patience
+        gone = flights[:count]
+        if gone:
+            del flights[:count]
+            forgotten = now + max(REMEMBER_SECONDS, trip.smoothed)
+            for flight in gone:
+                self.lost_count += flight.end - flight.first
+                flight.forgotten = forgotten
+            lost += gone
+        lowest = self.lowest(self._newest_number)
+        while self._skipped and self._skipped[0] < lowest:
+            self._skipped.popleft()
+        return gone
+
+    def disown(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Whatever becomes of what is under way of the file's ``[start, stop)``, it says nothing of the file.
+
+        :return: what the flights that carried some of it carried.
+        """
+        carried: list[tuple[int, int]] = []
+        for flight in (*self._flights, *self._lost):
+            if flight.start < stop and start < flight.stop:
+                carried.append((flight.start, flight.stop))
+                flight.start = flight.stop = flight.stride = 0
+        return carried
+
+    def deadline(self) -> float:
+        """When `settle` or `timed_out` is to be called: the straggler timer or the probe timeout (RFC 9002 §6.2)."""
+        if not self._flights or self._reliable:
+            return inf
+        return min(self._straggler_at, self._last_sent + self.round_trip.backed_off(self.probes))
+
+    def timed_out(self, now: float) -> bool:
+        """Whether the probe timeout has passed; then `probes` went up, and something is to be sent that is answered."""
+        if not self._flights or self._reliable:
             return False
-        duration = self.rtt.probe_timeout * PERSISTENT_THRESHOLD
-        first = lost[0]
-        for before, packet in pairwise(lost):
-            if any(start < packet.number and end > before.number for start, end in self._acked_ranges):
-                first = packet
-            elif packet.time - first.time > duration:
-                return True
-        return False
+        if now < self._last_sent + self.round_trip.backed_off(self.probes):
+            return False
+        self.probes += 1
+        self._last_sent = now
+        if self.probes == PERSISTENT_PROBES:
+            # That is the answer to the loss of all that was sent so far; it is not to be told again, nor a rate over an
+            # outage.
+            self.congestion.timed_out(now)
+            self._forgotten_at = now
+            self._clock = None
+        return True
 
-
-class Pacer:
-    """A bucket of bytes that fills with time (RFC 9002 §7.7).
-
-    It holds up to 10 ms' worth, so that a process that was woken late sends what it should have sent meanwhile
-    instead of losing that time for good.
-
-    :param datagram: bytes of a full datagram.
-    :param now: seconds.
-    """
-
-    __slots__ = ("_burst", "_rate", "_then", "tokens")
-
-    def __init__(self, datagram: int, now: float) -> None:
-        self._burst = BURST_DATAGRAMS * datagram
-        self._rate = 0.0
-        self._then = now
-        #: Bytes that may leave now.
-        self.tokens = float(self._burst)
-
-    def refill(self, rate: float, now: float) -> None:
-        """Let the time since the last call count, at `rate` bytes per second."""
-        self._rate = rate
-        filled = self.tokens + (now - self._then) * rate
-        self.tokens = min(filled, max(self._burst, rate * BURST_SECONDS))
-        self._then = now
-
-    def deadline(self, size: int) -> float:
-        """When `size` bytes, and at least 1 ms' worth, may leave."""
-        need = max(size, min(self._rate * PACING_SECONDS, self._burst))
-        # A little late, for with a rounding error's worth too few bytes it would be due at once for ever.
-        return self._then + max(need - self.tokens, 0.0) / self._rate + 1e-6
+    def path_changed(self, round_trip: RoundTrip) -> None:
+        """Forget what was learned of the old path (RFC 9000 §9.4); what is under way is judged as before."""
+        self.round_trip = round_trip
+        self.rate = None
+        self.reordering = self.burst = 0.0
+        self.probes = 0

@@ -1,51 +1,51 @@
 """The end that has the file.
 
-The source is read once, in order, and what was read stays in memory until it has arrived (`outgoing`); so memory is
-bounded by `max_window` however large the file is.  The life of a sender::
+What was read of it stays in memory until it has arrived (`outgoing`); so memory is bounded by `max_window` however
+large the file is.  It leaves in trains: datagrams of one size that are sealed one by one, sent by one call, and tracked
+as one `Flight` (`recovery`).  The life of a sender::
 
-    unclaimed --Hello, Response--> sending --Digest sent, Verified heard--> Done, lingering --> closed
-        |                             |
-        +-- nobody came in time       +-- fail(), Abort heard, no answer --> Failed, taking leave --> closed
+    greeting --path is ready--> sending --Digest sent, Verified heard--> Done, lingering --> closed
+        |                          |
+        +-- nobody came in time    +-- fail(), Abort heard, no answer --> Failed, taking leave --> closed
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from math import inf
 
-from pychat.transfer.address import NONCE_BYTES, AddressProof
-from pychat.transfer.congestion import CongestionControl, SentPacket
-from pychat.transfer.endpoint import TIMED_OUT, Endpoint
-from pychat.transfer.outgoing import Outgoing
+from pychat.transfer.congestion.base import CongestionControl
+from pychat.transfer.endpoint import Endpoint
+from pychat.transfer.mtu import PathSize
+from pychat.transfer.outgoing import BLOCK_BYTES, Outgoing
+from pychat.transfer.pacer import PACING_SECONDS, Pacer
 from pychat.transfer.packet import (
     ASK_BYTES,
     DATA_HEADER_BYTES,
     DATAGRAM_BYTES,
-    ELICITING,
-    FROM_DAEMON,
+    MAX_DATAGRAM_BYTES,
+    MAX_PIECES,
     OVERHEAD_BYTES,
-    Abort,
     Ack,
+    Again,
     Ask,
-    Challenge,
-    Data,
+    Buffer,
     Digest,
     Frame,
-    Hello,
+    Measure,
+    Metrics,
+    Pieces,
     Ping,
-    Response,
     Verified,
     encode,
 )
-from pychat.transfer.recovery import MAX_PROBES, NeverSentError, Pacer, Recovery
-from pychat.transfer.terms import Done, Failed, Outcome, Terms
+from pychat.transfer.path import Path
+from pychat.transfer.recovery import Flight, Recovery
+from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Outcome, Terms, Train, pieces_of, root_of
 
 #: Bytes of the file that one transfer may hold in memory, unless told otherwise.
-MAX_WINDOW = 4 * 1024 * 1024
-#: Bytes of a datagram with a challenge.
-CHALLENGE_BYTES = OVERHEAD_BYTES + 1 + NONCE_BYTES
-#: Seconds for which an offer stands.
-CLAIM_SECONDS = 30.0
+MAX_WINDOW = 16 * 1024 * 1024
 #: Seconds of silence, with nothing in flight, after which the peer is asked for a sign of life.
 IDLE_SECONDS = 0.5
 #: Seconds in which a peer that answers has to acknowledge something of the file, or to move its limit.
@@ -53,78 +53,113 @@ STALL_SECONDS = 60.0
 #: Seconds in which it has to verify the file once it has all of it: syncing to a slow disk takes its time.
 VERIFY_SECONDS = 600.0
 STALLED = "The other end answers, but takes nothing of the file: ask for it again."
-#: Datagrams that one ``poll`` returns at most.
-MAX_BURST = 64
-#: An acknowledgement is asked for 8 times a window, but not more often than every 2 nor less than every 32 datagrams.
-ASKS_PER_WINDOW, MIN_ASK, MAX_ASK = 8, 2, 32
+BAD_PIECE = "The other end asked for a piece of the file that there is not, or for one too often."
+EARLY = "The other end verified a file that it had not been sent."
+#: A train: bytes and datagrams that one call sends, and seconds' worth of the pace.
+TRAIN_BYTES, TRAIN_DATAGRAMS, TRAIN_SECONDS = 65487, 64, 0.0015
+#: Trains and bytes that one ``poll`` returns at most.
+MAX_TRAINS, MAX_POLL_BYTES = 16, 4 * TRAIN_BYTES
+#: An acknowledgement is asked for 8 times a window or every 2 ms, whichever comes sooner, but not for each datagram.
+ASKS_PER_WINDOW, ASK_SECONDS, MIN_ASK = 8, 0.002, 2
 #: Datagrams that answer one probe timeout (RFC 9002 §6.2.4).
 PROBE_DATAGRAMS = 2
 #: One packet number in 256 to 511 is left out, at random, against optimistic acknowledgements.
 SKIP_EVERY = 256
 #: Probe timeouts for which a finished sender still answers.
 LINGER_GAPS = 3
+#: Words with digests of pieces that may be under way at once, and pieces by which one may be ahead of another.
+MAX_PIECES_WORDS = 16
+MAX_PIECES_AHEAD = 8192
+#: How often the same piece may be asked for again: three times, each of which may be repeated.
+MAX_AGAINS = 32
+#: Seconds of the path's rate that are read at once.
+READ_SECONDS = 0.005
+#: Seconds between two `Metrics` at least.
+LEAST_METRICS_SECONDS = 0.02
+#: Bytes of a datagram with file data that are not file data.
+_EXTRA = OVERHEAD_BYTES + DATA_HEADER_BYTES
 
 
 class Sender(Endpoint):
-    """Sends one file to whoever claims the offer.
+    """Sends one file.
 
     :param terms: the offer.
+    :param path: where the receiver is.
+    :param sends: `FROM_CLIENT` or `FROM_DAEMON`.
     :param congestion: one of this transfer's own.
     :param now: seconds.
     :param random_bytes: gives so many unpredictable bytes.
     :param max_window: bytes of the file to hold in memory at most, at least two blocks; may be set while running.
-    :param datagram: UDP payload bytes of a full datagram.
-    :param claim_within: seconds for which the offer stands.
+    :param have: byte ranges that the receiver has already, ascending.
+    :param digests: the SHA-256s of all pieces, if they are known; then nothing is read to be hashed.
+    :param mtu: UDP payload bytes that the path is known to take.
+    :param max_datagram: UDP payload bytes that no datagram goes beyond.
+    :param reliable: what leaves arrives, in order (a TCP stream).
+    :param rtt: seconds that a round trip took lately, if known.
+    :param rate: bytes per second that the path carried lately, if known.
     :ivar max_window: the same.
+    :ivar max_rate: bytes per second never to go beyond; may be set while running.
     """
 
     def __init__(
         self,
         terms: Terms,
+        path: Path,
         *,
+        sends: int,
         congestion: CongestionControl,
         now: float,
         random_bytes: Callable[[int], bytes],
         max_window: int = MAX_WINDOW,
-        datagram: int = DATAGRAM_BYTES,
-        claim_within: float = CLAIM_SECONDS,
+        have: Sequence[tuple[int, int]] = (),
+        digests: Sequence[bytes] | None = None,
+        mtu: int = DATAGRAM_BYTES,
+        max_datagram: int = MAX_DATAGRAM_BYTES,
+        reliable: bool = False,
+        rtt: float | None = None,
+        rate: float | None = None,
     ) -> None:
-        super().__init__(terms, sends=FROM_DAEMON)
+        super().__init__(terms, path, sends=sends, now=now)
+        self.idle = IDLE_SECONDS
         self.max_window = max_window
-        self._datagram = datagram
-        self._room = datagram - OVERHEAD_BYTES - DATA_HEADER_BYTES
+        self.max_rate = inf
         self._random_bytes = random_bytes
-        self._recovery = Recovery(congestion)
-        self._pacer = Pacer(datagram, now)
-        self._proof = AddressProof(terms.token, random_bytes)
-        self._now = now
-        self._claim_by = now + claim_within
-        self._outgoing = Outgoing(terms.size)
-        self._digest: bytes | None = None
-        self._digest_sent = False
-        self._digest_due = False
+        self._congestion = congestion
+        self._reliable = reliable
+        self._mtu = PathSize(now, size=MAX_DATAGRAM_BYTES if reliable else mtu, limit=max_datagram)
+        if rtt is not None:
+            self.round_trip.smoothed, self.round_trip.variation = rtt, rtt / 2
+            if rate is not None:
+                congestion.remember(min(rate, 2 * max_window / rtt), rtt)
+        self._recovery = Recovery(congestion, self.round_trip, reliable=reliable)
+        self._pacer = Pacer(self._mtu.size, now)
+        self._resize()
+        size = terms.size
+        self._outgoing = Outgoing(size, have, () if digests is not None or size == 0 else ((0, size),))
+        if path.ready:
+            self._outgoing.limit = self._outgoing.first_limit(FIRST_WINDOW)
+        self._looked = size > 0
+        self._digests: list[bytes | None] = [None] * pieces_of(size)
+        self._unknown = len(self._digests)
+        self._agains: Counter[int] = Counter()
+        self._untold: list[int] = []
+        self._telling: set[int] = set()
+        self._root: bytes | None = None
+        self._digest_said = False
         self._digest_arrived = False
-        self._ack_due = False
-        self._probes_due = 0
-        self._since_ask = 0
+        if digests is not None:
+            self.pieces(0, digests)
+        self._probes_due: list[int] = []
+        self._unasked = 0
+        self._limited_until = -1
         self._skip_at = 0
         self._plan_skip()
-        self._last_heard = now
         self._moved_at = now
-        self._wake: float | None = None
-        self._linger_until: float | None = None
+        self._wake = inf
+        self._metrics_seconds = 0.0
+        self._metrics_at = inf
 
     # What an adapter asks -------------------------------------------------------------------------------------
-
-    @property
-    def proven(self) -> bool:
-        """Whether the client has shown that it is where its datagrams come from."""
-        return self._proof.proven is not None
-
-    @property
-    def smoothed_rtt(self) -> float:
-        """Seconds."""
-        return self._recovery.rtt.smoothed
 
     @property
     def held(self) -> int:
@@ -133,301 +168,345 @@ class Sender(Endpoint):
 
     @property
     def progress(self) -> int:
-        """Bytes of the file, from its beginning, of which the receiver has said that they arrived."""
+        """Bytes of the file that have arrived, with those that the receiver had already."""
         return self._outgoing.progress
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second that arrive, or None before that is known."""
+        return self._recovery.rate
+
+    @property
+    def lost(self) -> int:
+        """Datagrams with file data that were lost."""
+        return self._recovery.lost_count
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that are under way."""
+        return self._recovery.in_flight
+
+    @property
+    def pushed_size(self) -> int:
+        """Bytes of a full datagram."""
+        return self._mtu.size
+
+    def metrics(self) -> Metrics:
+        """How it stands."""
+        trip, recovery, congestion = self.round_trip, self._recovery, self._congestion
+        measured = trip.latest is not None
+        return Metrics(
+            0 if self._reliable else congestion.window,
+            recovery.in_flight,
+            int((trip.latest or 0.0) * 1e6),
+            int(trip.smoothed * 1e6) if measured else 0,
+            int(trip.minimum * 1e6) if measured else 0,
+            int(congestion.pacing_rate),
+            int(recovery.rate or 0),
+            recovery.lost_count,
+            self._mtu.size,
+            "paused" if self.paused else congestion.phase,
+        )
 
     def wants(self) -> tuple[int, int] | None:
         """The offset and length of the next read of the source, or None when there is enough for now.
 
-        An empty file wants one read of no bytes, so that somebody looks whether it is still empty.
+        Reads come in order, unless something has to be sent again, and stay within a piece.  An empty file wants one
+        read of no bytes, so that somebody looks whether it is still empty.
         """
-        if self.outcome is not None or not self.proven or self._digest is not None:
+        if self.outcome is not None or not self.path.ready:
             return None
-        if self.terms.size == 0:
+        if not self._looked:
             return 0, 0
-        return self._outgoing.wants(self._recovery.congestion.window, self.max_window)
+        rate = self._recovery.rate or 0.0
+        ahead = self.max_window if self._reliable else self._congestion.window
+        block = BLOCK_BYTES
+        # By the window, too: where each read waits long for a thread, small ones would keep the rate small for ever.
+        while block < max(rate * READ_SECONDS, ahead / 4):
+            block *= 2
+        return self._outgoing.wants(ahead, self.max_window, block)
 
-    def supply(self, offset: int, data: bytes) -> None:
-        """What was read, exactly as `wants` asked for it.
+    def supply(self, offset: int, data: Buffer) -> None:
+        """What was read, exactly as `wants` asked for it.  It is kept, so it must not change.
 
-        :raises ValueError: it is not what comes next.
+        :raises ValueError: it is not what is missing.
         """
         if self.outcome is None:
+            self._looked = True
             self._outgoing.supply(offset, data)
 
-    def source_ended(self, digest: bytes) -> None:
-        """All has been read; `digest` is the SHA-256 of it, 32 bytes."""
-        self._digest = digest
-        self._digest_due = True
+    def pieces(self, first: int, digests: Sequence[bytes]) -> None:
+        """The SHA-256s of consecutive pieces, which have been read; `first` is the index of the first of them."""
+        for index, digest in enumerate(digests, first):
+            if self._digests[index] is None:
+                self._digests[index] = digest
+                self._untold.append(index)
+                self._unknown -= 1
 
-    # Datagrams in ---------------------------------------------------------------------------------------------
+    def knows(self, index: int) -> bool:
+        """Whether the digest of this piece is known already."""
+        return self._digests[index] is not None
 
-    def receive(self, datagram: bytes, address: Hashable, now: float) -> None:
-        """A datagram for this transfer came from `address` (opaque; compared, and given back by `poll`)."""
-        self._now = now
-        if self.closed:
-            self._refuse("closed")
-            return
-        if self.proven and address != self._proof.proven:
-            self._refuse("wrong-address")
-            return
-        opened = self._open(datagram, now)
-        if opened is None:
-            return
-        if not self.proven:
-            self._introduce(self._frames(opened[1]), address, len(datagram), now)
-            return
-        self._last_heard = now
-        for frame in self._frames(opened[1]):
-            if isinstance(frame, ELICITING):
-                self._ack_due = True
-            self._take(frame, now)
+    def too_big(self, size: int, now: float) -> None:
+        """The system refused to send a datagram of `size` bytes, because the path does not take it."""
+        if self._mtu.too_big(size, now):
+            self._resize()
 
-    def _introduce(self, frames: Sequence[Frame], address: Hashable, nbytes: int, now: float) -> None:
-        """Nobody has proven an address yet: only what can lead there counts."""
-        for frame in frames:
-            if isinstance(frame, Hello):
-                if nbytes < DATAGRAM_BYTES or not self._proof.hello(address, frame.token, nbytes):
-                    self._refuse("bad-hello")
-                    return
-                self._outgoing.limit = max(self._outgoing.limit, frame.window)
-            elif isinstance(frame, Response):
-                rtt = self._proof.response(address, frame.nonce, now)
-                if rtt is None:
-                    self._refuse("bad-response")
-                    return
-                if rtt < inf:
-                    self._recovery.rtt.update(rtt, 0.0)
-                self._last_heard = self._moved_at = now
-                self._ack_due = True
-            elif isinstance(frame, Abort):
-                self._end(Failed(frame.code, frame.sentence, remote=True))
-                self.closed = True
-            else:
-                self._refuse("unproven")
-                return
+    # Frames in ------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Frame, now: float) -> None:
-        if isinstance(frame, Ack):
-            if self.outcome is not None:
-                self._heard_last_word(frame)
-                return
-            limit = min(frame.limit, self.terms.size)
-            if limit > self._outgoing.limit:
-                self._outgoing.limit = limit
-                self._moved_at = now
-            try:
-                acked, lost = self._recovery.acked(frame.ranges, frame.delay / 1e6, now)
-            except NeverSentError as error:
-                self._refuse("never-sent")
-                self.fail(error.code, error.sentence)
-                return
-            self._requeue(lost)
-            self._outgoing.arrived(acked)
-            self._see_progress(acked, now)
-        elif isinstance(frame, Abort):
-            if self.outcome is None:
-                self._end(Failed(frame.code, frame.sentence, remote=True))
-            # Whatever this end still had to say, the other one has left: one acknowledgement, and that is all.
-            self._last_word = None
-            self._linger_until = now
-        elif isinstance(frame, Verified):
-            if self.outcome is None and not self._digest_sent:
-                self.fail("bad-peer", "The other end verified a file that it had not been sent.")
+        if isinstance(frame, Verified):
+            if self.outcome is None and not self._digest_said:
+                self.fail("bad-peer", EARLY)
             elif self.outcome is None:
                 self._end(Done())
-                self._linger_until = now + LINGER_GAPS * self._gap()
-        elif isinstance(frame, Digest | Data | Challenge):
-            self._refuse("unexpected")
+                self._linger_until = now + LINGER_GAPS * self.round_trip.probe_timeout
+        elif isinstance(frame, Again):
+            self._take_again(frame, now)
+        elif isinstance(frame, Measure):
+            self._metrics_seconds = max(frame.interval / 1000, LEAST_METRICS_SECONDS)
+            self._metrics_at = now
+        else:
+            super()._take(frame, now)
 
-    def _see_progress(self, acked: Sequence[SentPacket], now: float) -> None:
-        """Bytes of the file count, and the digest once: who answers pings alone is not to keep this end for ever."""
-        for packet in acked:
-            if packet.start < packet.end:
-                self._moved_at = now
-            elif packet.digest and not self._digest_arrived:
-                self._digest_arrived = True
-                self._moved_at = now
-
-    def _stalled(self, now: float) -> bool:
-        """Whether the peer has let nothing move for too long; it is not to blame for what has not been read yet."""
-        if self._digest is None and self._outgoing.starved:
+    def _take_again(self, frame: Again, now: float) -> None:
+        start, end = frame.offset, frame.offset + frame.length
+        self._agains[start] += 1
+        if not start < end <= min(self.terms.size, start + PIECE_BYTES) or self._agains[start] > MAX_AGAINS:
+            self.fail("bad-peer", BAD_PIECE)
+        elif self.outcome is None:
+            # What of it is under way was thrown away with the rest: its acknowledgement means nothing.
+            self._outgoing.lost_ranges(self._recovery.disown(start, end))
+            self._outgoing.again(start, end)
             self._moved_at = now
-        return now - self._moved_at >= (VERIFY_SECONDS if self._digest_arrived else STALL_SECONDS)
 
-    def _requeue(self, packets: Sequence[SentPacket]) -> None:
-        """These packets are lost: what they carried is due again."""
-        self.counters.lost += len(packets)
-        self._outgoing.lost(packets)
-        if any(packet.digest for packet in packets):
-            self._digest_due = True
+    def _acked(self, ack: Ack, now: float) -> None:
+        limit = min(ack.limit, self.terms.size)
+        if limit > self._outgoing.limit:
+            self._outgoing.limit = limit
+            self._moved_at = now
+        flights = self._recovery.acked(ack, now)
+        if self._mtu.probing is not None and self._mtu.arrived(ack.ranges, now):
+            self._resize()
+        if flights:
+            if self._outgoing.arrived(flights):
+                self._moved_at = now
+            if self._mtu.acked(max([flight.wire for flight in flights]), now):
+                self._resize()
 
-    # Datagrams out --------------------------------------------------------------------------------------------
+    def _word_arrived(self, key: Hashable) -> None:
+        if key == "digest":
+            self._digest_arrived = True
+            self._moved_at = self._now
+        elif isinstance(key, int):
+            self._telling.discard(key)
+            self._moved_at = self._now
 
-    def poll(self, now: float) -> list[tuple[bytes, Hashable]]:
-        """The datagrams that may leave now, at most about `MAX_BURST`, each with the address it is for."""
-        self._now = now
-        out: list[tuple[bytes, Hashable]] = []
-        if self.closed:
-            return out
-        if self.outcome is None:
-            self._expire(now)
-        for address, nonce in self._proof.challenges(CHALLENGE_BYTES, now):
-            out.append((self._close(encode(Challenge(nonce)))[1], address))
-        if self._ack_due and self.proven:
-            out.append((self._close(self._ack(now, 0))[1], self._proof.proven))
-        self._ack_due = False
-        if self.outcome is None:
-            if self.proven:
-                self._transmit(out, now)
-            return out
-        self._part(out, now)
-        return out
+    # Trains out -----------------------------------------------------------------------------------------------
 
-    def deadline(self) -> float | None:
-        """When `poll` is to be called at the latest, or None for never."""
-        if self.closed:
-            return None
-        if self._proof.due or self._ack_due:
-            return self._now
-        if self.outcome is not None:
-            return self._last_word_at if self._last_word is not None else self._linger_until
-        if not self.proven:
-            return self._claim_by
-        deadline = self._recovery.deadline()
-        if deadline is None:
-            deadline = self._idle_at()
-        if self._wake is not None and self._wake < deadline:
-            return self._wake
-        return deadline
-
-    def _idle_at(self) -> float:
-        return self._last_heard + max(self._recovery.rtt.probe_timeout, IDLE_SECONDS)
-
-    def _part(self, out: list[tuple[bytes, Hashable]], now: float) -> None:
-        """There is an outcome: the last word, as often as it takes, or an ear for the peer's."""
-        if self._last_word is not None:
-            address = self._proof.latest()
-            if address is None:
-                self.closed = True
-                return
-            datagram = self._say_last_word(now)
-            if datagram is not None and self._proof.spend(address, len(datagram)):
-                out.append((datagram, address))
-        elif self._linger_until is None or now >= self._linger_until:
-            self.closed = True
-
-    def _expire(self, now: float) -> None:
-        """What the deadline that has passed, if one has, was about."""
-        if not self.proven:
-            if now >= self._claim_by:
-                self.fail("unclaimed", "Nobody came for the file in time: ask for it again.")
-            return
-        if self._stalled(now):
+    def _overdue(self, now: float) -> None:
+        recovery = self._recovery
+        lost = recovery.settle(now)
+        if lost:
+            self._outgoing.lost(lost)
+            self.counters.lost = recovery.lost_count
+        if self.path.window > self._outgoing.limit:
+            self._outgoing.limit = min(self.path.window, self.terms.size)
+        if recovery.timed_out(now):
+            small = self._mtu.timed_out()
+            self._probes_due = [self._mtu.size] * (PROBE_DATAGRAMS - 1) + [min(small, self._mtu.size)]
+        if self.paused or (self._outgoing.starved and not self._digest_said):
+            self._moved_at = now
+        if now - self._moved_at >= (VERIFY_SECONDS if self._digest_arrived else STALL_SECONDS):
             self.fail("timed-out", STALLED)
-            return
-        deadline = self._recovery.deadline()
-        if deadline is not None and now >= deadline:
-            lost = self._recovery.timeout(now)
-            if lost:
-                self._requeue(lost)
-            elif self._recovery.probes > MAX_PROBES:
-                self.fail("timed-out", TIMED_OUT)
-            else:
-                self._probes_due = PROBE_DATAGRAMS
+        elif self._untold or not self._unknown:
+            self._tell()
 
-    def _transmit(self, out: list[tuple[bytes, Hashable]], now: float) -> None:
-        """As much of the file as window, pace and peer allow; probes always."""
-        recovery, pacer, outgoing, datagram = self._recovery, self._pacer, self._outgoing, self._datagram
-        window = recovery.congestion.window
-        pacer.refill(recovery.congestion.pacing_rate(recovery.rtt.smoothed), now)
-        ask_every = min(max(window // (ASKS_PER_WINDOW * datagram), MIN_ASK), MAX_ASK)
-        self._wake = None
-        while True:
-            probing = self._probes_due > 0
-            start, end = outgoing.due()
-            if start == end and not probing and not self._sees_digest():
-                recovery.limited = False
+    def _tell(self) -> None:
+        """Say what is known of the digests."""
+        untold = self._untold
+        while untold and len(self._telling) < MAX_PIECES_WORDS:
+            first = untold[0]
+            if first > min(self._telling, default=first) + MAX_PIECES_AHEAD:
                 break
-            if len(out) >= MAX_BURST:
+            count = 1
+            while count < min(len(untold), MAX_PIECES) and untold[count] == first + count:
+                count += 1
+            del untold[:count]
+            digests = [digest for digest in self._digests[first : first + count] if digest is not None]
+            self._say(first, encode(Pieces(first, tuple(digests))))
+            self._telling.add(first)
+        if not self._digest_said and not self._unknown and self._looked and self._outgoing.all_sent:
+            self._root = root_of([digest for digest in self._digests if digest is not None])
+            self._digest_said = True
+            self._say("digest", encode(Digest(self.terms.size, self._root, self._recovery.lost_count)))
+
+    def _transmit(self, out: list[Train], now: float) -> None:
+        """As much of the file as window, pace and peer allow; probes always."""
+        self._wake = inf
+        for datagram in self._probes_due:
+            self._probe(datagram, out, now)
+        self._probes_due = []
+        if now >= self._metrics_at:
+            self._metrics_at = now + self._metrics_seconds
+            out.append(self._lone(encode(self.metrics()), self.path.address)[1])
+        if not self._reliable and now >= self._mtu.deadline() and self.round_trip.latest is not None:
+            self._probe_size(out, now)
+        if self.paused:
+            self._limited_until = self._recovery.delivered + self._recovery.in_flight
+            return
+        recovery, outgoing, congestion, pacer = self._recovery, self._outgoing, self._congestion, self._pacer
+        rate, datagram = min(congestion.pacing_rate, self.max_rate), self._mtu.size
+        paced = not self._reliable or self.max_rate < inf
+        late = pacer.refill(rate, now, starting=congestion.starting)
+        window: float = inf if self._reliable else congestion.window
+        most = max(min(TRAIN_DATAGRAMS, TRAIN_BYTES // datagram), 1)
+        if not self._reliable:
+            most = min(most, max(int(rate * TRAIN_SECONDS) // datagram, 1))
+        ask_at = max(min(congestion.window // ASKS_PER_WINDOW, rate * ASK_SECONDS), MIN_ASK * datagram)
+        budget = MAX_POLL_BYTES
+        trains = len(out) + MAX_TRAINS
+        while True:
+            start, end = outgoing.next()
+            if start == end:
+                self._limited_until = recovery.delivered + recovery.in_flight
+                if not self._unknown:
+                    self._tell()
+                break
+            if budget <= 0 or len(out) >= trains:
                 self._wake = now
                 break
-            if not probing:
-                recovery.limited = True
-                if recovery.in_flight + datagram > window:
+            room = window - recovery.in_flight
+            count = most
+            if paced:
+                if room < datagram:
                     break
                 if pacer.tokens < datagram:
-                    self._wake = pacer.deadline(datagram)
+                    enough = min(most * datagram, room, int(rate * PACING_SECONDS))
+                    self._wake = pacer.deadline(max(int(enough), datagram))
                     break
-            full = recovery.in_flight + 2 * datagram > window
-            self._since_ask += 1
-            packet, sealed = self._next_packet(now, probing, full or self._since_ask >= ask_every)
-            pacer.tokens -= len(sealed)
-            recovery.sent(packet)
-            out.append((sealed, self._proof.proven))
-            self._probes_due = max(self._probes_due - 1, 0)
-        if recovery.deadline() is None and now >= self._idle_at():
-            number, sealed = self._close(encode(Ping()))
-            recovery.sent(SentPacket(number, now, len(sealed)))
-            out.append((sealed, self._proof.proven))
+                count = min(most, int(min(room, pacer.tokens)) // datagram)
+            ask = self._unasked + count * datagram >= ask_at or room < (count + 1) * datagram
+            size = self._send(out, start, end, count, datagram, ask, late, now)
+            pacer.tokens -= size
+            budget -= size
 
-    def _sees_digest(self) -> bool:
-        return self._digest_due and self._outgoing.all_sent
+    def _send(
+        self,
+        out: list[Train],
+        start: int,
+        end: int,
+        count: int,
+        datagram: int,
+        ask: bool,
+        limited: bool,
+        now: float,
+    ) -> int:
+        """Send what fits of the file's ``[start, end)`` into `count` datagrams.
 
-    def _next_packet(self, now: float, probing: bool, ask: bool) -> tuple[SentPacket, bytes]:
-        """What is lost, then what is new, then the digest; a probe that has none of these repeats the oldest."""
-        start, end = self._outgoing.due()
-        if start == end and probing and not self._sees_digest():
-            start, end = self._oldest()
-        if start == end:
-            return self._digest_packet(now)
-        room = self._room - ASK_BYTES
-        if ask or probing or (end - start <= room and self._outgoing.last):
-            data = self._outgoing.cut(start, end, room)
-            payload = encode(Ask(self._recovery.lowest)) + encode(Data(start, data))
-            self._since_ask = 0
+        :return: bytes that leave.
+        """
+        room = datagram - _EXTRA
+        length = min(end - start, count * room)
+        ask = ask or (length == end - start and self._outgoing.last)
+        if ask:
+            # The last datagram needs room for that.
+            over = (length - 1) % room + 1 - (room - ASK_BYTES)
+            if over > 0:
+                length -= over
+        count = -(-length // room)
+        if self._next_number >= self._skip_at:
+            self._recovery.skip(self._number())
+            self._plan_skip()
+        first = self._next_number
+        self._next_number = first + count
+        stop = start + length
+        floor = self._floor(first) if ask else None
+        buffers = self._sealer.close_data(first, start, self._outgoing.cut(start, stop), room, floor)
+        size = length + count * _EXTRA
+        if ask:
+            size += ASK_BYTES
+            self._unasked = 0
         else:
-            data = self._outgoing.cut(start, end, self._room)
-            payload = encode(Data(start, data))
-        number, sealed = self._close(payload)
-        return SentPacket(number, now, len(sealed), start, start + len(data)), sealed
+            self._unasked += size
+        recovery = self._recovery
+        flight = Flight(first, first + count, now, datagram if count > 1 else size, size, start, room, stop)
+        recovery.sent(flight, limited or recovery.delivered < self._limited_until)
+        counters = self.counters
+        counters.datagrams_out += count
+        counters.bytes_out += size
+        out.append(Train(buffers, datagram if count > 1 else size, self.path.address))
+        return size
 
-    def _oldest(self) -> tuple[int, int]:
-        """What the oldest packet in flight carried and nothing else has brought since: bytes, or the digest."""
-        oldest = self._recovery.oldest()
-        if oldest is None:
-            return 0, 0
-        self._digest_due = self._digest_due or oldest.digest
-        return self._outgoing.missing(oldest.start, oldest.end)
+    def _floor(self, otherwise: int) -> int:
+        """The lowest packet number that the receiver still has to tell of."""
+        floor = self._recovery.lowest(otherwise)
+        if self._words:
+            floor = min(floor, self._words.unsettled())
+        probe = self._mtu.probing
+        return floor if probe is None else min(floor, probe)
 
-    def _digest_packet(self, now: float) -> tuple[SentPacket, bytes]:
-        """The digest when it is due; else, for a probe that has nothing to repeat, a ping."""
-        digest = self._digest if self._sees_digest() else None
-        payload = encode(Ping())
-        if digest is not None:
-            payload = encode(Ask(self._recovery.lowest)) + encode(
-                Digest(self.terms.size, digest, self.counters.lost)
-            )
-            self._digest_due = False
-            self._digest_sent = True
-        number, sealed = self._close(payload)
-        return SentPacket(number, now, len(sealed), digest=digest is not None), sealed
+    def _probe(self, datagram: int, out: list[Train], now: float) -> None:
+        """One datagram whatever the window says: what is due, or what the oldest flight carried, or a ping."""
+        start, end = (0, 0) if self.paused else self._outgoing.next()
+        if start == end and not self.paused:
+            start, end = self._outgoing.missing(*self._recovery.oldest())
+        if start < end:
+            self._send(out, start, end, 1, datagram, True, True, now)
+            return
+        number, train = self._lone(
+            encode(Ask(self._floor(self._next_number))) + encode(Ping()), self.path.address
+        )
+        out.append(train)
+        self._recovery.sent(Flight(number, number + 1, now, train.segment, train.segment, 0, 0, 0), True)
+
+    def _probe_size(self, out: list[Train], now: float) -> None:
+        """Find out whether the path takes larger datagrams."""
+        mtu = self._mtu
+        size = mtu.due(now, self._recovery.rate)
+        if size is not None:
+            number, train = self._lone(encode(Ping()), self.path.address, size)
+            out.append(train)
+            mtu.probed(number, size, now, self.round_trip.backed_off(1))
+
+    def _resize(self) -> None:
+        size = self._mtu.size
+        self._pacer.datagram = size
+        if self._congestion.datagram != size:
+            self._congestion.datagram = size
 
     # Of `Endpoint` --------------------------------------------------------------------------------------------
+
+    def _next(self) -> float:
+        deadline = min(self._recovery.deadline(), self._wake)
+        if self._reliable or self.round_trip.latest is None:
+            return deadline
+        return min(deadline, self._mtu.deadline())
+
+    def _idle_at(self) -> float:
+        if self._recovery.in_flight:
+            return inf
+        return max(super()._idle_at(), self._last_heard + self.round_trip.probe_timeout)
+
+    def _path_ready(self, now: float) -> None:
+        self._moved_at = now
+
+    def _path_changed(self, now: float) -> None:
+        self._recovery.path_changed(self.round_trip)
+        self._mtu.reset(now)
+        self._congestion.reset(now, self._mtu.size)
+        self._resize()
+
+    def _slept(self, seconds: float) -> None:
+        super()._slept(seconds)
+        self._moved_at += seconds
+
+    def _pause_changed(self) -> None:
+        self._moved_at = self._now
 
     def _end(self, outcome: Outcome) -> None:
         super()._end(outcome)
         self._outgoing.clear()
 
-    def _number(self) -> int:
-        number = self._recovery.number()
-        if number >= self._skip_at:
-            self._recovery.skip()
-            self._plan_skip()
-        return number
-
     def _plan_skip(self) -> None:
         self._skip_at += SKIP_EVERY + self._random_bytes(1)[0]
-
-    def _gap(self) -> float:
-        return self._recovery.rtt.probe_timeout

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from hashlib import sha256
+from typing import NamedTuple, TypeAlias
+
+from pychat.errors import TransferError
 
 TRANSFER_BYTES = 8
 TOKEN_BYTES = 16
@@ -12,6 +16,12 @@ KEY_BYTES = 32
 
 #: The largest file: offsets and sizes travel as 64 bits, and no file system goes beyond 2**63 - 1.
 MAX_SIZE = 2**63 - 1
+#: Bytes of the file that are verified at once: a piece.  The last one of a file may be shorter.
+PIECE_BYTES = 1024 * 1024
+#: Bytes of the file, of those that are missing, that a receiver takes before it has said how much it takes.
+FIRST_WINDOW = 1024 * 1024
+
+NEVER_SENT = "The other end acknowledged what was never sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,42 @@ class Terms:
                 raise ValueError(f"{name} has {len(value)} bytes, not {length}")
         if not 0 <= self.size <= MAX_SIZE:
             raise ValueError(f"size {self.size} is not between 0 and {MAX_SIZE}")
+
+
+class NeverSentError(TransferError):
+    """The peer acknowledged a packet that was never sent: an optimistic acknowledgement (RFC 9000 §21.4)."""
+
+    def __init__(self) -> None:
+        super().__init__("bad-peer", NEVER_SENT)
+
+
+class Train(NamedTuple):
+    """Datagrams that leave together for the same address.
+
+    :ivar buffers: their bytes, one after the other; a buffer may hold one datagram, several, or a part of one.
+    :ivar segment: bytes of each datagram; the last may be shorter.
+    :ivar address: where to; opaque.
+    """
+
+    buffers: list[bytes]
+    segment: int
+    address: Hashable
+
+    def datagrams(self) -> Iterator[bytes]:
+        """Each by itself, for who cannot send them together."""
+        joined = b"".join(self.buffers)
+        for at in range(0, len(joined), self.segment):
+            yield joined[at : at + self.segment]
+
+
+def pieces_of(size: int) -> int:
+    """How many pieces a file of `size` bytes has."""
+    return -(-size // PIECE_BYTES)
+
+
+def root_of(digests: list[bytes]) -> bytes:
+    """The SHA-256 of a file's piece digests, all of them, in order."""
+    return sha256(b"".join(digests)).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ def report(plan: Plan, outcome: Outcome) -> str:
         f"{tally['killed clients']:,} clients killed",
         f"{tally['resumed']:,} resumes; {tally['dropped as shown already']:,} re-sent messages dropped by clients",
         f"{tally['accepted']:,} posts accepted, {tally['refused']:,} refused "
-        "(too late: somebody had left, or it was taken back), "
+        "(too late: somebody had left, it was taken back, or it was to be changed for who ignores its sender), "
+        f"{tally['postponed']:,} for the moment, "
         f"{tally['in doubt']:,} in doubt",
         f"{outcome.seconds:.0f} s, seed {plan.seed}",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Set
+from sys import maxsize
 
 from pychat.vocabulary import Kind
 
@@ -93,6 +94,10 @@ class Audience:
         """Whether a post may have been impossible: a bystander has gone, she left the room, it was taken back."""
         if code == "no-such-user":
             return post.person in self._cast.bystanders
+        if code == "blocked":
+            # What she has already cannot be changed while she ignores its sender.
+            private = post.kind == Kind.EDIT and post.person in self._cast.resuming
+            return private and bool(self.maybe_spared(maxsize, post, {post.person}))
         left = post in self._marks and self._doors[post.sender, post.room].may_refuse(self._marks[post])
         if post.kind == Kind.SAID:
             return left and code in ("not-in-room", "no-such-room")
@@ -188,7 +193,13 @@ class Audience:
 
     def look_at_ignored(self, id: int, post: Post, name: str) -> None:
         """Whether a private message was rightly kept from its recipient, or given to her."""
-        if id in self._blocked:
+        if post.person and post.ref in self._blocked:
+            # What is about something that was kept from her is, too, whomever she ignores by then.
+            if id not in self._blocked:
+                self._fault(
+                    LEAKED, f"{name} ({id}) was not kept from {post.person}, who does not have {post.ref}"
+                )
+        elif id in self._blocked:
             if not self.maybe_spared(id, post, {post.person}):
                 self._fault(LOST, f"{name} ({id}) was kept from {post.person}, who did not ask for it")
         elif post.person and self.surely_spared(id, post, {post.person}):

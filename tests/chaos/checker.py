@@ -23,6 +23,7 @@ from .history import (
     History,
     Journal,
     Post,
+    Postponed,
     Read,
     Receipt,
     Refused,
@@ -79,6 +80,7 @@ class _Checker:
         self._acked_ids: set[tuple[str, int]] = set()
         self._accepted: dict[Post, int] = {}
         self._refused: set[Post] = set()
+        self._postponed: set[Post] = set()
         self._words: dict[int, str] = {}
         self._read: dict[str, int] = {}
         self._sent: list[Verdict] = []
@@ -112,6 +114,8 @@ class _Checker:
             self._refused.add(event.post)
             if not self._audience.may_refuse(event.post, event.code):
                 self._fault(LOST, f"{_name(event.post)} was refused with {event.code}")
+        elif isinstance(event, Postponed):
+            self._postponed.add(event.post)
         elif isinstance(event, Asked | Done | Denied):
             self._audience.ask(event, self._now, self._newest)
         elif isinstance(event, Wrong):
@@ -141,7 +145,7 @@ class _Checker:
             self._fault(TWICE, f"{what}, and had it already")
         elif id <= screen.newest:
             self._fault(DISORDER, f"{what} after {screen.newest}")
-        elif post.number <= screen.numbers.get(post.sender, 0):
+        elif post.number <= screen.numbers.get(post.sender, 0) and post not in self._postponed:
             self._fault(DISORDER, f"{what} after a later one of {post.sender}")
         if post.sender == event.who or post.person not in ("", event.who):
             self._fault(UNTRUE, f"{what}, which was not meant for {event.who}")
@@ -284,9 +288,9 @@ class _Checker:
             if post in kept:
                 self._fault(TWICE, f"the journal has {_name(post)} as {kept[post]} and as {id}")
             kept[post] = id
-            if post.number < numbers.get(post.sender, 0):
+            if post.number < numbers.get(post.sender, 0) and post not in self._postponed:
                 self._fault(DISORDER, f"the journal has {_name(post)} as {id} after a later one")
-            numbers[post.sender] = post.number
+            numbers[post.sender] = max(post.number, numbers.get(post.sender, 0))
             if post in self._refused:
                 self._fault(UNTRUE, f"{_name(post)} was refused, and the journal has it as {id}")
             if post.kind != Kind.SAID:

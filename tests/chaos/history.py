@@ -116,6 +116,13 @@ class Refused(NamedTuple):
     code: str
 
 
+class Postponed(NamedTuple):
+    """A sender was told that a post is not taken for the moment; what she said behind it may come before it."""
+
+    post: Post
+    code: str
+
+
 class Asked(NamedTuple):
     """Somebody asked to join, leave, mute or unmute a room, or to ignore a name or that no more: maybe once again."""
 
@@ -164,6 +171,7 @@ Event = (
     | Acked
     | Read
     | Refused
+    | Postponed
     | Asked
     | Done
     | Denied

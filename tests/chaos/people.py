@@ -22,7 +22,7 @@ from pychat.errors import PychatError
 from pychat.grammar import Line
 from pychat.vocabulary import Kind
 
-from .history import Accepted, Acked, History, Post, Read, Refused, Shown, Wrong
+from .history import Accepted, Acked, History, Post, Postponed, Read, Refused, Shown, Wrong
 from .wishes import Wishes
 
 REMEMBERED = 40
@@ -299,6 +299,13 @@ class Person:
             if post.kind == Kind.SAID:
                 self._mine.append((int(id), post))
 
+    def postponed(self, pending: Pending, error: PychatError) -> None:
+        """A post of hers was refused for the moment: it is said again, and its answer comes then."""
+        post = self._asked.get(pending.key)
+        if post is not None:
+            self._tally["postponed"] += 1
+            self._history.see(Postponed(post, error.code))
+
     def told(self, line: Line) -> None:
         """A verdict or a count."""
         self._history.hear(self.name, line)
@@ -357,7 +364,8 @@ class Witness:
             self._person.answered(post, "", error)
 
     def postponed(self, post: Pending, error: PychatError) -> None:
-        """It is said again, and its answer comes then."""
+        if self.member:
+            self._person.postponed(post, error)
 
     def doubtful(self, post: Pending) -> None:
         if self.member:

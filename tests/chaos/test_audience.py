@@ -442,6 +442,34 @@ class Silence(Case):
         self.see(Verdict("ann", "undelivered", 3, "ben", "blocked"))
         self.assertEqual(self.faults(), ["lost"])
 
+    def test_about_what_was_kept_from_her(self) -> None:
+        """What is about it is kept from her, too, also when she ignores nobody any more."""
+        self.ask("ben", "ignore", "ann")
+        self.accept(3, "ann", "ben")
+        self.ask("ben", "unignore", "ann")
+        for id in (4, 5):
+            self.accept(id, "ann", "ben", Kind.EDIT, 3)
+        self.blocked |= {3, 4}
+        for id in (3, 4):
+            self.see(Verdict("ann", "undelivered", id, "ben", "blocked"))
+        self.assertEqual(self.faults()[:1], ["leaked"])
+        self.blocked.add(5)
+        self.see(Verdict("ann", "undelivered", 5, "ben", "blocked"))
+        self.assertEqual(self.faults(), [])
+
+    def test_refused_to_change_what_she_has(self) -> None:
+        """Only while she ignores its sender, or may."""
+        self.accept(3, "ann", "ben")
+        self.deliver(3, "ben")
+        for kind, faults in ((Kind.EDIT, []), (Kind.REACT, ["lost"])):
+            self.see(Asked("ben", "ignore", "ann"))
+            self.see(Refused(self.history.say("ann", "ben", kind=kind, ref=3), "blocked"))
+            self.see(Done("ben", "ignore", "ann"))
+            self.ask("ben", "unignore", "ann")
+            self.assertEqual(self.faults(), faults)
+        self.see(Refused(self.history.say("ann", "ben", kind=Kind.EDIT, ref=3), "blocked"))
+        self.assertEqual(self.faults(), ["lost"] * 2)
+
     def test_said_to_be_kept_from_her(self) -> None:
         self.accept(3, "ann", "ben")
         self.show(3, "ben")

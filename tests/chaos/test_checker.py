@@ -18,6 +18,7 @@ from .history import (
     Journal,
     Move,
     Post,
+    Postponed,
     Read,
     Receipt,
     Refused,
@@ -206,6 +207,8 @@ class Disorder(Case):
         self.deliver(1, "ben")
         self.deliver(2, "ben")
         self.assertEqual(self.faults(), ["out of order", "out of order"])  # on the screen and in the journal
+        self.history.events.insert(0, Postponed(one, "busy"))
+        self.assertEqual(self.faults(), [])  # that was said to her
 
 
 class Untrue(Case):

@@ -16,8 +16,11 @@ from pychat.service import ChatService
 
 
 @asynccontextmanager
-async def serving(folder: Path, port: int = 0) -> AsyncIterator[int]:
-    """A daemon that shares ``folder / "files"``; its port, which is a free one unless it is given."""
+async def serving(folder: Path, port: int = 0, *more: str) -> AsyncIterator[int]:
+    """A daemon that shares ``folder / "files"``; its port, which is a free one unless it is given.
+
+    :param more: options of the daemon.
+    """
     from twisted.internet import reactor
 
     options = Options()
@@ -29,6 +32,7 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[int]:
             str(folder / "files"),
             "--state",
             str(folder),
+            *more,
         ]
     )
     service = ChatService(options, reactor)

@@ -64,7 +64,7 @@ class Coming(Chatting):
         started = self.member.start()
         self.wire.out()
         self.wire.in_()
-        self.assertEqual(self.wire.heard, [b"<hello label=~1 caps=ack,resume,multiline>\n"])
+        self.assertEqual(self.wire.heard, [b"<hello label=~1 caps=ack,resume,multiline,udp>\n"])
         self.assertNoResult(started)
         self.daemon.run()
         self.successResultOf(started)

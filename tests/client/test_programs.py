@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from pychat import __version__
 from pychat.__main__ import main
-from pychat.datagram import TransferProtocol
-from pychat.transfer.endpoint import TIMED_OUT
-from pychat.udp import listen_udp
 from tests.guards import within
-from tests.test_datagram import File
-from tests.transfer.link import make_content
 
 from .daemons import acting, serving
 from .streams import endings
@@ -192,77 +186,101 @@ async def test_get_interrupted(shelf: Path, number: int) -> None:
     assert list((shelf / "here").iterdir()) == []
 
 
+class Served:
+    """A daemon of its own, to be killed."""
+
+    def __init__(self, folder: Path, port: int = 0, *more: str) -> None:
+        self.program = subprocess.Popen(
+            [sys.executable, "-m", "pychat", "serve", "--listen", f"tcp:{port}:interface=127.0.0.1", *more],
+            cwd=folder, env=environment(), stdout=subprocess.PIPE,
+        )  # fmt: skip
+        endings.append(self.program.kill)
+
+    async def ready(self) -> int:
+        """Its port, once it listens."""
+        assert self.program.stdout is not None
+        port = 0
+        while True:
+            line = await deferToThread(self.program.stdout.readline)
+            assert line
+            if b"To join, type: nc 127.0.0.1 " in line:
+                port = int(line.split()[-1])
+            if b"Sending files from UDP" in line:
+                return port
+
+    def kill(self) -> None:
+        self.program.kill()
+        self.program.communicate()
+
+
+SLOW = ("--rate-limit", "10M")
+
+
+async def grown(path: Path, nbytes: int) -> None:
+    """Wait until a file has so many bytes."""
+    while not path.exists() or path.stat().st_size < nbytes:
+        await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+
+
 @pytest_twisted.ensureDeferred
 @within(90)
 async def test_get_from_a_daemon_that_dies(shelf: Path) -> None:
-    """A chat connection that breaks, and silence: that is enough to know."""
-    protocol = TransferProtocol(reactor)
-    listening: Any = listen_udp(reactor, protocol, "127.0.0.1", 0)
-    died: list[float] = []
-
-    class Deadly(File):
-        def read(self, offset: int, length: int) -> bytes:
-            if offset > 1_000_000 and not died:
-                died.append(time.monotonic())
-                reactor.callFromThread(die)  # type: ignore[attr-defined]
-            return super().read(offset, length)
-
-    def die() -> None:
-        listening.stopReading()
-        protocol._turn = lambda sending: None  # type: ignore[method-assign]
-        stage.actor.transport.abortConnection()
-
-    terms = protocol.offer(Deadly(make_content(30_000_000)), "bob")
-    offer = (
-        f"<offer label=~2 size={terms.size} version=v port={listening.getHost().port} "
-        f"transfer={terms.transfer.hex()} token={terms.token.hex()} key={terms.key.hex()}>x\n"
-    ).encode()
-    async with acting(lambda verb, line: offer if verb == b"download" else None) as (port, stage):
-        got = await run("get", f"127.0.0.1:{port}", "x", cwd=shelf / "here")
-        took = time.monotonic() - died[0]
-    await maybeDeferred(listening.stopListening)
-    assert (got.status, got.out, got.err) == (1, "", f"pychat: {TIMED_OUT}\n")
-    assert took < 15
-    assert list((shelf / "here").iterdir()) == []
+    """A daemon that is killed and started again costs a word on standard error, and no byte twice."""
+    here, content = shelf / "here", os.urandom(10_000_000)
+    (shelf / "files" / "big").write_bytes(content)
+    first = Served(shelf, 0, *SLOW)
+    port = await first.ready()
+    getting = run("get", f"127.0.0.1:{port}", "big", "--json", cwd=here)
+    await grown(here / "big.part", 2_000_000)
+    first.kill()
+    second = Served(shelf, port)
+    try:
+        got = await getting
+    finally:
+        second.kill()
+    assert (got.status, json.loads(got.out)["bytes"]) == (0, len(content))
+    assert "connection lost" in got.err
+    assert "big: resuming at " in got.err
+    assert (here / "big").read_bytes() == content
 
 
 @pytest_twisted.ensureDeferred
 @within(90)
-async def test_get_without_the_line(shelf: Path) -> None:
-    """A chat connection that breaks ends no download that goes on."""
-    protocol = TransferProtocol(reactor)
-    listening: Any = listen_udp(reactor, protocol, "127.0.0.1", 0)
-    content = make_content(3_000_000)
+async def test_get_killed(shelf: Path) -> None:
+    """A client that is killed leaves what came, and the next one goes on from there."""
+    here, content = shelf / "here", os.urandom(10_000_000)
+    (shelf / "files" / "big").write_bytes(content)
+    async with serving(shelf, 0, *SLOW) as port:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "pychat", "get", f"127.0.0.1:{port}", "big"], cwd=here, env=environment()
+        )
+        endings.append(program.kill)
+        await grown(here / "big.part", 2_000_000)
+        program.kill()
+        program.wait()
+        got = await run("get", f"127.0.0.1:{port}", "big", "--json", cwd=here)
+    assert got.status == 0
+    assert json.loads(got.out)["resumed"] >= 1_000_000
+    assert (here / "big").read_bytes() == content
+    assert [path.name for path in here.iterdir()] == ["big"]
 
-    asked: SimpleQueue[None] = SimpleQueue()
-    take = protocol.datagramReceived
 
-    def count(datagram: bytes, addr: Any) -> None:
-        asked.put(None)
-        take(datagram, addr)
-
-    protocol.datagramReceived = count  # type: ignore[method-assign]
-
-    class Slow(File):
-        def read(self, offset: int, length: int) -> bytes:
-            if not offset:
-                reactor.callFromThread(lambda: stage.actor.transport.abortConnection())  # type: ignore[attr-defined]
-                # It asks and is answered, past the four seconds that it would take without an answer.
-                patience = time.monotonic() + 5
-                while time.monotonic() < patience:
-                    asked.get(timeout=30)
-            return super().read(offset, length)
-
-    terms = protocol.offer(Slow(content), "bob")
-    offer = (
-        f"<offer label=~2 size={terms.size} version=v port={listening.getHost().port} "
-        f"transfer={terms.transfer.hex()} token={terms.token.hex()} key={terms.key.hex()}>x\n"
-    ).encode()
-    async with acting(lambda verb, line: offer if verb == b"download" else None) as (port, stage):
-        got = await run("get", f"127.0.0.1:{port}", "x", cwd=shelf / "here")
-    await maybeDeferred(listening.stopListening)
-    assert (got.status, got.err) == (0, "")
-    assert (shelf / "here" / "x").read_bytes() == content
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_put(shelf: Path) -> None:
+    """A file gets there, with its digest for sha256sum; again does no harm, and another one is refused."""
+    (shelf / "here" / "x").write_bytes(b"hello")
+    async with serving(shelf) as port:
+        words = ("put", f"127.0.0.1:{port}", "x", "--as", "a/y", "--name", "bob")
+        got = await run(*words, cwd=shelf / "here")
+        assert (got.status, got.out) == (0, f"{hashlib.sha256(b'hello').hexdigest()}  x\n")
+        assert (shelf / "files" / "a" / "y").read_bytes() == b"hello"
+        again = await run(*words, cwd=shelf / "here")
+        assert (again.status, again.out) == (0, got.out)
+        (shelf / "here" / "x").write_bytes(b"other")
+        got = await run(*words, cwd=shelf / "here")
+    assert (got.status, got.out, got.err.count("\n")) == (1, "", 1)
+    assert "--as" in got.err
 
 
 def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -285,6 +303,9 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("get", "host"), "NAME"),
         (("get", "host", "x", "-o", "-"), "standard output"),
         (("get", "host", "x", "-o", ""), "missing"),
+        (("get", "host", "x", "--jobs", "0"), "not a number from 1 to 64"),
+        (("get", "host", "x", "--patience", "soon"), "not a number from 1 to"),
+        (("put", "host"), "FILE"),
         (("files", "host:99999"), "99999 is not a port"),
         (("files", "host:0"), "0 is not a port"),
         (("files", "a:b:c:d!"), "not HOST or HOST:PORT"),
@@ -299,7 +320,9 @@ def test_usage(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said:
     assert "--help" in line
 
 
-@pytest.mark.parametrize("words", [("--help",), ("chat", "--help"), ("get", "--help"), ("files", "--help")])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("chat", "--help"), ("get", "--help"), ("put", "--help"), ("files", "--help")]
+)
 def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     """Help has examples or the exit statuses."""
     with pytest.raises(SystemExit) as ended:

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client.progress import LINE_EVERY, TICK, Board, Transfer, describe, human_size, human_time
+from pychat.client.progress import (
+    LINE_EVERY,
+    TICK,
+    Board,
+    Total,
+    Transfer,
+    describe,
+    human_size,
+    human_time,
+    took,
+)
 from pychat.client.render import text_width
 
 
@@ -44,6 +54,12 @@ class Numbers(SynchronousTestCase):
         ):  # fmt: skip
             self.assertEqual(human_time(seconds), text)
 
+    def test_took(self) -> None:
+        """A time, and a speed where one can be told."""
+        self.assertEqual(took(1000, 0.04), "0.0 s")
+        self.assertEqual(took(1000, 0.5), "0.5 s (2.0 kB/s)")
+        self.assertEqual(took(10_000, 75), "1:15 (133 B/s)")
+
 
 class Describe(SynchronousTestCase):
     """One line for all downloads."""
@@ -71,6 +87,47 @@ class Describe(SynchronousTestCase):
         transfers[0].update(100, 100)
         self.assertIn("2 files", describe(transfers, 64))
         self.assertIn("25% 100 B of 400 B", describe(transfers, 64))
+
+    def test_measured(self) -> None:
+        """Where there is room, the round trip and what was lost."""
+        transfer = Transfer("a.bin", 100_000, 0.0)
+        transfer.update(88_000, 100_000)
+        transfer.measured(0.0213, 10)
+        transfer.sample(2.0)
+        self.assertEqual(transfer.loss, 0.12)
+        self.assertEqual(
+            describe([transfer], 100),
+            "a.bin [#################...]  88% 88.0 kB of 100 kB 44.0 kB/s 0:00 left RTT 21 ms, 12.0% lost",
+        )
+        self.assertNotIn("RTT", describe([transfer], 50))
+        transfer.measured(0.0004, 0)
+        self.assertIn("RTT 0.4 ms, 0.0% lost", describe([transfer], 100))
+
+    def test_resumed(self) -> None:
+        """What was there before is done, and no speed."""
+        transfer = Transfer("a", 0, 0.0)
+        transfer.begins(800, 1000, 1.0)
+        transfer.sample(2.0)
+        self.assertEqual(transfer.speed, 0.0)
+        self.assertIn(" 80% 800 B of 1.0 kB 0 B/s waiting", describe([transfer], 64))
+
+    def test_total(self) -> None:
+        """Of several files: how many have ended, and how much of all of them is there."""
+        total = Total(3, 1000)
+        total.ended, total.done = 1, 500
+        transfer = Transfer("b", 300, 0.0)
+        transfer.update(100, 300)
+        said = describe([transfer], 100, total)
+        self.assertTrue(said.startswith("1 of 3 files ["), said)
+        self.assertIn(" 60% 600 B of 1.0 kB", said)
+        total.size = None
+        self.assertIn(" 75% 600 B of 800 B", describe([transfer], 100, total))
+
+    def test_paused(self) -> None:
+        """A word takes the place of the time."""
+        transfer = Transfer("b", 300, 0.0)
+        transfer.state = "paused"
+        self.assertIn("0 B/s paused", describe([transfer], 64))
 
     def test_stalled_and_empty(self) -> None:
         """Nothing is divided by zero."""
@@ -119,6 +176,16 @@ class Boards(SynchronousTestCase):
         self.assertTrue(screen.notes[0].startswith("* a "))
         board.end(transfer)
         self.assertEqual((screen.bars, clock.getDelayedCalls()), ([""], []))
+
+    def test_sums(self) -> None:
+        """What has ended counts in the total."""
+        total = Total(2)
+        board = Board(Clock(), FakeScreen(has_bar=False), lines=False, total=total)  # type: ignore[arg-type]
+        transfer = board.start("a", 100)
+        transfer.update(100, 100)
+        transfer.measured(0.1, 4)
+        board.end(transfer)
+        self.assertEqual((total.ended, total.done, total.lost), (1, 100, 4))
 
     def test_quiet(self) -> None:
         """Or nothing at all."""

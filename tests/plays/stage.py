@@ -10,7 +10,8 @@ A play is a list of lines, in the order in which things happen::
     a drops                     a's connection is lost
 
 In an expected line ``…`` stands for anything, ``id=1042`` for the id that this message has in this run, ``resume=T1``
-for the token that was given there, and a ``time=`` for any time.
+for the token that was given there, ``version=V1`` for a file's version, ``X1`` for the id of a transfer, and a
+``time=`` for any time.
 When the play is over, nobody has received anything that the play does not say.
 """
 
@@ -24,20 +25,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from pychat.desk import Desk, UdpPort
+from pychat.errors import TransferError
 from pychat.hub import Hub
+from pychat.incoming import Bounds, Incoming
 from pychat.journal.memory import MemoryJournal
 from pychat.line import ChatFactory, ChatProtocol
 from pychat.pump import Pump
 from pychat.shelf import Shelf
-from pychat.transfer.terms import Terms
+from pychat.transfer.terms import Done, Failed, Terms
+from pychat.uploading import Uploading
+from pychat.vocabulary import Underway
 
 DOCS = Path(__file__).parents[2] / "docs"
 PLAYS = Path(__file__).parent
@@ -46,6 +53,9 @@ PATIENCE = 20.0
 
 SHELF = {"report.pdf": b"x" * 20000, "notes/plan b.txt": b"hello world\n", ".hidden": b"no"}
 
+
+PLAY_BOUNDS = Bounds(each=1 << 30, all=2 << 30)
+"""What the daemon of a play lets people upload."""
 
 _TAKES_ID = "(?:ack|read|receipts|edit|retract|react)"
 _HAS_ID = "(?:id|reply|edit|retract|react|edited|retracted|more)"
@@ -157,8 +167,9 @@ class Stage:
         if step.kind == ">":
             assert isinstance(step.said, str)
             said = re.sub(
-                rf"((?:<{_TAKES_ID}[^>]*>|\b(?:after|before|open|reply|more)=))(\d+)|(\bresume=)(\w+)",
-                lambda m: (m[1] or m[3]) + self._ids.get(m[2] or m[4], m[2] or m[4]),
+                rf"((?:<{_TAKES_ID}[^>]*>|\b(?:after|before|open|reply|more)=))(\d+)|(\bresume=)(\w+)"
+                r"|(\bversion=|>)([VX]\d)\b",
+                lambda m: (m[1] or m[3] or m[5]) + self._ids.get(m[2] or m[4] or m[6], m[2] or m[4] or m[6]),
                 step.said,
             )
             actor.send(said.encode() + b"\n")
@@ -194,6 +205,9 @@ class Stage:
             return match[1] + group
 
         pattern = re.sub(rf"(\b{_HAS_ID}=)(\d+)", number, pattern)
+        for name in ("V1", "X1"):
+            pattern = re.sub(rf"\b{name}\b", rf"(?P<id{name}>[0-9a-f]+)", pattern, count=1)
+            pattern = re.sub(rf"(?<!id)\b{name}\b", rf"(?P=id{name})", pattern)
         pattern = re.sub(r"\bresume=(\w+)", lambda m: f"resume=(?P<id{m[1]}>[^ >]+)", pattern)
         match = re.fullmatch(pattern, line.decode(), re.DOTALL)
         assert match, f"{step.where}: {step.actor} got {line.decode()!r}, expected {expected!r}"
@@ -245,6 +259,9 @@ class FakeTransport:
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 50000)
 
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 50001)
+
     def registerProducer(self, producer: object, streaming: bool) -> None:
         self.producer = producer
 
@@ -275,15 +292,132 @@ class FakeTransport:
     abortConnection = loseConnection
 
 
-class _NoUdp:
-    """Offers that nobody can claim: a play looks at the line connection only."""
+class Offers:
+    """A port whose offers nobody claims: a play looks at the line connection only."""
 
-    def offer(self, file: object, owner: object) -> Terms:
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._all: dict[bytes, tuple[Underway, object, object, object]] = {}
+        self._paths: set[object] = set()
+        self.streams: list[Streamed] = []
+
+    def _terms(self, size: int = 0) -> Terms:
+        return Terms(next(self._numbers).to_bytes(8, "big"), bytes(16), bytes(32), size)
+
+    def _add(self, name: str, size: int, owner: object, finished: object, up: bool, file: object) -> Offered:
+        terms = self._terms(size)
+        self._all[terms.transfer] = (
+            Underway(terms.transfer, name, size, 0, "waiting", up),
+            owner,
+            finished,
+            file,
+        )
+        return Offered(terms, None)
+
+    def offer(
+        self,
+        file: object,
+        owner: object,
+        finished: object = None,
+        *,
+        identity: object = None,
+        have: object = (),
+    ) -> Offered:
         file.close()
-        return Terms(bytes(8), bytes(16), bytes(32), file.size)
+        return self._add(file.name, file.size, owner, finished, False, file)
+
+    def take(
+        self,
+        part: object,
+        name: str,
+        size: int,
+        owner: object,
+        finished: object = None,
+        *,
+        identity: object = None,
+        have: object = (),
+    ) -> Offered:
+        return self._add(name, size, owner, finished, True, part)
+
+    def greet(self, owner: object, identity: object = None) -> Terms:
+        return self._terms()
+
+    def attach(self, transfer: bytes, token: bytes) -> Streamed:
+        if transfer not in self._all or token != bytes(16):
+            raise TransferError("no-such-transfer", "There is no such transfer.")
+        self.streams.append(Streamed())
+        return self.streams[-1]
+
+    def transfers(self, owner: object) -> list[Running]:
+        return [
+            Running(each.transfer, each.name, each.size, each.done, each.state, "up" if each.up else "down")
+            for each, whose, _, _ in self._all.values()
+            if whose is owner
+        ]
+
+    def pause(self, transfer: bytes, on: bool) -> bool:
+        each, *rest = self._all[transfer]
+        self._all[transfer] = (replace(each, state="paused" if on else "waiting"), *rest)
+        return True
+
+    def cancel(self, transfer: bytes, code: str, sentence: str) -> bool:
+        self.end(transfer, Failed(code, sentence))
+        return True
 
     def withdraw(self, owner: object) -> None:
-        pass
+        for transfer, (_, whose, _, _) in list(self._all.items()):
+            if whose is owner:
+                self.end(transfer, Failed("withdrawn", "The offer was taken back."))
+
+    def end(self, transfer: bytes, outcome: object) -> None:
+        """It is over."""
+        _, _, finished, _ = self._all.pop(transfer)
+        if finished is not None:
+            finished(outcome)
+
+    def arrive(self, transfer: bytes, data: bytes) -> None:
+        """An upload is verified."""
+        part = self._all[transfer][3]
+        if data:
+            part.write([(0, [data])])
+        part.finish(sha256(sha256(data).digest() if data else b"").digest())
+        self.end(transfer, Done())
+
+
+class Offered(NamedTuple):
+    """As a port offers."""
+
+    terms: Terms
+    path: bytes | None
+
+
+class Running(NamedTuple):
+    """As a port tells of a transfer."""
+
+    transfer: bytes
+    name: str
+    size: int
+    done: int
+    state: str
+    direction: str
+
+
+class Streamed:
+    """A transfer that goes over a connection."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.transport: object = None
+        self.lost = False
+
+    def connected(self, transport: object) -> None:
+        self.transport = transport
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self) -> None:
+        self.lost = True
 
 
 class MemoryStage(Stage):
@@ -308,7 +442,12 @@ class MemoryStage(Stage):
         def at_once(function: object, *args: object) -> Deferred[object]:
             return maybeDeferred(function, *args)
 
-        desk = Desk(self.clock, Shelf(self._folder), [UdpPort(_NoUdp(), "127.0.0.1", 50000)], at_once)
+        shelf = Shelf(self._folder)
+        self.incoming = Incoming(shelf, PLAY_BOUNDS)
+        self.uploading = Uploading(self.incoming, at_once, self.pump.tell_file)
+        self.offers = Offers()
+        ports = [UdpPort(self.offers, "127.0.0.1", 50000)]
+        desk = Desk(self.clock, shelf, ports, at_once, self.uploading)
         self.factory = ChatFactory(self.pump, desk)
 
     def connect(self) -> Actor:
@@ -356,7 +495,7 @@ class DaemonStage(Stage):
             [
                 sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pychat",
                 "--listen", f"tcp:{self.port}:interface=127.0.0.1", "--files", str(shelf), "--state", str(folder / "s"),
-                "--journal", "sqlite",
+                "--journal", "sqlite", "--quota", str(PLAY_BOUNDS.each), "--shelf-limit", str(PLAY_BOUNDS.all),
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

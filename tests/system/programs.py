@@ -126,6 +126,11 @@ class Program:
                     raise AssertionError(f"no {pattern!r} in:\n{self.out}\nerrors:\n{self.err}")
                 self._news.wait(left)
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.send_signal(number)

@@ -8,20 +8,28 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import TransferError
 from pychat.transfer.packet import (
+    ASK_BYTES,
+    DATA_HEADER_BYTES,
     DATAGRAM_BYTES,
     FROM_CLIENT,
     FROM_DAEMON,
     MAX_ACK_RANGES,
+    MAX_PIECES,
     OVERHEAD_BYTES,
     Abort,
     Ack,
+    Again,
     Ask,
     Challenge,
     Data,
     Digest,
     Frame,
     Hello,
+    Measure,
+    Metrics,
     PacketError,
+    Pause,
+    Pieces,
     Ping,
     Response,
     Seal,
@@ -31,10 +39,10 @@ from pychat.transfer.packet import (
     pad,
     transfer_of,
 )
-from pychat.transfer.terms import Terms
-from tests.transfer.link import make_terms
+from pychat.transfer.terms import Terms, Train
+from tests.transfer.offers import make_content, make_terms
 
-U64 = st.integers(0, 2**64 - 1)
+U16, U32, U64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 
 
 @st.composite
@@ -52,11 +60,24 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.binary(min_size=16, max_size=16), U64),
     st.builds(Challenge, st.binary(min_size=8, max_size=8)),
     st.builds(Response, st.binary(min_size=8, max_size=8)),
-    st.builds(Ack, st.integers(0, 2**32 - 1), U64, ack_ranges()),
+    st.builds(Ack, st.integers(0, 2**32 - 1), U64, U64, ack_ranges()),
     st.builds(Ask, U64),
     st.just(Ping()),
     st.builds(Digest, U64, st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1)),
     st.just(Verified()),
+    st.builds(
+        Pieces,
+        st.integers(0, 2**32 - 1),
+        st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=MAX_PIECES).map(tuple),
+    ),
+    st.builds(Again, U64, U64),
+    st.builds(Pause, st.booleans()),
+    st.builds(
+        Metrics,
+        *(U64, U64, U32, U32, U32, U64, U64, U32, U16),
+        st.from_regex(r"[a-z][a-z-]{0,15}", fullmatch=True),
+    ),
+    st.builds(Measure, U16),
     st.builds(
         Abort,
         st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True),
@@ -107,22 +128,28 @@ class FrameTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         """What is refused, one by one."""
-        ack = encode(Ack(0, 0, ((5, 6), (1, 2))))
+        ack = encode(Ack(0, 0, 0, ((5, 6), (1, 2))))
         for payload in (
             b"",
             b"\0\0",
             b"\0\1",
             b"\x06\0\1",
-            b"\x0b",
+            b"\x0e",
+            b"\x0b\0\0\0\0\0",
+            b"\x0b\0\0\0\0\x21" + bytes(33 * 32),
+            encode(Pieces(0, (bytes(32),)))[:-1],
+            encode(Again(0, 5))[:-1],
+            b"\x0d\x02",
+            b"\x0d",
             b"\xff",
             encode(Data(0, b"")),
             ack[:-1],
-            ack[:13] + b"\0" + ack[14:],
-            ack[:13] + b"\xff" + ack[14:],
-            encode(Ack(0, 0, ((5, 5),))),
-            encode(Ack(0, 0, ((5, 6), (4, 5)))),
-            encode(Ack(0, 0, ((1, 2), (5, 6)))),
-            encode(Ack(0, 0, ((1, 2**48 + 1),))),
+            ack[:21] + b"\0" + ack[22:],
+            ack[:21] + b"\xff" + ack[22:],
+            encode(Ack(0, 0, 0, ((5, 5),))),
+            encode(Ack(0, 0, 0, ((5, 6), (4, 5)))),
+            encode(Ack(0, 0, 0, ((1, 2), (5, 6)))),
+            encode(Ack(0, 0, 0, ((1, 2**48 + 1),))),
             encode(Digest(1, b"d" * 32))[:-1],
             b"\x09\x00\x00\x00",
             b"\x09\x03A-b\x00\x00",
@@ -136,13 +163,15 @@ class FrameTests(SynchronousTestCase):
     def test_not_written(self) -> None:
         """An acknowledgement of nothing, or of more ranges than a peer reads, is a fault of ours."""
         many = tuple((2 * number, 2 * number + 1) for number in range(MAX_ACK_RANGES, -1, -1))
-        self.assertRaises(ValueError, encode, Ack(0, 0, ()))
-        self.assertRaises(ValueError, encode, Ack(0, 0, many))
+        self.assertRaises(ValueError, encode, Ack(0, 0, 0, ()))
+        self.assertRaises(ValueError, encode, Ack(0, 0, 0, many))
+        self.assertRaises(ValueError, encode, Pieces(0, ()))
+        self.assertRaises(ValueError, encode, Pieces(0, (bytes(32),) * (MAX_PIECES + 1)))
 
     def test_largest_acknowledgement(self) -> None:
         """The longest acknowledgement still fits into a datagram."""
         ranges = tuple((2 * number, 2 * number + 1) for number in range(MAX_ACK_RANGES, 0, -1))
-        self.assertLessEqual(len(encode(Ack(2**40, 0, ranges))) + OVERHEAD_BYTES, DATAGRAM_BYTES)
+        self.assertLessEqual(len(encode(Ack(2**40, 2**64 - 1, 0, ranges))) + OVERHEAD_BYTES, DATAGRAM_BYTES)
 
     def test_sentence_of_a_peer(self) -> None:
         """What a peer says may reach a terminal: what is not printable is replaced, and half characters vanish."""
@@ -164,8 +193,8 @@ class SealTests(SynchronousTestCase):
             self.assertEqual(datagram[0], kind)
             self.assertEqual(transfer_of(datagram), b"transfer")
             self.assertEqual(len(datagram), 7 + OVERHEAD_BYTES)
-            self.assertEqual(theirs.number(datagram), 2**48 - 1)
-            self.assertEqual(theirs.open(2**48 - 1, datagram), b"payload")
+            self.assertEqual(theirs.open(datagram), (2**48 - 1, b"payload"))
+            self.assertEqual(theirs.open(memoryview(datagram)), (2**48 - 1, b"payload"))
 
     def test_known_bytes(self) -> None:
         """The datagram that `docs/transfer.md` shows."""
@@ -181,29 +210,55 @@ class SealTests(SynchronousTestCase):
                 forged = bytearray(datagram)
                 forged[at] ^= 1 << bit
                 with self.assertRaises(PacketError):
-                    seal.open(seal.number(bytes(forged)), bytes(forged))
+                    seal.open(forged)
 
     def test_directions(self) -> None:
         """A datagram sent back to where it came from is not opened, nor one of another key or transfer."""
         daemon = Seal(make_terms(), FROM_DAEMON)
         datagram = Seal(make_terms(), FROM_CLIENT).close(7, b"x")
-        self.assertRaises(PacketError, daemon.number, datagram)
+        self.assertRaises(PacketError, daemon.open, datagram)
         reflected = bytes((FROM_DAEMON,)) + datagram[1:]
-        self.assertRaises(PacketError, daemon.open, 7, reflected)
+        self.assertRaises(PacketError, daemon.open, reflected)
         for other in (
             Terms(b"transfer", b"t" * 16, b"K" * 32, 0),
             Terms(b"another!", b"t" * 16, b"k" * 32, 0),
         ):
-            self.assertRaises(PacketError, daemon.open, 7, Seal(other, FROM_DAEMON).close(7, b"x"))
+            self.assertRaises(PacketError, daemon.open, Seal(other, FROM_DAEMON).close(7, b"x"))
 
     def test_short(self) -> None:
         """What is too short for a frame is not looked at."""
         seal = Seal(make_terms(), FROM_CLIENT)
         datagram = seal.close(0, b"x")
         for length in range(len(datagram)):
-            self.assertRaises(PacketError, seal.number, datagram[:length])
+            self.assertRaises(PacketError, seal.open, datagram[:length])
             self.assertIsNone(transfer_of(datagram[:length]))
-        self.assertIsNone(transfer_of(b"\x21" + datagram[1:]))
+        self.assertIsNone(transfer_of(b"\x11" + datagram[1:]))
+
+    @settings(deadline=None, max_examples=200)
+    @given(length=st.integers(1, 3000), room=st.integers(20, 700), ask=st.booleans())
+    def test_trains(self, length: int, room: int, ask: bool) -> None:
+        """A train is datagrams of one size, but the last, with the bytes one after the other; the last one asks."""
+        content = make_content(length)
+        over = (length - 1) % room + 1 - (room - ASK_BYTES)
+        if ask and over > 0:
+            length = max(length - over, 1)
+        view = memoryview(content)[:length]
+        seal = Seal(make_terms(), FROM_DAEMON)
+        train = Train(seal.close_data(7, 100, view, room, 3 if ask else None), room + 9 + OVERHEAD_BYTES, "a")
+        datagrams = list(train.datagrams())
+        self.assertEqual(len(datagrams), -(-length // room))
+        at = 0
+        for index, datagram in enumerate(datagrams):
+            number, payload = seal.open(datagram)
+            *asks, data = decode(payload)
+            assert isinstance(data, Data)
+            self.assertEqual((number, data.offset), (7 + index, 100 + at))
+            self.assertEqual(bytes(data.data), content[at : at + len(data.data)])
+            self.assertEqual(asks, [Ask(3)] if ask and index == len(datagrams) - 1 else [])
+            if index < len(datagrams) - 1:
+                self.assertEqual(len(datagram), room + DATA_HEADER_BYTES + OVERHEAD_BYTES)
+            at += len(data.data)
+        self.assertEqual(at, length)
 
     def test_padding(self) -> None:
         """A padded greeting makes a full datagram."""
@@ -216,4 +271,4 @@ class SealTests(SynchronousTestCase):
         self.assertTrue(issubclass(PacketError, TransferError))
 
 
-KNOWN_DATAGRAM = "117472616e73666572000000000001878458df0b667c66b3ec3262cb3cd30b64"
+KNOWN_DATAGRAM = "217472616e7366657200000000000139fb66941b6778e3ee32414fd1efaa8c3d"

@@ -41,6 +41,11 @@ class RangeSetTests(SynchronousTestCase):
         self.assertEqual({value for value in range(-1, 60) if value in ranges}, model)
         missing = [value for start, end in ranges.missing(*probe) for value in range(start, end)]
         self.assertEqual(missing, [value for value in range(*probe) if value not in model])
+        within = [value for start, end in ranges.within(*probe) for value in range(start, end)]
+        self.assertEqual(within, [value for value in range(*probe) if value in model])
+        self.assertEqual(ranges.total(), len(model))
+        free = [value for value in range(60) if value not in model]
+        self.assertEqual(ranges.offset_of(7, 60), free[6] + 1 if len(free) > 6 else 60)
         self.assertEqual(ranges.highest(2), tuple(pairs[::-1][:2]))
         self.assertEqual(bool(ranges), bool(model))
         if pairs:

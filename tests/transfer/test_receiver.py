@@ -1,25 +1,34 @@
-"""The end that wants the file: what it makes of each datagram, and when."""
+"""The end that wants the file: what it makes of what comes, and when."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.hashing import Hashes
+from pychat.transfer import receiver as module
 from pychat.transfer.packet import (
-    DATAGRAM_BYTES,
+    DATA_HEADER_BYTES,
     FROM_CLIENT,
     FROM_DAEMON,
+    MAX_PIECES,
+    OVERHEAD_BYTES,
     Abort,
     Ack,
+    Again,
     Ask,
     Challenge,
     Data,
     Digest,
     Frame,
     Hello,
+    Pause,
+    Pieces,
     Ping,
     Response,
     Seal,
@@ -27,340 +36,555 @@ from pychat.transfer.packet import (
     decode,
     encode,
 )
-from pychat.transfer.receiver import ACK_EVERY, WINDOW_BYTES, Receiver
-from pychat.transfer.terms import Done, Failed
-from tests.transfer.link import make_content, make_terms
+from pychat.transfer.path import ClientPath, DaemonPath
+from pychat.transfer.ranges import RangeSet
+from pychat.transfer.receiver import (
+    HURRIED_SECONDS,
+    MAX_AGAINS,
+    MIN_WINDOW,
+    STALL_SECONDS,
+    WINDOW_BYTES,
+    Receiver,
+)
+from pychat.transfer.terms import PIECE_BYTES, Done, Failed, root_of
+from tests.transfer.offers import make_content, make_random, make_terms
 from tests.transfer.test_packet import DATA, FRAMES
 
+MIB = 1024 * 1024
 NONCE = b"8 bytes!"
 
 
 class ReceiverCase(SynchronousTestCase):
-    """A receiver, and a daemon made by hand."""
+    """A client's receiver whose daemon is known, and a daemon made by hand."""
 
-    def start(self, size: int = 3, **settings: int) -> None:
+    def start(
+        self, size: int = 3, *, window: int = WINDOW_BYTES, have: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self.terms = make_terms(size)
-        self.content = make_content(size)
-        self.receiver = Receiver(self.terms, now=10.0, **settings)
+        self.content = make_content(min(size, 8 * MIB))
+        path = ClientPath(self.terms.token, "d", window=0, now=10.0, greets=False)
+        self.receiver = Receiver(self.terms, path, sends=FROM_CLIENT, now=10.0, window=window, have=have)
         self.client = Seal(self.terms, FROM_CLIENT)
         self.daemon = Seal(self.terms, FROM_DAEMON)
         self.next = 0
+        self.tell(10.0, Ping())
+        self.hear(10.0)
 
     def datagram(self, *frames: Frame) -> bytes:
         self.next += 1
         return self.daemon.close(self.next - 1, b"".join(map(encode, frames)))
 
     def tell(self, now: float, *frames: Frame) -> None:
-        self.receiver.receive(self.datagram(*frames), now)
+        datagram = self.datagram(*frames)
+        self.receiver.receive(datagram, len(datagram), "d", now)
+
+    def send(self, start: int, end: int, now: float = 10.2, *, room: int = 60_000) -> None:
+        """The file's ``[start, end)``, in one train."""
+        data = memoryview(self.content)[start:end]
+        train = b"".join(self.daemon.close_data(self.next, start, data, room, None))
+        self.next += -(-len(data) // room)
+        self.receiver.receive(train, room + OVERHEAD_BYTES + DATA_HEADER_BYTES, "d", now)
 
     def hear(self, now: float) -> list[Frame]:
-        frames = []
-        for datagram in self.receiver.poll(now):
-            frames += decode(self.client.open(self.client.number(datagram), datagram))
-        return frames
+        return [
+            frame
+            for train in self.receiver.poll(now)
+            for datagram in train.datagrams()
+            for frame in decode(self.client.open(datagram)[1])
+        ]
 
-    def greet(self) -> None:
-        """Greeting and proof, with a round trip of 100 ms; the next number from the daemon is 1."""
-        self.hear(10.0)
-        self.tell(10.1, Challenge(NONCE))
-        self.assertEqual(self.hear(10.1), [Response(NONCE)])
+    def limit(self, now: float) -> int:
+        """What the sender is told."""
+        self.tell(now, Ping())
+        (limit,) = [frame.limit for frame in self.hear(now) if isinstance(frame, Ack)]
+        return limit
 
-    def piece(self, start: int, end: int) -> Data:
-        return Data(start, self.content[start:end])
+    def write(self) -> int:
+        """Have all that waits written."""
+        nbytes = sum([len(buffer) for _, buffers in self.receiver.take_writes() for buffer in buffers])
+        self.receiver.written(nbytes)
+        return nbytes
+
+    def digests(self) -> list[bytes]:
+        return [
+            sha256(self.content[at : at + PIECE_BYTES]).digest()
+            for at in range(0, len(self.content), PIECE_BYTES)
+        ]
 
     def digest(self) -> Digest:
-        return Digest(self.terms.size, sha256(self.content).digest(), 7)
+        return Digest(self.terms.size, root_of(self.digests()), 7)
+
+    def assert_failed(self, code: str) -> None:
+        assert isinstance(self.receiver.outcome, Failed)
+        self.assertEqual(self.receiver.outcome.code, code)
 
     def assert_refused(self, **reasons: int) -> None:
         expected = {reason.replace("_", "-"): number for reason, number in reasons.items()}
         self.assertEqual(dict(self.receiver.counters.refused), expected)
 
 
-class GreetingTests(ReceiverCase):
-    """Before the daemon sends anything of the file."""
-
-    def test_greeting(self) -> None:
-        """A full datagram with the token and the window; again after half a second, one, two and then three."""
-        self.start()
-        times = []
-        while self.receiver.outcome is None:
-            deadline = self.receiver.deadline()
-            assert deadline is not None
-            datagrams = self.receiver.poll(deadline)
-            if datagrams:
-                times.append(deadline)
-                self.assertEqual([len(datagram) for datagram in datagrams], [DATAGRAM_BYTES])
-                payload = self.client.open(len(times) - 1, datagrams[0])
-                self.assertEqual(decode(payload), [Hello(self.terms.token, WINDOW_BYTES)])
-        self.assertEqual(times, [10.0, 10.5, 11.5, 13.5, 16.5, 19.5, 22.5, 25.5])
-        self.assertEqual(deadline, 28.5)
-        assert isinstance(self.receiver.outcome, Failed)
-        self.assertEqual(self.receiver.outcome.code, "no-answer")
-        self.assertFalse(self.receiver.heard)
-        self.assertTrue(self.receiver.closed)
-
-    def test_not_due(self) -> None:
-        """Nothing leaves before its time."""
-        self.start()
-        self.assertEqual(len(self.hear(10.0)), 1)
-        self.assertEqual(self.hear(10.4), [])
-
-    def test_proof(self) -> None:
-        """A challenge is answered at once, and again until something else comes."""
-        self.start()
-        self.greet()
-        self.assertTrue(self.receiver.heard)
-        self.assertAlmostEqual(self.receiver.rtt, 0.1)
-        deadline = self.receiver.deadline()
-        assert deadline is not None
-        self.assertAlmostEqual(deadline, 10.1 + 0.225)
-        self.assertEqual(self.hear(deadline), [Response(NONCE)])
-        self.tell(10.5, Ack(0, 0, ((0, 3),)))
-        self.assertAlmostEqual(self.receiver.deadline() or 0, 15.5)
-
-    def test_two_challenges(self) -> None:
-        """The same challenge again changes nothing; another one is answered; one that comes too late is not."""
-        self.start()
-        self.greet()
-        self.tell(10.2, Challenge(NONCE))
-        self.assertEqual(self.hear(10.2), [])
-        self.tell(10.2, Challenge(b"another!"))
-        self.assertEqual(self.hear(10.2), [Response(b"another!")])
-        self.assertAlmostEqual(self.receiver.rtt, 0.1)
-        self.tell(10.3, Ping())
-        self.tell(10.3, Challenge(b"the last"))
-        self.assertEqual(self.hear(10.3), [Ack(0, WINDOW_BYTES, ((0, 5),))])
-
-    def test_proof_without_answer(self) -> None:
-        """The daemon challenged, and then was not heard of again."""
-        self.start()
-        self.greet()
-        while self.receiver.outcome is None:
-            self.hear(self.receiver.deadline() or 0)
-        assert isinstance(self.receiver.outcome, Failed)
-        self.assertEqual(self.receiver.outcome.code, "timed-out")
-
-
 class ReceivingTests(ReceiverCase):
     """The file comes."""
 
     def test_small_file(self) -> None:
-        """Bytes and digest, a write, the verification, word of it, the end."""
+        """Bytes, a write, digest and root, the verification, word of it, the end."""
         self.start(3)
-        self.greet()
-        self.tell(10.2, Ask(0), self.piece(0, 3))
-        self.assertIsNone(self.receiver.digest)
+        self.tell(10.2, Ask(0), Data(0, self.content))
         self.assertEqual(self.receiver.deadline(), 10.2)
-        self.assertEqual(self.hear(10.2), [Ack(0, WINDOW_BYTES, ((0, 2),))])
+        (ack,) = self.hear(10.2)
+        self.assertEqual(ack, Ack(0, 10_200_000, 3, ((0, 2),)))
         self.assertEqual(self.receiver.waiting, 3)
-        self.assertEqual(self.receiver.take_writes(), [(0, self.content)])
+        self.assertEqual(self.receiver.take_writes(), [(0, [self.content])])
         self.assertEqual(self.receiver.waiting, 0)
         self.assertEqual(self.receiver.take_writes(), [])
         self.receiver.written(3)
+        self.receiver.hashed([(0, sha256(self.content).digest())])
         self.assertRaises(ValueError, self.receiver.verified)
-        self.tell(10.3, Ask(0), self.digest())
-        self.assertEqual(self.receiver.digest, sha256(self.content).digest())
+        self.assertEqual(self.receiver.root, b"")
+        self.tell(10.3, self.digest())
+        self.assertFalse(self.receiver.complete)
+        self.assertEqual(self.receiver.root, b"")
+        self.tell(10.3, Pieces(0, tuple(self.digests())))
+        self.assertTrue(self.receiver.complete)
+        self.assertEqual(self.receiver.pieces_known, 1)
+        self.assertEqual(self.receiver.root, self.digest().root)
         self.assertEqual(self.receiver.counters.lost, 7)
         self.hear(10.3)
         self.receiver.verified()
         self.receiver.verified()
         self.assertEqual(self.receiver.outcome, Done())
         self.assertEqual(self.hear(10.4), [Verified()])
-        self.tell(10.5, Ack(0, 0, ((0, self.receiver._next_number),)))
+        self.tell(10.5, Ack(0, 0, 0, ((0, self.receiver._next_number),)))
         self.assertTrue(self.receiver.closed)
         self.assertIsNone(self.receiver.deadline())
-        self.assertEqual(self.receiver.poll(99.0), [])
-        self.tell(10.6, Ping())
-        self.assert_refused(closed=1)
 
-    def test_verified_is_repeated(self) -> None:
-        """Until it is acknowledged, or six times, further apart each time."""
+    def test_empty_file(self) -> None:
+        """It has no pieces: the root is enough."""
         self.start(0)
-        self.greet()
-        self.tell(10.2, self.digest())
-        self.hear(10.2)
-        self.receiver.verified()
-        self.hear(10.3)
-        times = []
-        while (deadline := self.receiver.deadline()) is not None:
-            self.assertEqual(self.hear(deadline), [Verified()])
-            times.append(deadline)
-        for time, expected in zip(times, [10.525, 10.975, 11.875, 13.675, 17.275], strict=True):
-            self.assertAlmostEqual(time, expected)
-        self.assertEqual(self.receiver.outcome, Done())
+        self.assertFalse(self.receiver.complete)
+        self.tell(10.2, Digest(0, sha256(b"").digest()))
+        self.assertTrue(self.receiver.complete)
 
     def test_any_order(self) -> None:
         """Bytes that come twice, in parts, or out of order are each given out once."""
         self.start(100)
-        self.greet()
         for start, end in ((20, 30), (30, 40), (0, 10), (25, 50), (20, 30), (8, 22), (50, 100)):
-            self.tell(10.2, self.piece(start, end))
-        writes = self.receiver.take_writes()
+            self.tell(10.2, Data(start, self.content[start:end]))
+        writes = [(start, b"".join(buffers)) for start, buffers in self.receiver.take_writes()]
         self.assertEqual([start for start, _ in writes], [20, 0, 40, 10, 50])
-        self.assertEqual(sorted((start, start + len(data)) for start, data in writes)[0], (0, 10))
         for start, data in writes:
             self.assertEqual(data, self.content[start : start + len(data)])
         self.assertEqual(self.receiver.received, 100)
         self.assertEqual(self.receiver.counters.duplicate_bytes, 15 + 10 + 4)
 
+    def test_trains(self) -> None:
+        """What comes together is given out as one run, without being copied again."""
+        self.start(300_000)
+        self.send(0, 150_000)
+        self.send(150_000, 200_000)
+        ((start, buffers),) = self.receiver.take_writes()
+        self.assertEqual((start, [len(buffer) for buffer in buffers]), (0, [60_000, 60_000, 30_000, 50_000]))
+        self.assertEqual(b"".join(buffers), self.content[:200_000])
+        self.send(190_000, 300_000, room=1000)
+        ((start, buffers),) = self.receiver.take_writes()
+        self.assertEqual((start, b"".join(buffers)), (200_000, self.content[200_000:]))
+
+    def test_gap_in_a_train(self) -> None:
+        """A train that lost its middle on the way is two runs."""
+        self.start(10_000)
+        parts = self.daemon.close_data(self.next, 0, memoryview(self.content), 1000, None)
+        datagrams = [head + sealed for head, sealed in zip(parts[::2], parts[1::2], strict=True)]
+        self.receiver.receive(b"".join(datagrams[:3] + datagrams[5:]), len(datagrams[0]), "d", 10.2)
+        self.assertEqual([start for start, _ in self.receiver.take_writes()], [0, 5000])
+
     def test_out_of_range(self) -> None:
         """Bytes beyond the end of the file, or beyond what was granted, are not taken."""
-        self.start(5000, window=1000)
-        self.greet()
-        self.tell(10.2, Data(4999, b"xx"))
+        self.start(8 * MIB, window=2 * MIB)
+        self.tell(10.2, Data(8 * MIB - 1, b"xx"))
         self.tell(10.2, Data(2**64 - 1, b"x"))
-        self.tell(10.2, Data(999, b"xx"))
+        self.tell(10.2, Data(2 * MIB - 1, b"xx"))
         self.assertEqual(self.receiver.take_writes(), [])
         self.assert_refused(out_of_range=3)
-        self.tell(10.2, self.piece(0, 1000))
-        self.assertEqual(self.receiver.received, 1000)
-
-    def test_window_opens(self) -> None:
-        """As bytes are written, more may come; the sender hears of it by the quarter of the window."""
-        self.start(5000, window=1000)
-        self.greet()
-        self.tell(10.2, Ask(0), self.piece(0, 600))
-        self.assertEqual(self.hear(10.2), [Ack(0, 1000, ((0, 2),))])
-        self.receiver.written(249)
-        self.assertEqual(self.hear(10.2), [])
-        self.receiver.written(1)
-        self.assertEqual(self.hear(10.3), [Ack(100_000, 1250, ((0, 2),))])
-
-    def test_acknowledging(self) -> None:
-        """What is as expected waits up to 25 ms; what is not, and every 64th, is acknowledged at once."""
-        self.start(10**6)
-        self.greet()
-        self.tell(10.2, self.piece(0, 10))
-        self.assertEqual(self.hear(10.2), [])
-        self.tell(10.21, self.piece(10, 20))
-        self.assertAlmostEqual(self.receiver.deadline() or 0, 10.225)
-        self.assertEqual(self.hear(10.225), [Ack(14_999, WINDOW_BYTES, ((0, 3),))])
-        self.next += 1
-        self.tell(10.3, self.piece(30, 40))
-        self.assertEqual(self.hear(10.3), [Ack(0, WINDOW_BYTES, ((4, 5), (0, 3)))])
-        for at in range(ACK_EVERY - 1):
-            self.tell(10.31, self.piece(40 + at, 41 + at))
-        self.assertEqual(self.hear(10.31), [])
-        self.tell(10.31, self.piece(900, 901))
-        self.assertEqual(len(self.hear(10.31)), 1)
-
-    def test_floor(self) -> None:
-        """What the sender no longer asks about is forgotten, and refused as a replay when it comes."""
-        self.start(100)
-        self.greet()
-        late = self.datagram(self.piece(0, 10))
-        self.tell(10.2, self.piece(10, 20))
-        self.tell(10.2, Ask(3), self.piece(20, 30))
-        self.assertEqual(self.hear(10.2), [Ack(0, WINDOW_BYTES, ((3, 4),))])
-        self.receiver.receive(late, 10.3)
-        self.assert_refused(replayed=1)
-        self.tell(10.3, Ask(2**64 - 1), Ask(0), Ping())
-        self.assertEqual(self.hear(10.3), [Ack(0, WINDOW_BYTES, ((4, 5),))])
-
-    def test_replayed(self) -> None:
-        """The same datagram again is dropped."""
-        self.start(100)
-        self.greet()
-        datagram = self.datagram(self.piece(0, 10))
-        self.receiver.receive(datagram, 10.2)
-        self.receiver.receive(datagram, 10.2)
-        self.assert_refused(replayed=1)
-        self.assertEqual(self.receiver.received, 10)
+        self.send(2 * MIB - 100, 2 * MIB + 100, room=50)
+        self.assertEqual(self.receiver.received, 100)
+        self.assert_refused(out_of_range=5)
 
     def test_changed_digest(self) -> None:
-        """Two digests, or a size that was not offered: the file is not what was asked for."""
+        """Two roots, or a size that was not offered: the file is not what was asked for."""
         for digest in (Digest(3, b"x" * 32), Digest(4, b"d" * 32)):
             self.start(3)
-            self.greet()
             self.tell(10.2, Digest(3, b"d" * 32))
             self.tell(10.2, Digest(3, b"d" * 32))
             self.assertIsNone(self.receiver.outcome)
             self.tell(10.2, digest)
-            assert isinstance(self.receiver.outcome, Failed)
-            self.assertEqual(self.receiver.outcome.code, "source-changed")
+            self.assert_failed("source-changed")
+
+    def test_changed_piece(self) -> None:
+        """Two digests of one piece, or of one that there is not."""
+        for pieces, code in (
+            (Pieces(0, (b"x" * 32,)), "source-changed"),
+            (Pieces(3, (b"x" * 32,)), "bad-peer"),
+        ):
+            self.start(3 * MIB)
+            self.tell(10.2, Pieces(0, (b"d" * 32,)))
+            self.tell(10.2, Pieces(0, (b"d" * 32,)))
+            self.assertIsNone(self.receiver.outcome)
+            self.tell(10.2, pieces)
+            self.assert_failed(code)
+            self.tell(10.2, Pieces(1, (b"d" * 32,)))
+
+    def test_wrong_root(self) -> None:
+        """A root that does not fit the digests of the pieces, whichever comes first."""
+        for first in (True, False):
+            self.start(3)
+            frames: list[Frame] = [Digest(3, b"x" * 32), Pieces(0, tuple(self.digests()))]
+            for frame in frames if first else reversed(frames):
+                self.tell(10.2, frame)
+            self.assert_failed("digest-mismatch")
 
     def test_aborted(self) -> None:
-        """The daemon gives up: one acknowledgement, and the end; what was not written is not."""
+        """The other end gives up; what was not written is not, and what comes late changes nothing."""
         self.start(100)
-        self.greet()
-        self.tell(10.2, self.piece(0, 10))
+        self.tell(10.2, Data(0, self.content[:10]))
         self.tell(10.2, Abort("source-changed", "It changed."))
-        self.assertEqual(self.receiver.outcome, Failed("source-changed", "It changed.", remote=True))
-        self.assertEqual(self.hear(10.2), [Ack(0, WINDOW_BYTES, ((0, 3),))])
-        self.assertTrue(self.receiver.closed)
-        self.assertEqual(self.receiver.take_writes(), [])
-
-    def test_aborted_after_the_end(self) -> None:
-        """Neither an abort nor data change an outcome."""
-        self.start(0)
-        self.greet()
+        self.tell(10.2, Data(10, self.content[10:20]))
         self.tell(10.2, self.digest())
+        self.assertEqual(self.receiver.outcome, Failed("source-changed", "It changed.", remote=True))
+        self.assertEqual(self.receiver.take_writes(), [])
+        self.receiver.written(10)
+        self.receiver.hashed([(0, b"?" * 32)])
+        self.receiver.hurry(10.3)
         self.receiver.verified()
-        self.tell(10.2, Abort("late", "Late."))
+        self.assertFalse(self.receiver.complete)
+        self.hear(10.2)
+        self.assertTrue(self.receiver.closed)
+
+    def test_data_after_the_end(self) -> None:
+        """It counts for nothing."""
+        self.start(0)
+        self.tell(10.2, Digest(0, sha256(b"").digest()))
+        self.receiver.verified()
         self.tell(10.2, Data(0, b"x"))
         self.assertEqual(self.receiver.outcome, Done())
         self.assert_refused()
 
     def test_unexpected(self) -> None:
-        """Frames that only a client sends are dropped and counted."""
+        """Frames that only a receiver sends are dropped and counted."""
         self.start(3)
-        self.greet()
-        self.tell(10.2, Hello(b"t" * 16, 5), Response(NONCE), Verified())
-        self.assert_refused(unexpected=3)
+        self.tell(10.2, Hello(b"t" * 16, 5), Response(NONCE), Verified(), Again(0, 3))
+        self.assert_refused(unexpected=4)
 
-    def test_malformed(self) -> None:
-        """An authentic packet that makes no sense is dropped and counted, and so is a forged one."""
-        self.start(3)
-        self.greet()
-        self.receiver.receive(self.daemon.close(77, encode(Data(0, b""))), 10.2)
-        self.receiver.receive(b"junk", 10.2)
-        self.receiver.receive(self.daemon.close(78, b"\x06")[:-1] + b"x", 10.2)
-        self.assert_refused(malformed=2, forged=1)
+    def test_crumbs(self) -> None:
+        """A sender that wants more kept than the bytes are worth is cut off."""
+        with mock.patch.object(module, "MAX_RANGES", 10):
+            self.start(1000)
+            for at in range(0, 24, 2):
+                self.tell(10.2, Data(at, b"x"))
+            self.assert_failed("bad-peer")
+        with mock.patch.object(module, "MAX_BUFFERS", 10):
+            self.start(1000)
+            for at in range(10):
+                self.tell(10.2, Data(at, b"x"))
+            self.write()
+            self.tell(10.2, Data(10, b"x"))
+            self.assertIsNone(self.receiver.outcome)
+            self.send(11, 31, room=1)
+            self.assert_failed("bad-peer")
 
-    def test_silence(self) -> None:
-        """After five seconds of silence it asks, six times; then the daemon is dead."""
-        self.start(3)
-        self.greet()
-        self.tell(10.2, Ping())
-        self.hear(10.2)
-        pings = []
+
+class VerifyingTests(ReceiverCase):
+    """Pieces that are not as they should be."""
+
+    def fill(self) -> None:
+        """All bytes come and are written; the sender tells all digests."""
+        self.send(0, len(self.content))
+        self.write()
+        digests = self.digests()
+        for first in range(0, len(digests), MAX_PIECES):
+            self.tell(10.3, Pieces(first, tuple(digests[first : first + MAX_PIECES])))
+        self.tell(10.3, self.digest())
+        self.hear(10.3)
+
+    def agains(self, now: float) -> list[int]:
+        """The pieces that are asked for again; the sender acknowledges that."""
+        heard = self.hear(now)
+        asked = [frame.offset // PIECE_BYTES for frame in heard if isinstance(frame, Again)]
+        self.tell(now, Ack(0, 0, 0, ((0, self.receiver._next_number),)))
+        return asked
+
+    def test_bad_piece(self) -> None:
+        """It is asked for again, until that is acknowledged; it comes, and the file is complete."""
+        self.start(2 * MIB + 5)
+        self.fill()
+        good = self.digests()
+        self.receiver.hashed([(0, good[0]), (1, b"?" * 32), (2, good[2])])
+        self.assertEqual(self.receiver.received, MIB + 5)
+        self.assertEqual(self.hear(10.4), [Again(MIB, MIB)])
+        self.assertEqual(self.hear(10.4), [])
+        self.assertIn(Again(MIB, MIB), self.hear(20.0))
+        self.assertEqual(self.agains(20.0), [])
+        self.assertNotIn(Again(MIB, MIB), self.hear(35.0))
+        self.tell(35.0, Ping())
+        self.send(MIB, 2 * MIB, 35.0)
+        self.assertEqual(self.write(), MIB)
+        self.receiver.hashed([(1, good[1])])
+        self.assertTrue(self.receiver.complete)
+        self.assertEqual(self.receiver.received, 2 * MIB + 5)
+
+    def test_last_piece(self) -> None:
+        """The last piece is shorter."""
+        self.start(MIB + 5)
+        self.fill()
+        self.receiver.hashed([(1, b"?" * 32)])
+        self.assertIn(Again(MIB, 5), self.hear(10.4))
+
+    def test_digest_comes_late(self) -> None:
+        """What is on the disk before its digest is known is compared when that comes."""
+        self.start(2 * MIB)
+        self.send(0, 2 * MIB)
+        self.write()
+        self.receiver.hashed([(1, self.digests()[1]), (0, b"?" * 32)])
+        self.tell(10.3, Pieces(0, tuple(self.digests())))
+        self.assertIn(Again(0, MIB), self.hear(10.3))
+        self.assertFalse(self.receiver.complete)
+
+    def test_three_times(self) -> None:
+        """The same piece, wrong for the third time: that is enough."""
+        self.start(MIB)
+        self.fill()
+        for now in (11.0, 12.0):
+            self.receiver.hashed([(0, b"?" * 32)])
+            self.assertEqual(self.agains(now), [0])
+            self.send(0, MIB, now)
+            self.assertEqual(self.write(), MIB)
+        self.receiver.hashed([(0, b"?" * 32)])
+        self.assert_failed("digest-mismatch")
+        self.receiver.hashed([(0, b"?" * 32)])
+
+    def test_few_at_once(self) -> None:
+        """A part that is bad throughout is asked for bit by bit, so that memory stays bounded."""
+        self.start(8 * MIB, have=[(0, 8 * MIB)])
+        self.assertEqual(self.receiver.received, 8 * MIB)
+        self.tell(10.3, Pieces(0, tuple(self.digests())))
+        self.receiver.hashed([(index, b"?" * 32) for index in range(8)])
+        self.assertEqual(self.receiver.received, 0)
+        self.assertEqual(self.agains(11.0), list(range(MAX_AGAINS)))
+        self.send(MIB, 2 * MIB, 11.1)
+        self.write()
+        self.receiver.hashed([(1, self.digests()[1])])
+        self.assertEqual(self.agains(11.1), [MAX_AGAINS])
+
+    def test_resumed(self) -> None:
+        """What was there counts when its pieces agree; the others have to come."""
+        self.start(2 * MIB, have=[(0, MIB), (MIB + 5, MIB + 10)])
+        self.assertEqual(self.receiver.received, MIB + 5)
+        self.tell(10.1, Pieces(0, tuple(self.digests())))
+        self.receiver.hashed([(0, self.digests()[0])])
+        self.send(MIB, 2 * MIB)
+        self.assertEqual(self.write(), MIB - 5)
+        self.assertEqual(self.receiver.counters.duplicate_bytes, 5)
+        self.receiver.hashed([(1, self.digests()[1])])
+        self.tell(10.3, self.digest())
+        self.assertTrue(self.receiver.complete)
+
+
+class WindowTests(ReceiverCase):
+    """How much the sender may send."""
+
+    def test_first(self) -> None:
+        """At least what a sender takes for granted, and of the bytes that are missing."""
+        self.start(10**9, window=5)
+        self.assertEqual(self.limit(10.1), MIN_WINDOW)
+        self.start(10**9, have=[(0, 10_000_000), (11_000_000, 12_000_000)])
+        self.assertEqual(self.limit(10.1), 11_000_000 + WINDOW_BYTES)
+        self.start(5)
+        self.assertEqual(self.limit(10.1), 5)
+
+    def test_opens(self) -> None:
+        """As bytes are written, more may come; the sender hears of it by the quarter of the window."""
+        self.start(10**9)
+        self.send(0, MIB + 100)
+        self.hear(10.3)
+        self.receiver.take_writes()
+        self.receiver.written(MIB - 1)
+        self.assertEqual(self.hear(10.3), [])
+        self.receiver.written(1)
+        self.assertEqual([frame.limit for frame in self.hear(10.4) if isinstance(frame, Ack)], [5 * MIB])
+        self.assertEqual(self.limit(10.5), 5 * MIB)
+        self.receiver.written(100)
+        self.assertEqual(self.limit(10.5), 5 * MIB + 100)
+
+    def test_opens_for_who_waits(self) -> None:
+        """A sender that has used up its limit, and one that could have all the rest, hears of any byte more."""
+        self.start(10**9, window=MIB)
+        self.send(0, MIB)
+        self.hear(10.3)
+        self.receiver.take_writes()
+        self.receiver.written(1)
+        self.assertEqual([frame.limit for frame in self.hear(10.4) if isinstance(frame, Ack)], [MIB + 1])
+        self.start(MIB + 10, window=MIB)
+        self.send(0, 1000)
+        self.hear(10.3)
+        self.receiver.take_writes()
+        self.receiver.written(9)
+        self.assertEqual(self.hear(10.4), [])
+        self.receiver.written(1)
+        self.assertEqual([frame.limit for frame in self.hear(10.4) if isinstance(frame, Ack)], [MIB + 10])
+
+    def test_no_need(self) -> None:
+        """Once all is granted nothing more is said."""
+        self.start(MIB)
+        self.send(0, MIB)
+        self.hear(10.3)
+        self.write()
+        self.assertEqual(self.hear(10.3), [])
+
+    def stream(self, nbytes: int, every: int, lag: int = 0) -> None:
+        """So many bytes come; the sender hears of its limit `every` so many, and `lag` of them are not written."""
+        at = heard = self.receiver.received
+        waiting = self.receiver._unwritten
+        end = at + nbytes
+        while at < end:
+            if at - heard >= every:
+                self.limit(11.0)
+                heard = at
+            self.tell(11.0, Data(at, bytes(50_000)))
+            at += 50_000
+            self.assertEqual(self.receiver.received, at)
+            self.receiver.take_writes()
+            waiting += 50_000
+            if waiting > lag:
+                self.receiver.written(waiting - lag)
+                waiting = lag
+
+    def test_grows(self) -> None:
+        """A path that uses all of the window gets more, up to a bound, which can be set."""
+        self.start(10**9)
+        for expected in (8, 16, 16):
+            window = self.receiver._window
+            self.stream(window + MIB, window - 100_000)
+            self.limit(11.0)
+            self.assertEqual(self.receiver._window, expected * MIB)
+        told, written = self.receiver._told, self.receiver._written
+        self.receiver.max_window = 2 * MIB
+        self.assertEqual(self.receiver._grant(), written + 2 * MIB)
+        self.assertEqual(self.limit(12.0), told)
+        self.receiver.max_window = 0
+        self.assertEqual(self.receiver._grant(), written + MIN_WINDOW)
+
+    def test_shrinks(self) -> None:
+        """A path that needs little of it gets less, down to a bound."""
+        self.start(10**9)
+        for expected in (2, 1, 1):
+            self.stream(self.receiver._window + MIB, 100_000)
+            self.assertEqual(self.receiver._window, expected * MIB)
+
+    def test_stays(self) -> None:
+        """A path that uses half of it keeps it, and so does one that is slow because the disk is."""
+        self.start(10**9)
+        self.stream(20 * MIB, 2 * MIB)
+        self.assertEqual(self.receiver._window, WINDOW_BYTES)
+        self.start(10**9)
+        self.stream(20 * MIB, MIB, lag=2 * MIB + MIB // 2)
+        self.assertEqual(self.receiver._window, WINDOW_BYTES)
+
+    def test_nothing_to_learn(self) -> None:
+        """At the end of the file, where all is granted, the window is what it was."""
+        self.start(6 * MIB)
+        self.stream(3 * MIB, 100_000)
+        self.limit(11.0)
+        self.stream(2 * MIB, 100_000)
+        self.assertEqual(self.receiver._window, WINDOW_BYTES)
+
+
+class WaitingTests(ReceiverCase):
+    """The other end is silent, slow, or paused."""
+
+    def until_the_end(self, *, answers: bool) -> float:
+        """When it gives up."""
+        now = 10.0
         while self.receiver.outcome is None:
-            deadline = self.receiver.deadline()
-            assert deadline is not None
-            if Ping() in self.hear(deadline):
-                pings.append(round(deadline, 3))
-        self.assertEqual(pings, [15.2, 20.2, 25.2, 30.2, 35.2, 40.2])
-        assert isinstance(self.receiver.outcome, Failed)
-        self.assertEqual(self.receiver.outcome.code, "timed-out")
-        self.assertAlmostEqual(deadline, 45.2)
+            now = self.receiver.deadline() or 0.0
+            if Ping() in self.hear(now) and answers:
+                self.tell(now, Ack(0, 0, 0, ((0, self.receiver._next_number),)))
+            self.assertLess(now, 5000.0)
+        return now
+
+    def test_stalled(self) -> None:
+        """A sender that answers pings and sends nothing is given up."""
+        self.start(100)
+        self.assertAlmostEqual(self.until_the_end(answers=True), 10.0 + STALL_SECONDS)
+        self.assert_failed("timed-out")
+
+    def test_progress(self) -> None:
+        """Bytes, digests and the root are progress; the same ones again are not."""
+        self.start(100)
+        self.tell(20.0, Data(0, self.content[:10]))
+        self.write()
+        self.tell(30.0, Pieces(0, tuple(self.digests())))
+        self.tell(40.0, self.digest())
+        self.tell(50.0, Data(0, self.content[:10]))
+        self.tell(50.0, Pieces(0, tuple(self.digests())))
+        self.assertAlmostEqual(self.until_the_end(answers=True), 40.0 + STALL_SECONDS)
+
+    def test_own_time(self) -> None:
+        """While this end writes, or hashes what was there, the other one is not to blame."""
+        self.start(100)
+        self.tell(10.2, Data(0, self.content))
+        self.tell(10.2, Pieces(0, tuple(self.digests())))
+        for now in (100.0, 200.0, 300.0):
+            self.tell(now, Ping())
+            self.hear(now)
+        self.assertEqual(self.write(), 100)
+        self.tell(301.0, self.digest())
+        for now in (320.0, 340.0, 440.0, 560.0):
+            self.tell(now, Ping())
+            self.hear(now)
+        self.assertIsNone(self.receiver.outcome)
+
+    def test_paused(self) -> None:
+        """Nor while the transfer is paused."""
+        self.start(100)
+        self.tell(11.0, Pause(True))
+        for now in range(20, 1000, 20):
+            self.tell(float(now), Ping())
+            self.hear(float(now))
+        self.tell(1000.0, Pause(False))
+        self.assertAlmostEqual(self.until_the_end(answers=True), 1000.0 + STALL_SECONDS)
 
     def test_hurried(self) -> None:
-        """With another sign that the daemon is gone, four seconds of silence are enough; an answer is an answer."""
+        """With another sign that it is gone, four seconds of silence are enough; an answer is an answer."""
         self.start(3)
-        self.greet()
-        self.tell(10.2, Ping())
-        self.hear(10.2)
         self.receiver.hurry(11.0)
-        self.assertIn(Ping(), self.hear(12.0))
-        self.tell(12.1, Ping())
-        pings = []
-        while self.receiver.outcome is None:
-            deadline = self.receiver.deadline()
-            assert deadline is not None
-            if Ping() in self.hear(deadline):
-                pings.append(round(deadline, 3))
-        self.assertEqual(pings, [13.1, 14.1, 15.1])
-        assert isinstance(self.receiver.outcome, Failed)
-        self.assertEqual(self.receiver.outcome.code, "timed-out")
-        self.assertAlmostEqual(deadline, 16.1)
-
-    def test_woken_late(self) -> None:
-        """A process that slept for an hour asks before it gives up."""
+        self.assertIn(Ping(), self.hear(11.0))
+        self.assertAlmostEqual(self.until_the_end(answers=False), 11.0 + HURRIED_SECONDS)
         self.start(3)
-        self.greet()
-        self.tell(10.2, Ping())
-        self.assertIn(Ping(), self.hear(3600.0))
-        self.assertIsNone(self.receiver.outcome)
+        self.receiver.hurry(11.0)
+        self.assertAlmostEqual(self.until_the_end(answers=True), 10.0 + STALL_SECONDS)
+
+
+class DaemonTests(SynchronousTestCase):
+    """A daemon's receiver: an upload."""
+
+    def test_unproven(self) -> None:
+        """Its client has to show that it is there; the stall clock begins then."""
+        terms = make_terms(3)
+        path = DaemonPath(terms.token, make_random())
+        receiver = Receiver(terms, path, sends=FROM_DAEMON, now=10.0)
+        client, daemon = Seal(terms, FROM_CLIENT), Seal(terms, FROM_DAEMON)
+        receiver.hurry(10.0)
+        hello = client.close(0, encode(Hello(terms.token, 0)).ljust(1200, b"\0"))
+        receiver.receive(hello, len(hello), "c", 30.0)
+        (train,) = receiver.poll(30.0)
+        (challenge,) = decode(daemon.open(b"".join(train.buffers))[1])
+        assert isinstance(challenge, Challenge)
+        response = client.close(1, encode(Response(challenge.nonce)))
+        receiver.receive(response, len(response), "c", 31.0)
+        self.assertEqual(receiver.proven, "c")
+        self.assertAlmostEqual(receiver._next(), 31.0 + STALL_SECONDS)
+        data = client.close(2, encode(Data(0, b"abc")))
+        receiver.receive(data, len(data), "c", 31.0)
+        self.assertEqual(receiver.take_writes(), [(0, [b"abc"])])
 
 
 class AnyBytesTests(ReceiverCase):
@@ -369,21 +593,84 @@ class AnyBytesTests(ReceiverCase):
     @settings(deadline=None, max_examples=200)
     @given(
         st.lists(st.binary(max_size=100) | st.lists(FRAMES | DATA, min_size=1, max_size=3), max_size=20),
-        st.booleans(),
+        st.integers(1, 100),
     )
-    def test_survives(self, arrivals: list[bytes | list[Frame]], greeted: bool) -> None:
+    def test_survives(self, arrivals: list[bytes | list[Frame]], segment: int) -> None:
         """Any bytes and any authentic frames raise nothing, and never more bytes come out than the file has."""
         self.start(5000)
-        if greeted:
-            self.greet()
         now = 11.0
         written = 0
         for arrival in arrivals:
-            datagram = arrival if isinstance(arrival, bytes) else self.datagram(*arrival)
-            self.receiver.receive(datagram, now)
-            for offset, data in self.receiver.take_writes():
-                self.assertLessEqual(offset + len(data), 5000)
-                written += len(data)
+            if isinstance(arrival, bytes):
+                self.receiver.receive(arrival, segment, "d", now)
+            else:
+                self.tell(now, *arrival)
+            for offset, buffers in self.receiver.take_writes():
+                nbytes = sum([len(buffer) for buffer in buffers])
+                self.assertLessEqual(offset + nbytes, 5000)
+                written += nbytes
+                self.receiver.written(nbytes)
             now += 0.05
             self.receiver.poll(now)
+            self.receiver.deadline()
         self.assertLessEqual(written, 5000)
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        steps=st.lists(
+            st.tuples(st.integers(0, 2999), st.integers(1, 900), st.sampled_from("dddpwwhr")), max_size=80
+        ),
+        have=st.sets(st.integers(0, 3000), max_size=4),
+        bad=st.integers(0, 2),
+    )
+    def test_any_order(self, steps: list[tuple[int, int, str]], have: set[int], bad: int) -> None:
+        """Valid packets in any order, and a disk that errs: in the end the bytes are right."""
+        with (
+            mock.patch("pychat.transfer.terms.PIECE_BYTES", 1000),
+            mock.patch("pychat.transfer.pieces.PIECE_BYTES", 1000),
+            mock.patch("pychat.hashing.PIECE_BYTES", 1000),
+        ):
+            ends = sorted(have)
+            ranges = list(zip(ends[::2], ends[1::2], strict=False))
+            self.start(3000, have=ranges)
+            self.go_through(steps, ranges, bad)
+
+    def go_through(self, steps: list[tuple[int, int, str]], ranges: list[tuple[int, int]], bad: int) -> None:
+        digests = [sha256(self.content[at : at + 1000]).digest() for at in range(0, 3000, 1000)]
+        disk = bytearray(3000)
+        hashes = Hashes(3000, True, lambda length, at: bytes(disk[at : at + length]))
+        before = RangeSet()
+        for start, end in ranges:
+            before.add(start, end)
+            disk[start:end] = self.content[start:end]
+            disk[start] ^= bad
+        hashes.resume(before)
+        hashed: list[tuple[int, bytes]] = []
+        rest = [(at, 500, step) for at in range(0, 3000, 500) for step in "dwhd"] * 3
+        for start, length, step in [*steps, (0, 0, "p"), (0, 0, "r"), *rest]:
+            if step == "d":
+                end = min(start + length, 3000)
+                self.tell(10.2, Data(start, self.content[start:end]))
+            elif step == "p":
+                first = start % 3
+                self.tell(10.2, Pieces(first, tuple(digests[first:])))
+            elif step == "r":
+                self.tell(10.2, Digest(3000, root_of(digests)))
+            elif step == "h":
+                self.receiver.hashed([*hashed, *hashes.check(1000)])
+                hashed = []
+            else:
+                for offset, buffers in self.receiver.take_writes():
+                    data = b"".join(buffers)
+                    news = RangeSet()
+                    news.add(offset, offset + len(data))
+                    hashes.reopen(offset, offset + len(data))
+                    disk[offset : offset + len(data)] = data
+                    hashes.add(offset, buffers)
+                    self.receiver.written(len(data))
+                    hashed += hashes.completed(news)
+        self.receiver.hashed(hashed)
+        self.assertIsNone(self.receiver.outcome)
+        self.assertTrue(self.receiver.complete)
+        self.assertEqual(bytes(disk), self.content)
+        self.assertEqual(hashes.root(), self.receiver.root)

@@ -1,262 +1,365 @@
-"""Loss detection, round trips, probes and pacing, with literal times."""
+"""What was sent, what arrived, what was lost: literal times, no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import inf
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.transfer.congestion import CongestionControl, SentPacket
-from pychat.transfer.recovery import NeverSentError, Pacer, Recovery, RoundTrip
+from pychat.transfer.congestion.base import AckSample, CongestionControl
+from pychat.transfer.packet import Ack
+from pychat.transfer.recovery import MAX_REORDERING, PERSISTENT_PROBES, Flight, Recovery, take_out
+from pychat.transfer.roundtrip import RoundTrip
+from pychat.transfer.terms import NeverSentError
+
+WIRE, STRIDE = 1000, 900
 
 
-class Recorder(CongestionControl):
-    """A controller that only remembers what it was told."""
+class Listening(CongestionControl):
+    """Keeps what it is told."""
+
+    name = "listening"
+    window = 10**6
+    pacing_rate = 1e6
+    starting = False
 
     def __init__(self) -> None:
-        self.window = 10_000
-        self.told: list[tuple[str, list[int], bool]] = []
+        super().__init__(WIRE)
+        self.samples: list[AckSample] = []
+        self.timeouts: list[float] = []
+        self.told: list[tuple[int, int, float]] = []
 
-    def acked(self, packets: Sequence[SentPacket], *, now: float, limited: bool) -> None:
-        self.told.append(("acked", [packet.number for packet in packets], limited))
+    def sent(self, nbytes: int, in_flight: int, now: float) -> None:
+        self.told.append((nbytes, in_flight, now))
 
-    def lost(self, packets: Sequence[SentPacket], *, now: float, persistent: bool) -> None:
-        self.told.append(("lost", [packet.number for packet in packets], persistent))
+    def acked(self, sample: AckSample) -> None:
+        self.samples.append(sample)
 
-    def pacing_rate(self, smoothed_rtt: float) -> float:
-        return self.window / smoothed_rtt
+    def timed_out(self, now: float) -> None:
+        self.timeouts.append(now)
 
+    def reset(self, now: float, datagram: int) -> None:
+        raise NotImplementedError
 
-class RoundTripTests(SynchronousTestCase):
-    """RFC 9002 §5."""
-
-    def test_before_the_first_sample(self) -> None:
-        """§6.2.2: a third of a second, so a probe after one second and what an acknowledgement may wait."""
-        rtt = RoundTrip()
-        self.assertAlmostEqual(rtt.probe_timeout, 0.999 + 0.025)
-        self.assertAlmostEqual(rtt.loss_delay, 0.333 * 9 / 8)
-
-    def test_samples(self) -> None:
-        """§5.3: the first sample is taken as it is, the others by an eighth and a quarter."""
-        rtt = RoundTrip()
-        rtt.update(0.100, 5.0)
-        self.assertEqual((rtt.latest, rtt.minimum, rtt.smoothed, rtt.variation), (0.1, 0.1, 0.1, 0.05))
-        rtt.update(0.200, 0.010)
-        self.assertAlmostEqual(rtt.smoothed, 0.1 + 0.090 / 8)
-        self.assertAlmostEqual(rtt.variation, 0.05 * 3 / 4 + 0.090 / 4)
-
-    def test_ack_delay_is_bounded(self) -> None:
-        """§5.3: a delay counts up to 25 ms, and not where it would make the sample less than the minimum."""
-        rtt = RoundTrip()
-        rtt.update(0.100, 0.0)
-        rtt.update(0.180, 3.0)
-        self.assertAlmostEqual(rtt.smoothed, 0.1 + 0.055 / 8)
-        other = RoundTrip()
-        other.update(0.100, 0.0)
-        other.update(0.110, 0.020)
-        self.assertAlmostEqual(other.smoothed, 0.1 + 0.010 / 8)
-
-    def test_coarse_clock(self) -> None:
-        """A clock that has not moved since does not make a round trip of no time, by which nobody can divide."""
-        rtt = RoundTrip()
-        rtt.update(0.0, 0.0)
-        self.assertEqual((rtt.smoothed, rtt.latest), (1e-6, 1e-6))
-
-    def test_granularity(self) -> None:
-        """§6.1.2: on a very short path, no less than a millisecond."""
-        rtt = RoundTrip()
-        for _ in range(50):
-            rtt.update(0.0001, 0.0)
-        self.assertEqual(rtt.loss_delay, 0.001)
-        self.assertAlmostEqual(rtt.probe_timeout, 0.0001 + 0.001 + 0.025, places=5)
+    def remember(self, rate: float, rtt: float) -> None:
+        raise NotImplementedError
 
 
 class RecoveryTests(SynchronousTestCase):
-    """RFC 9002 §6."""
+    """`Recovery`."""
 
     def setUp(self) -> None:
-        self.congestion = Recorder()
-        self.recovery = Recovery(self.congestion)
-        self.recovery.rtt.update(0.100, 0.0)
+        self.congestion = Listening()
+        self.recovery = Recovery(self.congestion, RoundTrip())
+        self.number = 0
+        self.offset = 0
 
-    def send(self, *times: float) -> None:
-        for time in times:
-            self.recovery.sent(SentPacket(self.recovery.number(), time, 1000))
+    def send(self, now: float, count: int = 1, *, limited: bool = False) -> Flight:
+        """A train of so many full datagrams."""
+        stop = self.offset + count * STRIDE
+        flight = Flight(self.number, self.number + count, now, WIRE, count * WIRE, self.offset, STRIDE, stop)
+        self.number += count
+        self.offset = stop
+        self.recovery.sent(flight, limited)
+        return flight
 
-    def numbers(self, result: tuple[list[SentPacket], list[SentPacket]]) -> tuple[list[int], list[int]]:
-        return [packet.number for packet in result[0]], [packet.number for packet in result[1]]
+    def ack(
+        self, now: float, *ranges: tuple[int, int], delay: float = 0.0, clock: float | None = None
+    ) -> list[tuple[int, int]]:
+        """An acknowledgement comes: the bytes of the file that arrived."""
+        at = now if clock is None else clock
+        flights = self.recovery.acked(Ack(round(delay * 1e6), round(at * 1e6), 0, ranges), now)
+        return sorted((flight.start, flight.stop) for flight in flights)
 
-    def test_acknowledged(self) -> None:
-        """What arrived is no longer in flight, and was a sample."""
-        self.send(1.0, 1.0, 1.0)
-        self.assertEqual(self.recovery.in_flight, 3000)
-        self.assertEqual(self.numbers(self.recovery.acked([(0, 3)], 0.0, 1.2)), ([0, 1, 2], []))
-        self.assertEqual(self.recovery.in_flight, 0)
-        self.assertEqual(self.recovery.rtt.latest, 0.19999999999999996)
-        self.assertIsNone(self.recovery.deadline())
-        self.assertEqual(self.congestion.told, [("acked", [0, 1, 2], False)])
-        self.assertEqual(self.recovery.lowest, 3)
+    def settle(self, now: float) -> list[tuple[int, int]]:
+        return [(flight.first, flight.end) for flight in self.recovery.settle(now)]
 
-    def test_acknowledged_again(self) -> None:
-        """Hearing it twice says nothing new: no sample, nothing for the controller."""
-        self.send(1.0, 1.0)
-        self.recovery.acked([(0, 1)], 0.0, 1.1)
-        told = len(self.congestion.told)
-        self.assertEqual(self.recovery.acked([(0, 1)], 0.0, 9.0), ([], []))
-        self.assertAlmostEqual(self.recovery.rtt.latest or 0, 0.1)
-        self.assertEqual(len(self.congestion.told), told)
+    def test_whole_train(self) -> None:
+        """A train that arrived is one flight, and a sample of all that can be measured."""
+        self.send(1.0, 10)
+        self.assertEqual((self.recovery.in_flight, self.congestion.told), (10000, [(10000, 10000, 1.0)]))
+        self.assertEqual(self.ack(1.1, (0, 10), delay=0.01, clock=501.05), [(0, 9000)])
+        self.assertEqual(self.settle(1.1), [])
+        (sample,) = self.congestion.samples
+        assert sample.rtt is not None
+        assert sample.owd is not None
+        self.assertAlmostEqual(sample.rtt, 0.09)
+        self.assertAlmostEqual(sample.owd, 500.05)
+        self.assertEqual(
+            (sample.acked, sample.lost, sample.in_flight, sample.delivered), (10000, 0, 0, 10000)
+        )
+        self.assertEqual((sample.rate, sample.limited, sample.prior_delivered), (None, False, 0))
+        self.assertEqual(self.settle(1.2), [])
+        self.assertEqual(len(self.congestion.samples), 1)
 
-    def test_no_sample_of_an_old_packet(self) -> None:
-        """§5.1: when the largest number was known to have arrived, the time says nothing."""
-        self.send(1.0, 1.0, 1.0)
-        self.recovery.acked([(2, 3)], 0.0, 1.1)
-        self.recovery.acked([(1, 3)], 0.0, 5.0)
-        self.assertAlmostEqual(self.recovery.rtt.latest or 0, 0.1)
+    def test_in_parts(self) -> None:
+        """What arrives of a train splits it; each part is counted once."""
+        self.send(1.0, 10)
+        self.assertEqual(self.ack(1.1, (8, 9), (2, 5)), [(1800, 4500), (7200, 8100)])
+        self.assertEqual(self.recovery.in_flight, 6000)
+        self.assertEqual(self.ack(1.1, (8, 9), (1, 6)), [(900, 1800), (4500, 5400)])
+        self.assertEqual(self.ack(1.1, (8, 9), (1, 6)), [])
+        self.assertEqual(self.ack(1.1, (0, 10)), [(0, 900), (5400, 7200), (8100, 9000)])
+        self.assertEqual((self.recovery.in_flight, self.recovery.delivered), (0, 10000))
+        self.assertEqual(self.recovery.oldest(), (0, 0))
 
-    def test_packet_threshold(self) -> None:
-        """§6.1.1: lost is what is three numbers behind."""
-        self.send(1.0, 1.0, 1.0, 1.0, 1.0)
-        self.assertEqual(self.numbers(self.recovery.acked([(3, 4)], 0.0, 1.1)), ([3], [0]))
-        self.assertEqual(self.recovery.in_flight, 3000)
-        self.assertEqual(self.recovery.lost_count, 1)
-        self.assertEqual(self.congestion.told, [("lost", [0], False), ("acked", [3], False)])
+    def test_several_acknowledgements(self) -> None:
+        """Those that come together are judged together."""
+        self.send(1.0, 4)
+        self.send(1.01, 4, limited=True)
+        self.ack(1.1, (0, 4))
+        self.ack(1.11, (0, 8))
+        self.settle(1.11)
+        (sample,) = self.congestion.samples
+        self.assertEqual((sample.acked, sample.limited), (8000, True))
 
-    def test_time_threshold(self) -> None:
-        """§6.1.2: lost is what is 9/8 of a round trip older than what arrived."""
-        self.send(1.0, 1.005)
-        self.assertEqual(self.numbers(self.recovery.acked([(1, 2)], 0.0, 1.105)), ([1], []))
-        deadline = self.recovery.deadline()
-        self.assertAlmostEqual(deadline or 0, 1.0 + 0.1125)
-        self.assertEqual(self.recovery.timeout(1.112), [])
-        self.assertEqual([packet.number for packet in self.recovery.timeout(deadline or 0)], [0])
-        self.assertIsNone(self.recovery.deadline())
-        self.assertEqual(self.recovery.probes, 0)
-
-    def test_probe_timeout(self) -> None:
-        """§6.2: nothing arrives, so ask; twice as late each time, up to three seconds; an answer resets it."""
-        self.send(1.0)
-        deadlines = []
-        for _ in range(6):
-            deadline = self.recovery.deadline()
-            assert deadline is not None
-            self.assertEqual(self.recovery.timeout(deadline), [])
-            self.send(deadline)
-            deadlines.append(deadline)
-        gaps = [after - before for before, after in zip([1.0, *deadlines], deadlines, strict=False)]
-        for gap, expected in zip(gaps, [0.325, 0.65, 1.3, 2.6, 3.0, 3.0], strict=True):
-            self.assertAlmostEqual(gap, expected)
-        self.assertEqual(self.recovery.probes, 6)
-        self.recovery.acked([(6, 7)], 0.0, deadlines[-1] + 0.1)
-        self.assertEqual(self.recovery.probes, 0)
-
-    def test_slow_path(self) -> None:
-        """A probe timeout beyond three seconds is not cut short."""
-        self.recovery.rtt.update(9.0, 0.0)
-        self.assertGreater(self.recovery.probe_gap(), 3.0)
-
-    def test_never_sent(self) -> None:
-        """RFC 9000 §21.4: a number that was never used, or was left out on purpose, is refused, and changes nothing."""
-        self.send(1.0, 1.0)
-        self.recovery.skip()
-        self.send(1.0)
-        self.assertRaises(NeverSentError, self.recovery.acked, [(4, 5)], 0.0, 1.1)
-        self.assertRaises(NeverSentError, self.recovery.acked, [(0, 5)], 0.0, 1.1)
-        self.assertRaises(NeverSentError, self.recovery.acked, [(3, 4), (1, 3)], 0.0, 1.1)
-        self.assertEqual(self.recovery.in_flight, 3000)
-        self.assertEqual(self.numbers(self.recovery.acked([(3, 4), (0, 2)], 0.0, 1.1)), ([3, 0, 1], []))
-
-    def test_skipped_numbers_are_forgotten(self) -> None:
-        """Once nothing below it is open, a number that was left out needs no watching."""
-        self.recovery.skip()
-        self.send(1.0)
-        self.recovery.acked([(1, 2)], 0.0, 1.1)
-        self.assertEqual(self.recovery.acked([(0, 2)], 0.0, 1.1), ([], []))
-
-    def test_oldest(self) -> None:
-        """The oldest packet in flight is what a probe repeats."""
-        self.assertIsNone(self.recovery.oldest())
-        self.send(1.0, 1.0)
-        self.recovery.acked([(0, 1)], 0.0, 1.1)
-        oldest = self.recovery.oldest()
-        assert oldest is not None
-        self.assertEqual(oldest.number, 1)
-
-    def test_late_acknowledgement_of_less(self) -> None:
-        """Acknowledgements may overtake each other."""
-        self.send(1.0, 1.0, 1.0)
-        self.recovery.acked([(2, 3)], 0.0, 1.1)
-        self.assertEqual(self.numbers(self.recovery.acked([(0, 1)], 0.0, 1.1)), ([0], []))
-
-    def test_persistent_congestion(self) -> None:
-        """§7.6: all packets of three probe timeouts were lost."""
-        self.send(1.0, 1.3, 2.5, 2.6, 2.6, 2.6)
-        self.recovery.acked([(5, 6)], 0.0, 2.7)
-        self.assertEqual(self.congestion.told[0], ("lost", [0, 1, 2], True))
-
-    def test_persistent_congestion_needs_time(self) -> None:
-        """§7.6.1: less than three probe timeouts is only loss."""
-        self.send(1.0, 1.3, 1.7, 1.8, 1.8, 1.8)
-        self.recovery.acked([(5, 6)], 0.0, 1.9)
-        self.assertEqual(self.congestion.told[0], ("lost", [0, 1, 2], False))
-
-    def test_persistent_congestion_needs_silence(self) -> None:
-        """§7.6.2: something between them arrived, so it is only loss."""
-        self.send(1.0, 1.3, 1.4, 2.1, 2.2, 2.2, 2.2)
-        self.recovery.acked([(6, 7), (1, 2)], 0.0, 2.3)
-        self.assertEqual(self.congestion.told[0], ("lost", [0, 2, 3], False))
-
-    def test_persistent_congestion_needs_a_sample(self) -> None:
-        """§7.6.2: without a round trip measured, nobody knows how long is long."""
-        recovery = Recovery(self.congestion)
-        for time in (1.0, 5.0, 9.0, 9.0, 9.0):
-            recovery.sent(SentPacket(recovery.number(), time, 1000))
-        # The largest number was that of a packet which is not acknowledged itself, so it is no sample.
-        recovery.number()
-        recovery.acked([(4, 6)], 0.0, 9.1)
-        self.assertIsNone(recovery.rtt.latest)
-        self.assertEqual(self.congestion.told[0], ("lost", [0, 1, 2], False))
-
-
-class PacerTests(SynchronousTestCase):
-    """RFC 9002 §7.7."""
-
-    def test_burst(self) -> None:
-        """Ten datagrams may leave at once, and a pause does not make it more on a slow path."""
-        pacer = Pacer(1200, 5.0)
-        self.assertEqual(pacer.tokens, 12000)
-        pacer.refill(1000.0, 100.0)
-        self.assertEqual(pacer.tokens, 12000)
-
-    def test_rate(self) -> None:
-        """After the burst, bytes come with time, and the deadline says when there are enough for a datagram."""
-        pacer = Pacer(1200, 5.0)
-        pacer.tokens = 0
-        pacer.refill(120_000.0, 5.001)
-        self.assertAlmostEqual(pacer.tokens, 120.0)
-        self.assertAlmostEqual(pacer.deadline(1200), 5.001 + 1080 / 120_000, places=5)
-
-    def test_fast(self) -> None:
-        """On a fast path it sleeps for a millisecond's worth of datagrams, not for each."""
-        pacer = Pacer(1200, 5.0)
-        pacer.tokens = 0
-        pacer.refill(10_000_000.0, 5.0)
-        self.assertAlmostEqual(pacer.deadline(1200), 5.001, places=5)
+    def test_lost_by_send_time(self) -> None:
+        """Lost is what was sent an eighth of a round trip before something that arrived."""
+        for step in range(8):
+            self.send(1.0 + step * 0.01)
+        self.ack(1.16, (6, 7))
+        # A round trip is 100 ms: 12.5 ms of sending.
+        self.assertEqual(self.settle(1.16), [(number, number + 1) for number in range(5)])
+        self.assertEqual((self.recovery.in_flight, self.recovery.lost_count), (2000, 5))
+        self.assertEqual(self.congestion.samples[-1].lost, 5000)
+        self.assertEqual(self.recovery.oldest(), (4500, 5400))
 
     def test_late_wake_up(self) -> None:
-        """Who is woken 8 ms late catches up; of a second, 10 ms count."""
-        pacer = Pacer(1200, 5.0)
-        pacer.tokens = 0
-        pacer.refill(12_500_000.0, 5.008)
-        self.assertAlmostEqual(pacer.tokens, 100_000)
-        pacer.refill(12_500_000.0, 6.0)
-        self.assertAlmostEqual(pacer.tokens, 125_000)
+        """However late acknowledgements are read, by itself that makes no loss."""
+        self.send(1.0, 5)
+        self.send(1.001, 5)
+        self.ack(1.1, (5, 10))
+        self.assertEqual(self.settle(1.1), [])
+        self.ack(1.9, (0, 10))
+        self.assertEqual(self.settle(1.9), [])
 
-    def test_deadline_is_not_too_early(self) -> None:
-        """At the deadline there are enough bytes, whatever the rounding."""
-        for step in range(1, 2000):
-            pacer = Pacer(1200, 100.0)
-            pacer.tokens = 0
-            rate = 12_345.678 * step
-            pacer.refill(rate, 100.0)
-            pacer.refill(rate, pacer.deadline(1200))
-            self.assertGreaterEqual(pacer.tokens, 1200)
+    def test_straggler(self) -> None:
+        """What is behind in number alone is lost when more than a round trip has passed."""
+        self.send(1.0, 5)
+        self.ack(1.1, (3, 5), (0, 2))
+        self.assertEqual(self.settle(1.1), [])
+        deadline = self.recovery.deadline()
+        self.assertAlmostEqual(deadline, 1.0 + 0.1 / 8 + 0.1 * 9 / 8)
+        self.assertEqual(self.settle(deadline - 0.001), [])
+        self.assertEqual(self.settle(deadline), [(2, 3)])
+        self.assertEqual((self.congestion.samples[-1].acked, self.congestion.samples[-1].lost), (0, 1000))
+        self.assertEqual(self.recovery.deadline(), inf)
+
+    def test_found_after_all(self) -> None:
+        """What arrives after it was taken for lost is no loss, and teaches how late things may come."""
+        self.send(1.0)
+        self.send(1.03)
+        self.ack(1.13, (1, 2))
+        self.assertEqual(self.settle(1.13), [(0, 1)])
+        self.assertEqual(self.recovery.lowest(99), 0)
+        self.assertEqual(self.ack(1.14, (0, 2)), [(0, 900)])
+        self.assertEqual((self.recovery.lost_count, self.recovery.in_flight), (0, 0))
+        self.assertAlmostEqual(self.recovery.reordering, 0.03 * 1.125)
+        self.assertAlmostEqual(self.recovery.loss_delay, 0.03 * 1.125)
+        self.assertEqual(self.recovery.lowest(99), 99)
+
+    def test_found_much_later(self) -> None:
+        """There is a bound to what is learned, and to what is remembered."""
+        self.send(1.0)
+        self.send(1.5)
+        self.ack(1.52, (1, 2))
+        self.assertEqual(self.settle(1.52), [(0, 1)])
+        self.ack(1.53, (0, 2))
+        self.assertEqual(self.recovery.reordering, MAX_REORDERING)
+        self.send(2.0)
+        self.send(2.5)
+        self.ack(2.52, (3, 4))
+        self.assertEqual(self.settle(2.52), [(2, 3)])
+        self.send(2.9)
+        self.ack(2.92, (4, 5))
+        self.settle(2.92)
+        self.assertEqual(self.ack(2.93, (2, 5)), [])
+
+    def test_rate(self) -> None:
+        """The delivery rate is measured by the receiver's clock, over the flight of the newest train."""
+        self.send(1.0, 10)
+        self.ack(1.1, (0, 10), clock=77.0)
+        self.settle(1.1)
+        self.send(1.1, 10)
+        self.send(1.15, 10)
+        self.ack(1.25, (0, 20), clock=77.1)
+        self.settle(1.25)
+        self.assertAlmostEqual(self.congestion.samples[-1].rate or 0.0, 10000 / 0.1)
+        self.assertAlmostEqual(self.recovery.rate or 0.0, 100_000)
+        self.ack(1.3, (0, 30), clock=77.2)
+        self.settle(1.3)
+        self.assertAlmostEqual(self.congestion.samples[-1].rate or 0.0, 20000 / 0.2)
+
+    def test_rate_bounds(self) -> None:
+        """It is not faster than what was sent, nor does a clock that stands still or runs wild make it so."""
+        self.send(1.0, 10)
+        self.ack(1.1, (0, 10), clock=77.0)
+        self.send(1.2, 10)
+        self.ack(1.3, (0, 20), clock=77.001)
+        self.settle(1.3)
+        # Sent 200 ms after the one before, whatever the receiver's clock says.
+        self.assertAlmostEqual(self.congestion.samples[-1].rate or 0.0, 10000 / 0.2)
+        self.send(1.3, 10)
+        self.ack(1.7, (0, 30), clock=77.002)
+        self.settle(1.7)
+        self.assertAlmostEqual(self.congestion.samples[-1].rate or 0.0, 10000 / 0.2)
+        self.send(1.7, 10)
+        self.ack(1.8, (0, 40), clock=77.002)
+        self.settle(1.8)
+        self.assertIsNone(self.congestion.samples[-1].rate)
+
+    def test_limited_rate(self) -> None:
+        """A sample that was limited only counts if it says more than was known."""
+        self.send(1.0)
+        self.ack(1.1, (0, 1))
+        self.send(1.1, 10)
+        self.ack(1.2, (0, 11))
+        self.assertAlmostEqual(self.recovery.rate or 0.0, 100_000)
+        self.send(1.2, 1, limited=True)
+        self.ack(1.3, (0, 12))
+        self.assertAlmostEqual(self.recovery.rate or 0.0, 100_000)
+        self.send(1.3, 20, limited=True)
+        self.ack(1.4, (0, 32))
+        self.assertAlmostEqual(self.recovery.rate or 0.0, 100_000 + 100_000 / 8)
+
+    def test_bursts(self) -> None:
+        """Acknowledgements that come evenly have no burstiness; those that were held up have."""
+        now = 1.0
+        self.send(now, 10)
+        self.ack(now + 0.1, (0, 10))
+        for step in range(12):
+            self.send(now + step * 0.01, 1)
+        for step in range(10):
+            self.ack(now + 0.11 + step * 0.01, (0, 11 + step))
+        even = self.recovery.burst
+        self.assertLess(even, 0.02)
+        for step in range(30):
+            self.send(now + 0.2 + step * 0.01, 1)
+        for step in range(12, 30):
+            self.ack(now + 0.6, (0, 11 + step))
+        self.assertGreater(self.recovery.burst, even)
+
+    def test_no_sample(self) -> None:
+        """Only the first acknowledgement of the largest packet is a sample."""
+        self.send(1.0)
+        self.send(1.01)
+        self.ack(1.1, (1, 2))
+        self.settle(1.1)
+        self.ack(1.3, (0, 2))
+        self.settle(1.3)
+        self.assertEqual([sample.rtt is None for sample in self.congestion.samples], [False, True])
+        self.assertAlmostEqual(self.recovery.round_trip.latest or 0.0, 0.09)
+
+    def test_never_sent(self) -> None:
+        """Who acknowledges a number that was left out acknowledges blindly; nothing of it is taken."""
+        self.send(1.0)
+        self.recovery.skip(1)
+        self.number = 2
+        self.send(1.0)
+        self.assertRaises(NeverSentError, self.ack, 1.1, (0, 3))
+        self.assertEqual(self.recovery.in_flight, 2000)
+        self.assertEqual(self.ack(1.1, (2, 3), (0, 1)), [(0, 900), (900, 1800)])
+        self.settle(1.1)
+        self.send(1.2)
+        self.ack(1.3, (2, 4), (0, 1))
+        self.settle(1.3)
+        # It is settled: nobody is asked about it any more.
+        self.assertEqual(self.ack(1.3, (0, 4)), [])
+
+    def test_probe_timeout(self) -> None:
+        """When nothing arrives at all, something is to be sent; the third time in a row, nothing is known any more."""
+        self.assertEqual((self.recovery.deadline(), self.recovery.timed_out(9.0)), (inf, False))
+        self.send(1.0)
+        self.ack(1.1, (0, 1))
+        self.send(1.1)
+        now = self.recovery.deadline()
+        self.assertAlmostEqual(now, 1.1 + 0.1 + 0.2 + 0.025)
+        self.assertFalse(self.recovery.timed_out(now - 0.001))
+        gaps = []
+        for _ in range(PERSISTENT_PROBES + 1):
+            self.assertTrue(self.recovery.timed_out(now))
+            self.send(now)
+            gaps.append(self.recovery.deadline() - now)
+            now = self.recovery.deadline()
+        self.assertEqual(len(self.congestion.timeouts), 1)
+        self.assertEqual([round(gap, 3) for gap in gaps], [0.65] * 4)
+        self.ack(now, (0, self.number))
+        self.assertEqual(self.recovery.probes, 0)
+
+    def test_outage(self) -> None:
+        """What was lost before everything was forgotten is not told again, and no rate is measured over an outage."""
+        self.send(1.0)
+        self.ack(1.1, (0, 1))
+        self.settle(1.1)
+        self.send(1.2, 50)
+        for _ in range(PERSISTENT_PROBES):
+            now = self.recovery.deadline()
+            self.assertTrue(self.recovery.timed_out(now))
+        self.send(now + 1e-3)
+        self.send(now + 0.5)
+        self.ack(now + 0.6, (52, 53))
+        self.assertEqual(self.settle(now + 0.6), [(1, 51), (51, 52)])
+        sample = self.congestion.samples[-1]
+        self.assertEqual((sample.lost, sample.in_flight, sample.rate), (1000, 0, None))
+
+    def test_reliable(self) -> None:
+        """Over a stream nothing is lost, and nothing has to be asked for."""
+        self.recovery = Recovery(self.congestion, RoundTrip(), reliable=True)
+        self.send(1.0)
+        self.send(2.0)
+        self.ack(2.1, (1, 2))
+        self.assertEqual((self.settle(2.1), self.recovery.deadline()), ([], inf))
+        self.assertFalse(self.recovery.timed_out(99.0))
+        self.assertEqual(self.ack(2.2, (0, 2)), [(0, 900)])
+
+    def test_disown(self) -> None:
+        """What is under way of a range of the file does not count for it any more; the rest of it is told."""
+        self.send(1.0, 2)
+        self.send(1.0, 2)
+        self.send(1.0, 2)
+        self.assertEqual(self.recovery.disown(1700, 1900), [(0, 1800), (1800, 3600)])
+        self.assertEqual(self.ack(1.1, (0, 6)), [(0, 0), (0, 0), (3600, 5400)])
+        self.assertEqual(self.recovery.in_flight, 0)
+
+    def test_another_path(self) -> None:
+        """What was learned of the old path is forgotten."""
+        self.test_found_after_all()
+        trip = RoundTrip()
+        self.recovery.path_changed(trip)
+        self.assertEqual((self.recovery.reordering, self.recovery.rate), (0.0, None))
+        self.assertIs(self.recovery.round_trip, trip)
+
+    @settings(deadline=None, max_examples=200)
+    @given(
+        trains=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+        cuts=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=12),
+    )
+    def test_take_out(self, trains: list[int], cuts: list[tuple[int, int]]) -> None:
+        """Taking numbers out of flights is taking numbers out of a set, and each number keeps its bytes."""
+        flights, at = [], 0
+        for count in trains:
+            at += 1  # a number that is left out
+            short = 100
+            stop = at * STRIDE + (count - 1) * STRIDE + short
+            size = (count - 1) * WIRE + short + WIRE - STRIDE
+            flights.append(Flight(at, at + count, 1.0, WIRE, size, at * STRIDE, STRIDE, stop))
+            at += count
+        total = sum(flight.size for flight in flights)
+        numbers = {number for flight in flights for number in range(flight.first, flight.end)}
+        for first, length in cuts:
+            taken = take_out(flights, first, first + length)
+            gone = {number for flight in taken for number in range(flight.first, flight.end)}
+            self.assertEqual(gone, numbers & set(range(first, first + length)))
+            numbers -= gone
+            total -= sum(flight.size for flight in taken)
+            for flight in (*taken, *flights):
+                self.assertEqual(flight.start, flight.first * STRIDE)
+                self.assertGreater(flight.stop, flight.start)
+                self.assertLessEqual(flight.stop - flight.start, (flight.end - flight.first) * STRIDE)
+            self.assertEqual(sum(flight.size for flight in flights), total)
+        self.assertEqual(
+            [number for flight in flights for number in range(flight.first, flight.end)], sorted(numbers)
+        )
+        self.assertIn("Flight([1, ", repr(Flight(1, 2, 0.0, 0, 0, 0, 0, 0)))

@@ -1,29 +1,33 @@
-"""The end that has the file: what it makes of each datagram, and when."""
+"""The end that has the file, by itself: literal times, and a peer that says what the test wants."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from random import Random
+from math import inf
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.transfer.address import MAX_CANDIDATES
-from pychat.transfer.congestion import NewReno, SentPacket
+from pychat.transfer.congestion.base import AckSample, CongestionControl
+from pychat.transfer.endpoint import SILENCE_SECONDS
+from pychat.transfer.mtu import MAX_PROBES
+from pychat.transfer.outgoing import BLOCK_BYTES
 from pychat.transfer.packet import (
     DATAGRAM_BYTES,
     FROM_CLIENT,
     FROM_DAEMON,
-    OVERHEAD_BYTES,
     Abort,
     Ack,
+    Again,
     Ask,
-    Challenge,
     Data,
     Digest,
     Frame,
     Hello,
+    Pause,
+    Pieces,
     Ping,
     Response,
     Seal,
@@ -32,593 +36,749 @@ from pychat.transfer.packet import (
     encode,
     pad,
 )
-from pychat.transfer.sender import MAX_BURST, Sender
-from pychat.transfer.terms import Done, Failed, Terms
-from tests.transfer.link import make_content, make_terms
-from tests.transfer.test_packet import DATA, FRAMES
+from pychat.transfer.path import ClientPath, DaemonPath
+from pychat.transfer.ranges import RangeSet
+from pychat.transfer.sender import MAX_AGAINS, MAX_PIECES_AHEAD, STALL_SECONDS, VERIFY_SECONDS, Sender
+from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Failed, Train, root_of
+from tests.transfer.offers import make_content, make_random, make_terms
 
-HOME = ("192.0.2.1", 4000)
-ELSEWHERE = ("203.0.113.9", 9)
-TOKEN = make_terms().token
+#: Bytes of the file in a full datagram of 1,200.
+ROOM = DATAGRAM_BYTES - 40
+
+
+class Fixed(CongestionControl):
+    """A window and a rate that stay as they are."""
+
+    name = "fixed"
+    starting = False
+
+    def __init__(self, window: int = 10**6, rate: float = 1e8) -> None:
+        super().__init__(DATAGRAM_BYTES)
+        self.window = window
+        self._rate = rate
+        self.samples: list[AckSample] = []
+        self.resets = 0
+        self.remembered: tuple[float, float] | None = None
+        self.timeouts = 0
+
+    @property
+    def pacing_rate(self) -> float:
+        return self._rate
+
+    def acked(self, sample: AckSample) -> None:
+        self.samples.append(sample)
+
+    def timed_out(self, now: float) -> None:
+        self.timeouts += 1
+
+    def reset(self, now: float, datagram: int) -> None:
+        self.resets += 1
+
+    def remember(self, rate: float, rtt: float) -> None:
+        self.remembered = rate, rtt
+
+
+class Packet:
+    """One datagram that the sender said."""
+
+    def __init__(self, number: int, size: int, frames: list[Frame]) -> None:
+        self.number = number
+        self.size = size
+        self.frames = frames
+
+    @property
+    def data(self) -> Data | None:
+        return next((frame for frame in self.frames if isinstance(frame, Data)), None)
+
+    def has(self, kind: type) -> bool:
+        return any(isinstance(frame, kind) for frame in self.frames)
 
 
 class SenderCase(SynchronousTestCase):
-    """A sender, and a client made by hand."""
+    """A daemon's sender whose client is at ``c``."""
 
-    def start(self, size: int = 3, **settings: int) -> None:
-        self.terms = make_terms(size)
+    def begin(
+        self,
+        size: int = 5000,
+        *,
+        window: int = 10**6,
+        pace: float = 1e8,
+        proven: bool = True,
+        client: bool = False,
+        known: bool = False,
+        max_datagram: int = DATAGRAM_BYTES,
+        supplied: bool = True,
+        **options: object,
+    ) -> None:
         self.content = make_content(size)
+        self.terms = make_terms(size)
+        self.congestion = Fixed(window, pace)
+        if client:
+            path: ClientPath | DaemonPath = ClientPath(
+                self.terms.token, "c", window=0, now=1.0, greets=not proven
+            )
+        else:
+            path = DaemonPath(self.terms.token, make_random(), proven="c" if proven else None)
+        pieces = [sha256(self.content[at : at + PIECE_BYTES]).digest() for at in range(0, size, PIECE_BYTES)]
+        self.digests = pieces
+        if known:
+            options["digests"] = pieces
         self.sender = Sender(
-            self.terms, congestion=NewReno(1200), now=10.0, random_bytes=Random(1).randbytes, **settings
+            self.terms,
+            path,
+            sends=FROM_CLIENT if client else FROM_DAEMON,
+            congestion=self.congestion,
+            now=1.0,
+            random_bytes=make_random(),
+            max_datagram=max_datagram,
+            **options,  # type: ignore[arg-type]
         )
-        self.client = Seal(self.terms, FROM_CLIENT)
-        self.daemon = Seal(self.terms, FROM_DAEMON)
-        self.next = 0
+        self.seal = Seal(self.terms, FROM_DAEMON if client else FROM_CLIENT)
+        self.opener = Seal(self.terms, FROM_CLIENT if client else FROM_DAEMON)
+        self.number = 0
+        self.packets: list[Packet] = []
+        self.have = RangeSet()
+        self.file = bytearray(size)
+        self.trains: list[Train] = []
+        if supplied:
+            self.supply()
 
-    def datagram(self, *frames: Frame, size: int = 0) -> bytes:
-        payload = b"".join(map(encode, frames))
-        self.next += 1
-        return self.client.close(self.next - 1, pad(payload, max(size, len(payload) + OVERHEAD_BYTES)))
-
-    def tell(self, now: float, *frames: Frame, address: object = HOME, size: int = 0) -> None:
-        self.sender.receive(self.datagram(*frames, size=size), address, now)  # type: ignore[arg-type]
-
-    def hear(self, now: float, address: object = HOME) -> list[tuple[int, list[Frame]]]:
-        heard = []
-        for datagram, to in self.sender.poll(now):
-            self.assertEqual(to, address)
-            number = self.daemon.number(datagram)
-            heard.append((number, decode(self.daemon.open(number, datagram))))
-        return heard
-
-    def frames(self, now: float) -> list[Frame]:
-        return [frame for _, frames in self.hear(now) for frame in frames]
-
-    def claim(self, window: int = 10**9) -> None:
-        """Prove the address, with a round trip of 100 ms; the next number from the client is 2."""
-        self.tell(10.0, Hello(TOKEN, window), size=DATAGRAM_BYTES)
-        ((_, frames),) = self.hear(10.0)
-        (challenge,) = frames
-        assert isinstance(challenge, Challenge)
-        self.tell(10.1, Response(challenge.nonce))
-        self.assertTrue(self.sender.proven)
-
-    def supply(self) -> None:
+    def supply(self) -> list[tuple[int, int]]:
+        """Read all that is wanted, and hash what is complete: which reads that were."""
+        reads = []
         while (wanted := self.sender.wants()) is not None:
-            self.sender.supply(wanted[0], self.content[wanted[0] : sum(wanted)])
-            if sum(wanted) == self.terms.size:
-                self.sender.source_ended(sha256(self.content).digest())
+            reads.append(wanted)
+            offset, length = wanted
+            self.sender.supply(offset, self.content[offset : offset + length])
+            index, rest = divmod(offset + length, PIECE_BYTES)
+            if length and (rest == 0 or offset + length == len(self.content)):
+                index = index if rest else index - 1
+                self.sender.pieces(index, [self.digests[index]])
+            if len(reads) > 1000:
+                raise AssertionError("it wants the same for ever")
+        return reads
 
-    def assert_refused(self, **reasons: int) -> None:
-        expected = {reason.replace("_", "-"): number for reason, number in reasons.items()}
-        self.assertEqual(dict(self.sender.counters.refused), expected)
+    def hear(self, *frames: Frame, now: float, size: int = 0, address: str = "c") -> None:
+        datagram = self.seal.close(self.number, pad(b"".join(map(encode, frames)), size))
+        self.number += 1
+        self.sender.receive(datagram, len(datagram), address, now)
 
+    def poll(self, now: float) -> list[Packet]:
+        """What leaves now, also put down in `packets` and `file`."""
+        said: list[Packet] = []
+        self.trains = self.sender.poll(now)
+        for train in self.trains:
+            self.assertEqual(train.address, self.sender.path.address)
+            for datagram in train.datagrams():
+                number, payload = self.opener.open(datagram)
+                packet = Packet(number, len(datagram), decode(payload))
+                said.append(packet)
+                if packet.data is not None:
+                    data = packet.data
+                    self.assertEqual(
+                        bytes(data.data), self.content[data.offset : data.offset + len(data.data)]
+                    )
+        self.packets += said
+        return said
 
-class IntroductionTests(SenderCase):
-    """Before the address is proven."""
+    def poll_all(self, now: float) -> list[Packet]:
+        """All that leaves until it wants to wait."""
+        said = self.poll(now)
+        while (deadline := self.sender.deadline()) is not None and deadline <= now and self.trains:
+            said += self.poll(now)
+        return said
 
-    def test_small_file(self) -> None:
-        """Challenge, proof, the file with its digest, word that it is verified, the end."""
-        self.start(3)
-        self.assertIsNone(self.sender.wants())
-        self.claim()
-        self.assertEqual(self.sender.smoothed_rtt, self.sender._recovery.rtt.latest)
-        self.assertAlmostEqual(self.sender.smoothed_rtt, 0.1)
-        self.supply()
-        acked, data, digest = self.hear(10.1)
-        self.assertEqual(acked[1], [Ack(0, 0, ((0, 2),))])
-        self.assertEqual(data[1], [Ask(0), Data(0, self.content)])
-        self.assertEqual(digest[1], [Ask(0), Digest(3, sha256(self.content).digest())])
-        self.tell(10.2, Ack(0, 10**9, ((data[0], digest[0] + 1),)), Verified())
-        self.assertEqual(self.sender.outcome, Done())
-        self.assertEqual(self.sender.deadline(), 10.2)
-        self.assertEqual(self.frames(10.2), [Ack(0, 0, ((0, 3),))])
-        deadline = self.sender.deadline()
-        assert deadline is not None
-        self.assertGreater(deadline, 10.3)
-        self.assertEqual(self.frames(10.3), [])
-        self.assertFalse(self.sender.closed)
-        self.assertEqual(self.frames(deadline), [])
-        self.assertTrue(self.sender.closed)
-        self.assertIsNone(self.sender.deadline())
-        self.assertEqual(self.sender.poll(99.0), [])
+    def ack(self, *numbers: tuple[int, int], now: float, limit: int = 0) -> None:
+        self.hear(Ack(0, round(now * 1e6), limit, numbers), now=now)
 
-    def test_challenge_is_small(self) -> None:
-        """Less comes back than was sent, and only once."""
-        self.start()
-        self.tell(10.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.assertEqual(self.sender.deadline(), 10.0)
-        ((datagram, _),) = self.sender.poll(10.0)
-        self.assertEqual(len(datagram), 40)
-        self.assertEqual(self.sender.poll(10.0), [])
-        self.assertEqual(self.sender.deadline(), 40.0)
+    def ack_all(self, now: float, *, but: Sequence[int] = (), limit: int = 0) -> None:
+        """Acknowledge all packets that were said but those."""
+        ranges = RangeSet()
+        for packet in self.packets:
+            if packet.number not in but:
+                ranges.add(packet.number, packet.number + 1)
+        self.ack(*ranges.highest(64), now=now, limit=limit)
 
-    def test_greetings_from_everywhere(self) -> None:
-        """More addresses than may be on trial, in one burst: the latest are challenged, and each may prove itself."""
-        self.start()
-        addresses = [("192.0.2.1", port) for port in range(MAX_CANDIDATES + 1)]
-        for address in addresses:
-            self.tell(10.0, Hello(TOKEN, 5), address=address, size=DATAGRAM_BYTES)
-        out = self.sender.poll(10.0)
-        self.assertEqual([to for _, to in out], addresses[1:])
-        sealed = out[0][0]
-        (challenge,) = decode(self.daemon.open(self.daemon.number(sealed), sealed))
-        assert isinstance(challenge, Challenge)
-        self.tell(10.1, Response(challenge.nonce), address=addresses[1])
-        self.assertTrue(self.sender.proven)
+    def offsets(self, packets: Sequence[Packet]) -> list[int]:
+        return [packet.data.offset for packet in packets if packet.data is not None]
 
-    def test_short_greeting(self) -> None:
-        """A greeting that is not a full datagram would let somebody multiply bytes: no answer."""
-        self.start()
-        self.tell(10.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES - 1)
-        self.assertEqual(self.sender.poll(10.0), [])
-        self.assert_refused(bad_hello=1)
-
-    def test_wrong_token(self) -> None:
-        """No answer."""
-        self.start()
-        self.tell(10.0, Hello(b"x" * 16, 5), size=DATAGRAM_BYTES)
-        self.assertEqual(self.sender.poll(10.0), [])
-        self.assert_refused(bad_hello=1)
-
-    def test_replayed_greeting(self) -> None:
-        """A greeting sent again, from home or elsewhere, before and after the proof: no answer."""
-        self.start(3)
-        hello = self.datagram(Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.sender.receive(hello, HOME, 10.0)
-        self.assertEqual(len(self.sender.poll(10.0)), 1)
-        self.sender.receive(hello, HOME, 10.1)
-        self.sender.receive(hello, ELSEWHERE, 10.1)
-        self.assertEqual(self.sender.poll(10.1), [])
-        self.assert_refused(replayed=2)
-
-    def test_wrong_response(self) -> None:
-        """A nonce that was not sent, or from elsewhere, proves nothing."""
-        self.start()
-        self.tell(10.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        ((_, (challenge,)),) = self.hear(10.0)
-        assert isinstance(challenge, Challenge)
-        self.tell(10.1, Response(b"x" * 8))
-        self.tell(10.1, Response(challenge.nonce), address=ELSEWHERE)
-        self.assertFalse(self.sender.proven)
-        self.assertEqual(self.sender.poll(10.1), [])
-        self.assert_refused(bad_response=2)
-
-    def test_response_to_the_second_challenge(self) -> None:
-        """When the round trip cannot be told, the estimate stays what it was."""
-        self.start()
-        self.tell(10.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.hear(10.0)
-        self.tell(10.5, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        ((_, (challenge,)),) = self.hear(10.5)
-        assert isinstance(challenge, Challenge)
-        self.tell(10.6, Response(challenge.nonce))
-        self.assertTrue(self.sender.proven)
-        self.assertEqual(self.sender.smoothed_rtt, 0.333)
-
-    def test_anything_else(self) -> None:
-        """Other frames mean nothing before the proof, and half a packet of them is not taken."""
-        self.start()
-        self.tell(10.0, Ping(), Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.assertEqual(self.sender.poll(10.0), [])
-        self.assert_refused(unproven=1)
-
-    def test_elsewhere(self) -> None:
-        """After the proof, only the proven address is heard."""
-        self.start()
-        self.claim()
-        self.hear(10.1)
-        self.tell(10.2, Ping(), address=ELSEWHERE)
-        self.assertEqual(self.sender.poll(10.2), [])
-        self.assert_refused(wrong_address=1)
-
-    def test_unclaimed(self) -> None:
-        """After 30 s the offer is gone."""
-        self.start()
-        self.assertEqual(self.sender.deadline(), 40.0)
-        self.assertEqual(self.sender.poll(39.9), [])
-        self.assertEqual(self.sender.poll(40.0), [])
+    def failure(self) -> str:
         assert isinstance(self.sender.outcome, Failed)
-        self.assertEqual(self.sender.outcome.code, "unclaimed")
-        self.assertTrue(self.sender.closed)
-        self.tell(41.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.assert_refused(closed=1)
+        return self.sender.outcome.code
 
-    def test_fails_before_the_proof(self) -> None:
-        """Who has greeted hears of it, within what the address is good for."""
-        self.start()
-        self.tell(10.0, Hello(TOKEN, 5), size=DATAGRAM_BYTES)
-        self.hear(10.0)
-        self.sender.fail("going-away", "s" * 400)
-        sizes = []
-        while not self.sender.closed:
-            deadline = self.sender.deadline()
-            assert deadline is not None
-            sizes += [len(datagram) for datagram, _ in self.sender.poll(deadline)]
-        self.assertEqual(len(sizes), 2)
-        self.assertLessEqual(sum(sizes) + 40, 1200)
-        self.assertEqual(self.sender.outcome, Failed("going-away", "s" * 400))
-
-    def test_aborted_before_the_proof(self) -> None:
-        """The client does not want it any more."""
-        self.start()
-        self.tell(10.0, Abort("cancelled", "Never mind."))
-        self.assertEqual(self.sender.outcome, Failed("cancelled", "Never mind.", remote=True))
-        self.assertTrue(self.sender.closed)
+    def turns(self, until: float, *, answer: bool = False) -> float:
+        """Poll whenever the deadline has come, up to a time or an outcome: when that was."""
+        now = 1.0
+        while self.sender.outcome is None and now < until:
+            now = min(max(now, self.sender.deadline() or now) + 1e-6, until)
+            self.poll(now)
+            if answer:
+                self.ack_all(now)
+        return now
 
 
 class SendingTests(SenderCase):
-    """After the address is proven."""
+    """Trains out."""
+
+    def test_whole_file(self) -> None:
+        """A small file leaves in one train, its piece's digest before, its root behind; then it is done."""
+        self.begin(5000)
+        said = self.poll(1.0)
+        self.assertEqual(said[0].frames, [Pieces(0, (sha256(self.content).digest(),))])
+        self.assertEqual(self.offsets(said), [0, ROOM, 2 * ROOM, 3 * ROOM, 4 * ROOM])
+        self.assertEqual([packet.has(Ask) for packet in said], [False] * 5 + [True, False])
+        self.assertEqual([train.segment for train in self.trains[1:2]], [DATAGRAM_BYTES])
+        self.assertEqual(self.sender.pushed_size, DATAGRAM_BYTES)
+        self.assertGreater(self.sender.in_flight, 5000)
+        self.assertEqual(said[-1].frames, [Digest(5000, root_of(self.digests), 0)])
+        self.assertEqual(self.poll(1.0), [])
+        self.ack_all(1.1)
+        self.assertEqual((self.sender.progress, self.sender.held, self.sender.in_flight), (5000, 0, 0))
+        self.hear(Verified(), now=1.2)
+        self.assertEqual(self.sender.outcome, Done())
+        said = self.poll(1.2)
+        self.assertIsInstance(said[0].frames[0], Ack)
+        deadline = self.sender.deadline()
+        assert deadline is not None
+        self.assertEqual((self.poll(deadline), self.sender.closed), ([], True))
+        self.assertIsNone(self.sender.wants())
 
     def test_empty_file(self) -> None:
-        """One read of nothing, so that somebody looks; then the digest."""
-        self.start(0)
-        self.claim()
-        self.assertEqual(self.sender.wants(), (0, 0))
-        self.sender.supply(0, b"")
-        self.sender.source_ended(sha256(b"").digest())
-        self.assertIsNone(self.sender.wants())
-        self.assertEqual(self.frames(10.1)[1:], [Ask(0), Digest(0, sha256(b"").digest())])
-        self.assertEqual(self.sender.progress, 0)
+        """Of an empty file there is only to look whether it is still empty."""
+        self.begin(0, supplied=False)
+        self.assertEqual(self.poll(1.0), [])
+        self.assertEqual(self.supply(), [(0, 0)])
+        (packet,) = self.poll(1.0)
+        self.assertEqual(packet.frames, [Digest(0, sha256().digest(), 0)])
 
     def test_window(self) -> None:
-        """The initial window leaves, and waits for acknowledgements; its last packet asks for one."""
-        self.start(100_000)
-        self.claim()
-        self.supply()
-        heard = self.hear(10.1)[1:]
-        self.assertEqual(len(heard), 10)
-        self.assertTrue(isinstance(heard[-1][1][0], Ask))
-        self.assertEqual(self.hear(10.1), [])
-        first, last = heard[0][0], heard[-1][0]
-        self.tell(10.2, Ack(0, 10**9, ((first, last + 1),)))
-        self.assertEqual(self.sender.progress, sum(len(frames[-1].data) for _, frames in heard))  # type: ignore[union-attr]
-        # Slow start: twice as many, ten at once and the others paced.
-        heard = self.hear(10.2)
-        self.assertEqual(len(heard), 10)
+        """No more is under way than the window allows, and the last packet of it asks."""
+        self.begin(10**5, window=10 * DATAGRAM_BYTES)
+        said = self.poll_all(1.0)
+        data = [packet for packet in said if packet.data is not None]
+        self.assertEqual(len(data), 10)
+        self.assertTrue(data[-1].has(Ask))
+        self.assertEqual(self.poll(1.01), [])
+        self.ack_all(1.05)
+        self.assertEqual(len(self.poll_all(1.05)), 10)
+
+    def test_asks(self) -> None:
+        """An acknowledgement is asked for eight times a window."""
+        self.begin(10**6, window=160 * DATAGRAM_BYTES, pace=1e9)
+        data = [packet for packet in self.poll_all(1.0) if packet.data is not None]
+        asked = [index for index, packet in enumerate(data, 1) if packet.has(Ask)]
+        gaps = [after - before for before, after in zip([0, *asked], asked, strict=False)]
+        self.assertTrue(all(20 <= gap <= 60 for gap in gaps), gaps)
+
+    def test_pace(self) -> None:
+        """It waits until there is something to send at this pace, and says when that is."""
+        self.begin(10**6, pace=1e6)
+        self.assertEqual(len(self.offsets(self.poll_all(1.0))), 10)
         deadline = self.sender.deadline()
         assert deadline is not None
-        self.assertLess(deadline, 10.21)
-        while deadline < 10.29:
-            heard += self.hear(deadline)
-            deadline = self.sender.deadline() or 99.0
-        self.assertEqual(len(heard), 20)
+        self.assertAlmostEqual(deadline, 1.0012, places=4)
+        self.assertEqual(self.poll(1.0005), [])
+        self.assertEqual(len(self.offsets(self.poll_all(deadline))), 1)
+        self.assertEqual(len(self.offsets(self.poll_all(1.012))), 9)
 
-    def test_burst_is_bounded(self) -> None:
-        """One poll gives a bounded number of datagrams, and asks to be called again at once."""
-        self.start(1_000_000)
-        self.claim()
-        self.sender._recovery.congestion.window = 10**6
+    def test_late_wake_up(self) -> None:
+        """What leaves after the pacer lost tokens says nothing of the path."""
+        self.begin(10**6, pace=1e6)
+        self.poll_all(1.0)
+        self.ack_all(1.05)
+        self.poll_all(1.5)
+        self.ack_all(1.55)
+        self.poll_all(1.551)
+        self.assertEqual([sample.limited for sample in self.congestion.samples], [False, True])
+
+    def test_nothing_to_send(self) -> None:
+        """What leaves when there is too little to send is limited by that."""
+        self.begin(10**6, supplied=False)
+        self.poll(1.0)
+        self.sender.supply(0, self.content[:BLOCK_BYTES])
+        self.poll_all(1.0)
+        self.ack_all(1.1)
+        self.poll(1.1)
+        self.assertEqual([sample.limited for sample in self.congestion.samples], [False])
+        self.sender.supply(BLOCK_BYTES, self.content[BLOCK_BYTES : 2 * BLOCK_BYTES])
+        self.poll_all(1.1)
+        self.ack_all(1.2)
+        self.poll(1.2)
+        self.assertGreater(self.sender.rate or 0.0, 10**5)
+
+    def test_bounded_turns(self) -> None:
+        """One turn gives a few trains, and says that there is more."""
+        self.begin(10**6, window=10**7, pace=1e10)
+        self.poll(1.0)
+        self.poll(1.01)
+        self.assertLessEqual(len(self.trains), 6)
+        self.assertLessEqual(sum(len(b"".join(train.buffers)) for train in self.trains), 5 * 65536)
+        self.assertEqual(self.sender.deadline(), 1.01)
+
+    def test_limit(self) -> None:
+        """It sends no further than the receiver said that it takes; a receiver that is known takes a first MiB."""
+        self.begin(3 * 10**6, window=10**7, pace=1e10)
+        self.poll_all(1.0)
         self.supply()
-        self.sender._pacer.tokens = 10**6
-        self.assertEqual(len(self.hear(10.1)), MAX_BURST)
-        self.assertEqual(self.sender.deadline(), 10.1)
-        self.assertEqual(len(self.hear(10.1)), MAX_BURST)
+        self.poll_all(1.01)
+        last = [packet.data for packet in self.packets if packet.data is not None][-1]
+        self.assertEqual(last.offset + len(last.data), FIRST_WINDOW)
+        self.assertTrue(self.packets[-1].has(Ask) or self.packets[-2].has(Ask))
+        self.ack_all(1.02, limit=FIRST_WINDOW + 500)
+        data = [packet.data for packet in self.poll_all(1.02) if packet.data is not None]
+        self.assertEqual([len(one.data) for one in data], [500])
+        self.ack_all(1.03, limit=10**12)
+        self.assertNotEqual(self.offsets(self.poll_all(1.03)), [])
 
-    def test_peers_window(self) -> None:
-        """Nothing goes beyond what the peer is ready to take; then it is asked, in case its word was lost."""
-        self.start(5000)
-        self.claim(window=2000)
-        self.supply()
-        heard = self.hear(10.1)[1:]
-        self.assertEqual(sum(len(frames[-1].data) for _, frames in heard), 2000)  # type: ignore[union-attr]
-        self.tell(10.2, Ack(0, 1500, ((heard[0][0], heard[-1][0] + 1),)))
-        self.assertEqual(self.hear(10.2), [])
-        deadline = self.sender.deadline()
-        assert deadline is not None
-        self.assertAlmostEqual(deadline, 10.7)
-        self.assertEqual(self.frames(deadline), [Ping()])
-        self.tell(10.8, Ack(0, 5000, ((heard[0][0], heard[-1][0] + 2),)))
-        frames = self.frames(10.8)
-        self.assertEqual(sum(len(frame.data) for frame in frames if isinstance(frame, Data)), 3000)
+    def test_lost(self) -> None:
+        """What is lost is sent again, before what is new."""
+        self.begin(10**5, window=20 * DATAGRAM_BYTES)
+        first = self.poll_all(1.0)
+        lost = next(packet for packet in first if packet.data is not None and packet.data.offset == 2 * ROOM)
+        self.ack_all(1.1, but=[lost.number])
+        second = self.poll_all(1.1)
+        self.assertNotIn(2 * ROOM, self.offsets(second))
+        self.ack_all(1.2, but=[lost.number])
+        self.assertEqual(self.offsets(self.poll_all(1.2))[0], 2 * ROOM)
+        self.assertEqual((self.sender.lost, self.sender.counters.lost), (1, 1))
 
-    def test_lost_and_sent_again(self) -> None:
-        """What is lost goes first, under a new number."""
-        self.start(9000)
-        self.claim()
-        self.supply()
-        heard = self.hear(10.1)[1:]
-        numbers = [number for number, _ in heard]
-        self.tell(10.2, Ack(0, 10**9, ((numbers[3], numbers[-1] + 1),)))
-        self.assertEqual(self.sender.counters.lost, 3)
-        again = self.hear(10.2)
-        self.assertGreater(again[0][0], numbers[-1])
-        self.assertEqual(again[0][1][-1].offset, 0)  # type: ignore[union-attr]
+    def test_skipped_numbers(self) -> None:
+        """Now and then a packet number is left out; who acknowledges it is cut off."""
+        self.begin(10**6, window=10**7, pace=1e10)
+        self.poll_all(1.0)
+        self.poll_all(1.05)
+        used = {packet.number for packet in self.packets}
+        skipped = set(range(max(used))) - used
+        self.assertGreater(len(skipped), 1)
+        self.ack((0, max(used) + 1), now=1.1)
+        self.assertEqual((self.failure(), self.sender.counters.refused["never-sent"]), ("bad-peer", 1))
 
-    def test_lost_digest(self) -> None:
-        """A digest that is lost is sent again."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        heard = self.hear(10.1)
-        digest = heard[-1]
-        self.assertIsInstance(digest[1][-1], Digest)
-        # Three pings later it is three packets behind.
-        self.tell(10.2, Ack(0, 0, ((heard[-2][0], heard[-2][0] + 1),)))
-        self.sender._recovery._largest_acked = digest[0] + 3
-        self.sender._recovery._loss_time = 10.3
-        self.assertIsInstance(self.frames(10.3)[-1], Digest)
+    def test_reliable(self) -> None:
+        """Over a stream datagrams are as large as they get, and neither paced nor lost."""
+        self.begin(10**6, window=100, pace=1.0, reliable=True, max_datagram=65507, known=True)
+        self.poll_all(1.0)
+        data = [packet for packet in self.packets if packet.data is not None]
+        self.assertEqual(data[0].size, 65507)
+        self.assertEqual(sum(len(packet.data.data) for packet in data if packet.data is not None), 10**6)
+        self.ack((0, 1), now=9.0)
+        self.assertEqual(self.offsets(self.poll(9.0)), [])
+        self.ack_all(9.1)
+        self.assertEqual(self.sender.progress, 10**6)
 
-    def test_probes(self) -> None:
-        """When nothing is heard, two datagrams ask: new data if there is some, else the oldest again."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        deadline = self.sender.deadline()
-        assert deadline is not None
-        self.assertAlmostEqual(deadline, 10.1 + 0.1 + 0.2 + 0.025)
-        self.assertEqual(self.frames(deadline)[1], Data(0, self.content))
-        self.assertEqual(self.sender._recovery.probes, 1)
+    def test_metered_stream(self) -> None:
+        """A sender that may only send so fast does, over a stream too."""
+        self.begin(10**6, reliable=True, max_datagram=1200, pace=1e9)
+        self.sender.max_rate = 1e6
+        self.assertEqual(len(self.offsets(self.poll_all(1.0))), 10)
 
-    def test_probe_repeats_the_digest(self) -> None:
-        """If the digest is the oldest, it is repeated."""
-        self.start(0)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        deadline = self.sender.deadline()
-        assert deadline is not None
-        frames = self.frames(deadline)
-        self.assertIsInstance(frames[1], Digest)
-        self.assertEqual(len(frames), 4)
+    def test_known_round_trip(self) -> None:
+        """A round trip that is known is used until it is measured."""
+        self.begin(5000, rtt=0.05)
+        self.assertEqual((self.congestion.remembered, self.sender.rtt), (None, 0.05))
 
-    def test_probe_with_nothing_to_repeat(self) -> None:
-        """If what was in the oldest has arrived by another way, a ping does."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        self.sender._outgoing.arrived([SentPacket(0, 0.0, 0, 0, 3)])
-        deadline = self.sender.deadline()
-        assert deadline is not None
-        self.assertEqual(self.frames(deadline), [Ping(), Ping()])
+    def test_remembered(self) -> None:
+        """A path that is known from lately begins with what it carried."""
+        self.begin(5000, rtt=0.05, rate=1e6)
+        self.assertEqual((self.congestion.remembered, self.sender.rtt), ((1e6, 0.05), 0.05))
 
-    def test_probe_after_everything_arrived(self) -> None:
-        """A probe that is due when nothing is in flight any more is a ping."""
-        self.start(0)
-        self.claim()
-        self.hear(10.1)
-        self.sender._probes_due = 1
-        self.assertEqual(self.frames(10.2), [Ping()])
 
-    def test_gives_up(self) -> None:
-        """Twelve probe timeouts without an answer: the peer is dead."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        polls = 0
-        while self.sender.outcome is None:
-            deadline = self.sender.deadline()
-            assert deadline is not None
-            self.hear(deadline)
-            polls += 1
-        self.assertEqual(polls, 13)
-        self.assertEqual(self.sender.outcome, Failed("timed-out", self.sender.outcome.sentence))  # type: ignore[union-attr]
+class ReadingTests(SenderCase):
+    """What is read, hashed and resumed."""
 
-    def test_slow_source(self) -> None:
-        """While the source has nothing, the peer is asked every half second, so that both know."""
-        self.start(3)
-        self.claim()
-        (ack,) = self.frames(10.1)
-        self.assertIsInstance(ack, Ack)
-        at = self.sender.deadline()
-        assert at is not None
-        self.assertAlmostEqual(at, 10.6)
-        ((number, frames),) = self.hear(at)
-        self.assertEqual(frames, [Ping()])
-        self.tell(10.7, Ack(0, 0, ((number, number + 1),)))
-        self.assertAlmostEqual(self.sender.deadline() or 0, 11.2)
-        self.assertEqual(self.hear(10.8), [])
-
-    def answer(self, start: float, seconds: float, limit: int = 0) -> float:
-        """A client that acknowledges each packet, and does nothing else.
-
-        :return: when the sender gave up, or the end of that time.
-        """
-        for step in range(int(seconds * 10)):
-            now = start + step / 10
-            if self.sender.outcome is not None:
-                return now
-            for number, _ in self.hear(now):
-                self.tell(now, Ack(0, limit, ((number, number + 1),)))
-        return start + seconds
-
-    def assert_stalled(self) -> None:
-        assert isinstance(self.sender.outcome, Failed)
-        self.assertEqual((self.sender.outcome.code, self.sender.outcome.remote), ("timed-out", False))
-
-    def test_takes_nothing(self) -> None:
-        """Who answers, and lets nothing move, has a minute."""
-        self.start(300_000)
-        self.claim(window=0)
-        self.supply()
-        self.assertEqual(round(self.answer(10.1, 100)), 70)
-        self.assert_stalled()
-
-    def test_takes_little(self) -> None:
-        """Whoever moves something now and then may go on."""
-        self.start(300_000)
-        self.claim(window=0)
-        self.supply()
-        for step in range(5):
-            self.answer(10.1 + 50 * step, 50, limit=1000 * step)
-        self.assertIsNone(self.sender.outcome)
-        self.assertEqual(self.sender.progress, 4000)
-
-    def test_very_slow_source(self) -> None:
-        """For our own disk nobody else is to blame."""
-        for size in (0, 300_000):
-            self.start(size)
-            self.claim()
-            self.answer(10.1, 100, limit=10**9)
-            self.assertIsNone(self.sender.outcome)
-            for step in range(3):
-                self.supply()
-                self.answer(110.1 + 10 * step, 10, limit=10**9)
-            self.tell(140.1, Verified())
-            self.assertEqual(self.sender.outcome, Done())
-
-    def test_does_not_verify(self) -> None:
-        """Who has all of it may sync for ten minutes; the digest once more, or a higher limit, wins no more."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        end = self.answer(10.1, 550, limit=10**9)
-        self.assertIsNone(self.sender.outcome)
-        self.sender._digest_due = True
-        end = self.answer(end, 200, limit=2 * 10**9)
-        self.assertEqual(round(end), 610)
-        self.assert_stalled()
-
-    def test_optimistic_acknowledgement(self) -> None:
-        """Who acknowledges what was never sent is not served any longer."""
-        self.start(3)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        self.tell(10.2, Ack(0, 10**9, ((0, 90),)))
-        assert isinstance(self.sender.outcome, Failed)
-        self.assertEqual(self.sender.outcome.code, "bad-peer")
-        self.assert_refused(never_sent=1)
-        self.assertIsInstance(self.frames(10.2)[-1], Abort)
-
-    def test_numbers_left_out(self) -> None:
-        """Now and then a packet number is left out, so that blind acknowledgements are found out."""
-        self.start(3_000_000)
-        self.claim()
-        self.sender._recovery.congestion.window = 10**7
-        self.sender.max_window = 10**7
-        numbers: list[int] = []
-        while len(numbers) < 1500:
-            self.supply()
-            self.sender._pacer.tokens = 10**7
-            numbers += [number for number, _ in self.hear(10.1)]
-        missing = set(range(numbers[0], numbers[-1])) - set(numbers)
-        self.assertTrue(2 <= len(missing) <= 6, missing)
-
-    def test_verified_too_early(self) -> None:
-        """Who verifies what was not sent is not believed."""
-        self.start(3)
-        self.claim()
-        self.tell(10.2, Verified())
-        assert isinstance(self.sender.outcome, Failed)
-        self.assertEqual(self.sender.outcome.code, "bad-peer")
-
-    def test_unexpected(self) -> None:
-        """Frames that only a daemon sends are dropped and counted."""
-        self.start(3)
-        self.claim()
-        self.tell(10.2, Challenge(b"x" * 8), Digest(3, b"d" * 32), Data(0, b"abc"))
-        self.assert_refused(unexpected=3)
-        self.assertIsNone(self.sender.outcome)
-
-    def test_malformed(self) -> None:
-        """An authentic packet that makes no sense is dropped and counted, and so is a forged one."""
-        self.start(3)
-        self.claim()
-        self.sender.receive(self.client.close(77, b"\xff"), HOME, 10.2)
-        self.sender.receive(b"junk", HOME, 10.2)
-        forged = bytearray(self.client.close(78, b"\x06"))
-        forged[-1] ^= 1
-        self.sender.receive(bytes(forged), HOME, 10.2)
-        self.assert_refused(malformed=2, forged=1)
-
-    def test_aborted(self) -> None:
-        """The client gives up: one acknowledgement, and the end."""
-        self.start(300_000)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        self.tell(10.2, Abort("disk-full", "No room."))
-        self.assertEqual(self.sender.outcome, Failed("disk-full", "No room.", remote=True))
-        self.assertEqual(self.frames(10.2), [Ack(0, 0, ((0, 3),))])
-        self.assertTrue(self.sender.closed)
-        self.assertEqual(self.sender.held, 0)
-        self.sender.supply(12345, b"late")
+    def test_not_before_the_proof(self) -> None:
+        """Nothing is read for who has not shown that it is there."""
+        self.begin(5000, proven=False)
         self.assertIsNone(self.sender.wants())
 
-    def test_aborts(self) -> None:
-        """This end gives up: it says so until that is acknowledged."""
-        self.start(300_000)
-        self.claim()
-        self.hear(10.1)
-        self.sender.fail("source-changed", "It changed.")
-        self.sender.fail("other", "Too late.")
-        ((number, frames),) = self.hear(10.2)
-        self.assertEqual(frames, [Abort("source-changed", "It changed.")])
-        self.assertEqual(self.hear(10.2), [])
-        self.tell(10.3, Ack(0, 0, ((0, 1),)))
-        self.assertFalse(self.sender.closed)
-        self.tell(10.3, Ack(0, 0, ((number, number + 1),)))
-        self.assertTrue(self.sender.closed)
+    def test_window(self) -> None:
+        """It reads ahead of the window, within what it may hold, and more at once on a fast path."""
+        self.begin(10**7, supplied=False, max_window=2 * BLOCK_BYTES)
+        self.assertEqual(self.supply(), [(0, BLOCK_BYTES), (BLOCK_BYTES, BLOCK_BYTES)])
+        self.assertEqual(self.sender.held, 2 * BLOCK_BYTES)
+        self.sender.max_window = 10**8
+        self.sender._recovery.rate = 1e9
+        wanted = self.sender.wants()
+        self.assertEqual(wanted, (2 * BLOCK_BYTES, PIECE_BYTES - 2 * BLOCK_BYTES))
 
-    def test_verified_twice(self) -> None:
-        """While it lingers it answers who has not heard, and an abort that comes then changes nothing."""
-        self.start(0)
-        self.claim()
-        self.supply()
-        self.hear(10.1)
-        self.tell(10.2, Verified())
-        self.hear(10.2)
-        self.tell(10.3, Verified())
-        self.assertEqual(self.frames(10.3), [Ack(0, 0, ((0, 4),))])
-        self.tell(10.35, Abort("late", "Late."))
-        self.assertEqual(self.sender.outcome, Done())
-        self.hear(10.35)
-        self.assertTrue(self.sender.closed)
+    def test_after_the_end(self) -> None:
+        """What is read when all is over is of no use."""
+        self.begin(5000, supplied=False)
+        self.sender.fail("cancelled", "Not now.")
+        self.sender.supply(0, self.content)
+        self.assertEqual(self.sender.held, 0)
 
-    def test_many_gaps(self) -> None:
-        """However many of the client's datagrams are lost, memory of their numbers is bounded."""
-        self.start(3)
-        self.claim()
+    def test_have(self) -> None:
+        """What the receiver has is read to be hashed, and not sent."""
+        size = 2 * PIECE_BYTES + 5000
+        self.begin(size, have=((0, PIECE_BYTES + 1000),), max_window=10**8)
+        self.assertTrue(self.sender.knows(0))
+        self.assertEqual(self.sender.progress, PIECE_BYTES + 1000)
+        said = self.poll_all(1.0)
+        said += self.poll_all(1.02)
+        self.assertEqual(self.offsets(said)[0], PIECE_BYTES + 1000)
+        self.assertEqual(said[0].frames[0], Pieces(0, tuple(self.digests[:2])))
+
+    def test_known_digests(self) -> None:
+        """With digests that are known, only what is missing is read."""
+        size = 2 * PIECE_BYTES + 5000
+        self.begin(size, have=((0, 2 * PIECE_BYTES),), known=True, supplied=False)
+        self.assertEqual(self.supply(), [(2 * PIECE_BYTES, 5000)])
+        self.poll_all(1.0)
+        self.assertTrue(any(packet.has(Digest) for packet in self.packets))
+
+    def test_all_there(self) -> None:
+        """If the receiver has all of it, only the digests are told."""
+        self.begin(PIECE_BYTES, have=((0, PIECE_BYTES),), known=True)
+        said = self.poll(1.0)
+        self.assertTrue(said[0].has(Pieces) and said[0].has(Digest))
+
+    def test_many_pieces(self) -> None:
+        """Digests are told in frames of 32, some at a time; what is not acknowledged is repeated."""
+        count = 32 * 18
+        self.content = b""
+        self.terms = make_terms(count * PIECE_BYTES)
+        self.congestion = Fixed()
+        digests = [bytes((index % 251,)) * 32 for index in range(count)]
+        self.sender = Sender(
+            self.terms,
+            DaemonPath(self.terms.token, make_random(), proven="c"),
+            sends=FROM_DAEMON,
+            congestion=self.congestion,
+            now=1.0,
+            random_bytes=make_random(),
+            max_datagram=1200,
+            have=((0, count * PIECE_BYTES),),
+            digests=digests[:5],
+        )
+        self.sender.pieces(6, digests[6:])
+        self.seal = Seal(self.terms, FROM_CLIENT)
+        self.opener = Seal(self.terms, FROM_DAEMON)
+        self.number, self.packets = 0, []
+        frames = [frame for packet in self.poll(1.0) for frame in packet.frames]
+        pieces = [frame for frame in frames if isinstance(frame, Pieces)]
+        self.assertEqual([len(frame.digests) for frame in pieces][:2], [5, 32])
+        self.assertEqual(len(pieces), 16)
+        self.ack_all(1.1, but=[self.packets[0].number])
+        self.sender.pieces(5, digests[5:6])
+        told = {index for frame in pieces for index in range(frame.first, frame.first + len(frame.digests))}
+        now = 1.1
+        for _ in range(20):
+            for packet in self.poll(now):
+                for frame in packet.frames:
+                    if isinstance(frame, Pieces):
+                        told.update(range(frame.first, frame.first + len(frame.digests)))
+            now += 0.5
+            self.ack_all(now)
+        self.assertEqual(told, set(range(count)))
+        self.assertTrue(any(packet.has(Digest) for packet in self.packets))
+
+    def test_pieces_ahead(self) -> None:
+        """As long as an earlier digest has not arrived, later ones are held back."""
+        self.begin(0)
+        self.sender._telling = {5}
+        self.sender._untold = [5 + MAX_PIECES_AHEAD + 1]
+        self.sender._tell()
+        self.assertEqual(len(self.sender._untold), 1)
+
+    def test_again(self) -> None:
+        """A piece that did not verify is read and sent again; what was under way of it does not count."""
+        self.begin(2 * BLOCK_BYTES, pace=1e9)
+        self.poll_all(1.0)
+        self.poll_all(1.02)
+        last = self.packets[-1].number
+        self.ack_all(1.1, but=[last])
+        self.poll(1.1)
+        self.hear(Again(0, 2 * BLOCK_BYTES), now=1.2)
+        self.assertEqual(self.sender.progress, 0)
+        self.ack((last, last + 1), now=1.2)
+        self.assertEqual(self.sender.progress, 0)
+        reads = self.supply()
+        self.assertEqual(reads[0], (0, 2 * BLOCK_BYTES))
+        self.poll_all(1.3)
+        self.poll_all(1.4)
+        self.ack_all(1.5)
+        self.assertEqual((self.sender.progress, self.sender.outcome), (2 * BLOCK_BYTES, None))
+
+    def test_again_nonsense(self) -> None:
+        """Nobody may ask for what there is not, or too often."""
+        for frame in (Again(0, 0), Again(4000, 1001), Again(2**64 - 1, 2**64 - 1)):
+            self.begin(5000)
+            self.hear(frame, now=1.0)
+            self.assertEqual(self.failure(), "bad-peer")
+        self.begin(2 * PIECE_BYTES)
+        self.hear(Again(0, PIECE_BYTES + 1), now=1.0)
+        self.assertEqual(self.failure(), "bad-peer")
+        self.begin(5000)
+        for _ in range(MAX_AGAINS):
+            self.hear(Again(0, 5000), now=1.0)
+        self.assertIsNone(self.sender.outcome)
+        self.hear(Again(0, 5000), now=1.0)
+        self.assertEqual(self.failure(), "bad-peer")
+        self.begin(5000)
+        self.sender.fail("cancelled", "Not now.")
+        self.hear(Again(0, 5000), now=1.0)
+        self.assertEqual(self.failure(), "cancelled")
+
+
+class TimeTests(SenderCase):
+    """Probes, silence, pauses."""
+
+    def test_probes(self) -> None:
+        """When nothing is acknowledged, two packets ask; they carry what is due, or what is oldest."""
+        self.begin(3000)
+        self.poll_all(1.0)
+        deadline = self.sender.deadline()
+        assert deadline is not None
+        self.sender._words.clear()
+        self.assertEqual(self.offsets(self.poll(deadline)), [0, 0])
+        self.assertTrue(all(packet.has(Ask) for packet in self.packets[-2:]))
+
+    def test_probe_with_news(self) -> None:
+        """What is new answers as well, whatever the window says."""
+        self.begin(10**5, window=2 * DATAGRAM_BYTES)
+        self.poll_all(1.0)
+        self.sender._words.clear()
+        deadline = self.sender.deadline()
+        assert deadline is not None
+        self.assertEqual(self.offsets(self.poll(deadline)), [2 * ROOM - 9, 3 * ROOM - 18])
+
+    def test_probe_with_nothing(self) -> None:
+        """If all that was under way arrived otherwise, or it is paused, a ping has to do."""
+        self.begin(3000)
+        self.poll_all(1.0)
+        self.sender.pause(True)
+        self.poll(1.0)
+        self.sender._words.clear()
+        self.sender.idle = inf
+        said = self.poll(self.sender._recovery.deadline())
+        self.assertEqual([[type(frame) for frame in packet.frames] for packet in said], [[Ask, Ping]] * 2)
+        self.ack_all(9.0)
+        self.assertEqual(self.sender.in_flight, 0)
+
+    def test_probe_of_what_arrived(self) -> None:
+        """A flight whose bytes came by another one needs nothing but an answer."""
+        self.begin(1000)
+        self.poll_all(1.0)
+        self.sender._words.clear()
+        said = self.poll(self.sender._recovery.deadline())
+        self.assertEqual(self.offsets(said), [0, 0])
+        self.ack((said[-1].number, said[-1].number + 1), now=3.0)
+        self.sender._words.clear()
+        said = self.poll(self.sender._recovery.deadline())
+        self.assertEqual(self.offsets(said), [])
+        self.ack_all(4.0)
+        self.assertEqual((self.sender.in_flight, self.sender.progress), (0, 1000))
+
+    def test_silence(self) -> None:
+        """A peer that says nothing is given up."""
+        self.begin(10**5)
+        self.assertApproximates(self.turns(100.0), 1.0 + SILENCE_SECONDS, 0.1)
+        self.assertEqual(self.failure(), "timed-out")
+        self.assertEqual(self.congestion.timeouts, 1)
+
+    def test_idle(self) -> None:
+        """With nothing in flight, a peer that says nothing for half a second, or a probe timeout, is asked."""
+        self.begin(5000, supplied=False)
+        self.sender.round_trip.update(0.01, 0.0)
+        self.poll(1.0)
+        self.assertEqual(self.sender.deadline(), 1.5)
+        self.assertEqual([packet.frames for packet in self.poll(1.5)], [[Ping()]])
+
+    def test_stalled(self) -> None:
+        """A peer that answers and takes nothing is given up as well, but not while the disk here is slow."""
+        self.begin(10**5, window=2 * DATAGRAM_BYTES)
+        self.poll_all(1.0)
+        self.sender._outgoing.limit = 0
+        self.assertApproximates(self.turns(200.0, answer=True), 1.0 + STALL_SECONDS, 2.0)
+        self.assertEqual(self.failure(), "timed-out")
+        self.begin(10**5, supplied=False)
+        self.turns(200.0, answer=True)
+        self.assertIsNone(self.sender.outcome)
+
+    def test_slept(self) -> None:
+        """Time for which this process was suspended is nobody's fault."""
+        self.begin(10**5, window=2 * DATAGRAM_BYTES)
+        self.poll_all(1.0)
+        self.ack_all(1.1)
+        self.poll_all(1.1)
+        self.poll_all(500.0)
+        self.assertIsNone(self.sender.outcome)
+        self.ack_all(500.1)
+        self.assertNotEqual(self.offsets(self.poll_all(500.1)), [])
+
+    def test_verifying(self) -> None:
+        """Who has all of it has ten minutes to verify it."""
+        self.begin(5000)
+        self.assertApproximates(self.turns(2000.0, answer=True), 1.0 + VERIFY_SECONDS, 2.0)
+
+    def test_pause(self) -> None:
+        """While either end pauses no file data leaves, and nothing stalls."""
+        self.begin(10**5, window=5 * DATAGRAM_BYTES)
+        self.poll_all(1.0)
+        self.hear(Pause(True), now=1.1)
+        self.ack_all(1.1)
+        self.assertEqual(self.offsets(self.poll_all(1.1)), [])
+        self.turns(500.0, answer=True)
+        self.assertIsNone(self.sender.outcome)
+        self.hear(Pause(False), now=500.0)
+        self.assertEqual(len(self.offsets(self.poll_all(500.0))), 5)
+
+
+class PathSizeTests(SenderCase):
+    """The search for larger datagrams."""
+
+    def probe(self, now: float) -> Packet | None:
+        return next((packet for packet in self.poll(now) if packet.size > 1300 and packet.data is None), None)
+
+    def test_search(self) -> None:
+        """Probes are pings; each that arrives makes datagrams larger, and a lost one is no loss."""
+        self.begin(10**6, max_datagram=9000, window=10**5)
+        self.poll_all(1.0)
+        self.ack_all(1.01)
+        sizes = []
+        now = 1.01
+        while (probe := self.probe(now)) is not None and probe.size < 2000:
+            sizes.append(probe.size)
+            self.assertEqual(probe.frames, [Ping()])
+            now += 0.01
+            self.ack_all(now)
+        self.assertEqual((sizes, self.congestion.datagram), ([1452, 1472], 1472))
+        self.ack_all(now)
+        self.poll_all(now + 0.01)
+        self.assertIn(1472, {packet.size for packet in self.packets if packet.data is not None})
+        lost = self.sender.lost
+        large = 1
+        gone = [packet.number for packet in self.packets if packet.size > 1500]
         for _ in range(200):
-            self.next += 1
-            self.tell(10.2, Ping())
-        ((_, frames),) = self.hear(10.2)
-        (ack,) = frames
-        assert isinstance(ack, Ack)
-        self.assertEqual(len(ack.ranges), 64)
-        self.sender.receive(self.client.close(3, encode(Ping())), HOME, 10.3)
-        self.assert_refused(replayed=1)
+            now += 0.02
+            if self.probe(now) is not None:
+                large += 1
+                gone = [packet.number for packet in self.packets if packet.size > 1500]
+            self.ack_all(now, but=gone)
+        self.assertEqual((large, self.sender.lost), (MAX_PROBES, lost))
+
+    def test_floor(self) -> None:
+        """The receiver keeps the numbers of probes and words in mind as long as their fate is open."""
+        self.begin(10**5, max_datagram=1452, window=10 * DATAGRAM_BYTES)
+        self.poll_all(1.0)
+        self.ack_all(1.01)
+        probe = self.probe(1.01)
+        assert probe is not None
+        floors = [
+            frame.floor for packet in self.packets[-12:] for frame in packet.frames if isinstance(frame, Ask)
+        ]
+        self.assertEqual(floors[-1], probe.number)
+
+    def test_refused_by_the_system(self) -> None:
+        """A size that the system refuses to send is not used any more."""
+        self.begin(10**5, mtu=8952, max_datagram=9000)
+        self.assertEqual(self.sender.pushed_size, 8952)
+        self.sender.too_big(1100, 1.0)
+        self.sender.too_big(8952, 1.0)
+        self.assertEqual((self.sender.pushed_size, self.congestion.datagram), (1472, 1472))
+
+    def test_black_hole(self) -> None:
+        """When only small datagrams arrive any more, all are small."""
+        self.begin(10**6, mtu=1452, max_datagram=1452, window=10 * 1452)
+        self.poll_all(1.0)
+        self.ack_all(1.05)
+        now = 1.05
+        for _ in range(60):
+            self.poll(now)
+            small = RangeSet()
+            for packet in self.packets:
+                if packet.size <= 1200:
+                    small.add(packet.number, packet.number + 1)
+            if small:
+                self.ack(*small.highest(64), now=now + 0.02)
+            now = max(now + 0.02, min(self.sender.deadline() or now, now + 1.0))
+        self.assertEqual(self.sender.pushed_size, 1200)
+        self.assertGreater(self.sender.progress, 50_000)
 
 
-class AnyBytesTests(SenderCase):
-    """Whatever comes, it does not fall over."""
+class MeetingTests(SenderCase):
+    """The path."""
+
+    def test_daemon(self) -> None:
+        """A client greets with the window it has, and proves its address; an ACK and the file follow."""
+        self.begin(10**5, proven=False)
+        self.hear(Hello(self.terms.token, 2000), now=1.0, size=1200)
+        (packet,) = self.poll(1.0)
+        nonce = packet.frames[0].nonce  # type: ignore[union-attr]
+        self.hear(Response(nonce), now=1.1)
+        self.supply()
+        said = self.poll_all(1.1)
+        self.assertIsInstance(said[0].frames[0], Ack)
+        self.assertEqual(sum(len(packet.data.data) for packet in said if packet.data is not None), 2000)
+
+    def test_client(self) -> None:
+        """A client sends as soon as the daemon has taken its answer."""
+        self.begin(5000, proven=False, client=True)
+        self.assertTrue(self.poll(1.0)[0].has(Hello))
+        self.assertIsNone(self.sender.wants())
+        self.hear(Ack(0, 0, 10**6, ((0, 1),)), now=1.1)
+        self.supply()
+        self.assertEqual(len(self.offsets(self.poll_all(1.1))), 5)
+
+    def test_changed_address(self) -> None:
+        """On another path everything that was learned is forgotten."""
+        self.begin(10**6, mtu=1452, max_datagram=1452)
+        self.poll_all(1.0)
+        self.hear(Ping(), now=1.1, address="new")
+        trains = self.sender.poll(1.1)
+        self.assertEqual(trains[0].address, "new")
+        nonce = decode(self.opener.open(trains[0].buffers[0])[1])[0].nonce  # type: ignore[union-attr]
+        self.hear(Response(nonce), now=1.2, address="new")
+        self.assertEqual((self.congestion.resets, self.sender.pushed_size), (1, 1200))
+        self.assertEqual(self.sender.proven, "new")
+        self.assertTrue(self.poll_all(1.2))
+
+
+class EndingTests(SenderCase):
+    """How it ends otherwise."""
+
+    def test_too_early(self) -> None:
+        """Nobody verifies what was not sent; afterwards nothing changes that."""
+        self.begin(5000)
+        self.hear(Verified(), now=1.0)
+        self.assertEqual(self.failure(), "bad-peer")
+        self.hear(Verified(), now=1.0)
+        self.assertEqual(self.failure(), "bad-peer")
+
+    def test_abort(self) -> None:
+        """A failure lets go of everything."""
+        self.begin(5000)
+        self.poll(1.0)
+        self.sender.fail("cancelled", "Not now.")
+        self.assertEqual((self.sender.held, self.poll(1.0)[0].frames), (0, [Abort("cancelled", "Not now.")]))
+
+    def test_unexpected(self) -> None:
+        """What only a sender says is nobody else's business."""
+        self.begin(5000)
+        self.hear(Digest(1, bytes(32)), now=1.0)
+        self.hear(Pieces(0, (bytes(32),)), now=1.0)
+        self.assertEqual(self.sender.counters.refused, {"unexpected": 2})
 
     @settings(deadline=None, max_examples=200)
-    @given(
-        st.lists(st.tuples(st.binary(max_size=100) | FRAMES | DATA, st.booleans()), max_size=20),
-        st.booleans(),
-    )
-    def test_survives(self, arrivals: list[tuple[bytes | Frame, bool]], claimed: bool) -> None:
-        """Any bytes and any authentic frames, from anywhere, raise nothing, and end in a named way if at all."""
-        self.start(5000)
-        if claimed:
-            self.claim()
-        now = 11.0
-        for arrival, home in arrivals:
-            self.supply()
-            datagram = arrival if isinstance(arrival, bytes) else self.datagram(arrival)
-            self.sender.receive(datagram, HOME if home else ELSEWHERE, now)
-            now += 0.05
-            answers = self.sender.poll(now)
-            if not claimed:
-                # Only a token gets an answer, and nobody has it.
-                self.assertEqual(answers, [])
-            self.assertLessEqual(len(answers), MAX_BURST + 1)
+    @given(payloads=st.lists(st.binary(min_size=1, max_size=80), max_size=4), kinds=st.data())
+    def test_any_bytes(self, payloads: list[bytes], kinds: st.DataObject) -> None:
+        """Whatever an authentic peer says, nothing is raised, and it ends or goes on."""
+        self.begin(5000)
+        now = 1.0
+        for payload in payloads:
+            self.poll(now)
+            payload = bytes((kinds.draw(st.integers(0, 14)),)) + payload
+            datagram = self.seal.close(self.number, payload)
+            self.number += 1
+            self.sender.receive(datagram, len(datagram), "c", now)
+            now += 0.1
 
-
-class TermsOfSenders(SynchronousTestCase):
-    """Two offers have nothing in common."""
-
-    def test_another_key(self) -> None:
-        """A datagram for one transfer is nothing to another, even under its id."""
-        ours = make_terms(3)
-        other = Terms(ours.transfer, ours.token, b"x" * 32, 3)
-        sender = Sender(ours, congestion=NewReno(1200), now=0.0, random_bytes=Random(1).randbytes)
-        hello = Seal(other, FROM_CLIENT).close(0, pad(encode(Hello(TOKEN, 5)), DATAGRAM_BYTES))
-        sender.receive(hello, HOME, 0.0)
-        self.assertEqual(sender.poll(0.0), [])
-        self.assertEqual(dict(sender.counters.refused), {"forged": 1})
+    @settings(deadline=None, max_examples=100)
+    @given(beyond=st.integers(1, 2**40), below=st.integers(0, 3))
+    def test_never_sent(self, beyond: int, below: int) -> None:
+        """An acknowledgement of what was never sent is refused, whatever else it says."""
+        self.begin(5000)
+        self.poll_all(1.0)
+        top = max(packet.number for packet in self.packets) + 1
+        self.ack((below, top + beyond), now=1.1)
+        self.assertEqual((self.failure(), self.sender.progress), ("bad-peer", 0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.transfer.terms import MAX_SIZE, Terms
+from pychat.transfer.terms import MAX_SIZE, PIECE_BYTES, Terms, Train, pieces_of, root_of
 
 
 class TermsTests(SynchronousTestCase):
@@ -29,3 +31,15 @@ class TermsTests(SynchronousTestCase):
         shown = repr(Terms(b"transfer", b"t" * 16, b"k" * 32, 5))
         self.assertNotIn("tttt", shown)
         self.assertNotIn("kkkk", shown)
+
+    def test_trains(self) -> None:
+        """A train comes apart into its datagrams, however its bytes are held."""
+        for buffers in ([b"aaabbbc"], [b"a", b"aa", b"bbb", b"c"]):
+            self.assertEqual(list(Train(buffers, 3, "x").datagrams()), [b"aaa", b"bbb", b"c"])
+
+    def test_pieces(self) -> None:
+        """A file has as many pieces as it takes, and a root that is made of their digests."""
+        sizes = (0, 1, PIECE_BYTES, PIECE_BYTES + 1)
+        self.assertEqual([pieces_of(size) for size in sizes], [0, 1, 1, 2])
+        self.assertEqual(root_of([b"a" * 32, b"b" * 32]), sha256(b"a" * 32 + b"b" * 32).digest())
+        self.assertEqual(root_of([]), sha256().digest())

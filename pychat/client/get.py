@@ -1,0 +1,230 @@
+"""``pychat get``: files from the shelf, for scripts, and for people who want a file and no chat.  It needs no name."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+
+from ..address import format_host_port
+from ..errors import PychatError, TransferError
+from ..part import read_part
+from .answers import Refused
+from .errand import Errand
+from .fetch import Fetch
+from .haul import Haul, Manner, make_screen
+from .naming import safe_name
+from .offers import covered
+from .program import FAILED, OK, Signals, complain, run
+from .progress import Total, Transfer
+from .render import visible
+from .results import json_failure
+from .terminal import Screen
+from .wanted import choose, is_pattern
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Manner):
+    """Files to get.
+
+    :ivar names: of files, and patterns.
+    :ivar output: the file to make, or a folder; ``None`` for the current folder.
+    :ivar force: replace what is there.
+    """
+
+    names: tuple[str, ...]
+    output: str | None = None
+    force: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one file for certain."""
+        return len(self.names) == 1 and not is_pattern(self.names[0])
+
+
+class Getting:
+    """One ``pychat get``."""
+
+    def __init__(self, reactor: Any, order: Order, screen: Screen) -> None:
+        self._reactor = reactor
+        self._order = order
+        self._screen = screen
+        self._total = Total(1)
+        self._haul = Haul(reactor, order, screen, total=self._total)
+        self._paths: dict[str, str] = {}
+
+    async def run(self) -> int:
+        """Get them.
+
+        :return: the exit status.
+        :raise PychatError: before there was a first file to get.
+        """
+        try:
+            return await self._run()
+        except PychatError as error:
+            if self._order.json:
+                for name in self._order.names:
+                    self._screen.data(json_failure(name, error))
+            raise
+
+    async def _run(self) -> int:
+        order, haul = self._order, self._haul
+        if order.single:
+            self._place(order.names)  # what is wrong here needs no connection
+            if haul.failed:
+                return FAILED
+        elif order.output is not None and not os.path.isdir(order.output):
+            raise TransferError(
+                "no-folder", f"There is no folder {order.output} for the files. Make it first."
+            )
+        try:
+            await haul.open()
+            began = self._reactor.seconds()
+            if not order.single:
+                self._place(await self._choose())
+            self._total.files = max(self._total.files, len(self._paths))
+            await haul.carry(list(self._paths), self._errand)
+            haul.sum_up(self._reactor.seconds() - began)
+        except CancelledError:
+            self._tell_how_to_go_on()
+            raise
+        finally:
+            await haul.close()
+        return FAILED if haul.failed else OK
+
+    async def _choose(self) -> Sequence[str]:
+        order = self._order
+        if not any(map(is_pattern, order.names)):
+            names = list(dict.fromkeys(order.names))
+            self._total.files = len(names)
+            return names
+        listing = await (await self._haul.client()).files()
+        names, wrong = choose(order.names, listing)
+        self._total.files = len(names) + len(wrong)
+        sizes = {file.name: file.size for file in listing.files}
+        if all(name in sizes for name in names):
+            self._total.size = sum(sizes[name] for name in names)
+        if listing.left_out:
+            complain(f"{listing.left_out} more files are not listed: a pattern does not find them.")
+        where = self._where
+        for name, error in wrong:
+            self._haul.refuse(
+                name,
+                TransferError(error.code, f"{error.sentence} To see what there is: pychat files {where}"),
+            )
+        return names
+
+    def _place(self, names: Sequence[str]) -> None:
+        """Decide where each file goes; the others are refused."""
+        taken: dict[str, str] = {}
+        for name in names:
+            path = self._path(name)
+            key = os.path.normcase(os.path.abspath(path))
+            folder = os.path.dirname(path) or "."
+            if key in taken:
+                self._haul.refuse(
+                    name,
+                    TransferError(
+                        "exists", f"{path} is what {taken[key]} becomes: get this one by itself, with -o."
+                    ),
+                )
+            elif not os.path.isdir(folder):
+                self._haul.refuse(
+                    name, TransferError("no-folder", f"There is no folder {folder}. Make it first.")
+                )
+            elif os.path.lexists(path) and not self._order.force:
+                self._haul.refuse(
+                    name,
+                    TransferError(
+                        "exists",
+                        f"{path} exists already. Say --force to replace it, or -o with another name.",
+                    ),
+                )
+            else:
+                taken[key] = name
+                self._paths[name] = path
+
+    def _path(self, name: str) -> str:
+        """The file that is made."""
+        output = self._order.output
+        if output is None:
+            return safe_name(name)
+        return os.path.join(output, safe_name(name)) if os.path.isdir(output) else output
+
+    def _errand(self, name: str, transfer: Transfer) -> Errand:
+        return _Get(
+            self._reactor,
+            self._haul,
+            name,
+            transfer,
+            self._haul.run_in_thread,
+            path=self._paths[name],
+            overwrite=self._order.force,
+            where=self._where,
+            measures=self._screen.has_bar,
+            trace=self._haul.trace,
+        )
+
+    @property
+    def _where(self) -> str:
+        return format_host_port(self._order.host, self._order.port)
+
+    def _tell_how_to_go_on(self) -> None:
+        """Ctrl-C: what is there of the files, and the line that goes on."""
+        done = {carried.name for carried in self._haul.carried}
+        left = [(name, path) for name, path in self._paths.items() if name not in done]
+        begun = [held for _, path in left if (held := read_part(path)) is not None and held.ranges]
+        if not begun:
+            return
+        order = self._order
+        words = ["pychat", "get", self._where, *order.names]
+        if order.output is not None:
+            words += ["-o", order.output]
+        if order.force:
+            words.append("--force")
+        if len(begun) == 1 and len(left) == 1:
+            share = 100 * covered(list(begun[0].ranges)) // max(begun[0].size, 1)
+            what = f"{share} % of {left[0][0]} is here"
+        else:
+            what = f"{len(done)} of {len(self._paths)} files are here, and a part of {len(begun)} more"
+        self._haul.say(f"{what}. To go on: {shlex.join(words)}")
+
+
+class _Get(Fetch):
+    """Says where to look for what there is."""
+
+    def __init__(self, *arguments: Any, where: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._where = where
+
+    async def _ask(self, client: Any) -> Any:
+        try:
+            return await super()._ask(client)
+        except Refused as error:
+            if error.code != "no-such-file":
+                raise
+            raise TransferError(
+                error.code,
+                f"There is no file {visible(self.name)} there. To see what there is: pychat files {self._where}",
+            ) from None
+
+
+def run_get(order: Order) -> int:
+    """Run ``pychat get``."""
+
+    async def program(reactor: Any, signals: Signals) -> int:
+        broken: list[bool] = []
+        reactor.suggestThreadPoolSize(2 * order.jobs + 8)  # they wait for disks
+        screen = make_screen(reactor, order.quiet, lambda: broken.append(True))
+        try:
+            status = await Getting(reactor, order, screen).run()
+        finally:
+            screen.close()
+            await screen.flushed()
+        return FAILED if broken else status
+
+    return run(program)
