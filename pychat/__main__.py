@@ -108,7 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
     put.add_argument("--name", help="your name in the chat (default: your login name)")
     _add_manner(put)
 
-    command("files", "list the files on the shelf", manual.FILES, _files)
+    files = command("files", "list the files on the shelf", manual.FILES, _files)
+    files.add_argument("--json", action="store_true", help="tell of each file as a JSON object, a line each")
     commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
     _add_journal(commands)
     return parser
@@ -274,7 +275,7 @@ def _put(options: argparse.Namespace) -> int:
 def _files(options: argparse.Namespace) -> int:
     from .client.scripts import run_files
 
-    return run_files(*options.address)
+    return run_files(*options.address, json=options.json)
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -314,7 +315,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["serve"]:
         return serve(given[1:])
-    options = build_parser().parse_args(given)
+    options, unknown = build_parser().parse_known_args(given)
+    if unknown:
+        # Here, for argparse has the outermost parser say it, whose help does not help.
+        command = f"pychat {given[0]}" if given and not given[0].startswith("-") else "pychat"
+        dashed = " A name that begins with - comes after --." if unknown[0].startswith("-") else ""
+        said = f"unrecognized arguments: {' '.join(unknown)}.{dashed} Type: {command} --help"
+        print(f"{command}: {said}", file=sys.stderr)  # noqa: T201
+        sys.exit(USAGE)
     status: int = options.run(options)
     return status
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 DEFAULT_PORT = 50000
 
@@ -34,6 +34,17 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two texts are the same IP address, be it IPv4's own or written as IPv6 (``::ffff:192.0.2.1``)."""
+    try:
+        here, there = (
+            getattr(address, "ipv4_mapped", None) or address for address in map(ip_address, (one, other))
+        )
+    except ValueError:
+        return False
+    return here == there
 
 
 def format_host_port(host: str, port: int) -> str:

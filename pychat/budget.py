@@ -4,8 +4,8 @@ What the daemon has is shared by *identity*, and what an identity gets among its
 has no more than who opens one.
 
 - **Memory** (`Limits.window_total`): as equal as it can be, in these two steps.
-- **Pace** (`Limits.rate`, `Limits.rate_each`): max-min fair in the same two steps, by what each used lately.  What one
-  does not use is the others'.
+- **Pace** (`Limits.rate`, `Limits.rate_each`): max-min fair in the same two steps, by what each used lately, whichever
+  way it goes.  What one does not use is the others'.
 - **Turns**: as long as several identities have files under way, each has at most as many of them running at once as
   the one with the fewest, but `Limits.abreast` at least; the later ones wait.  So on a bottleneck that nobody told us
   about, the shares do not follow the number of downloads.  Files of which little is left never wait.
@@ -45,8 +45,8 @@ class Limits:
     :ivar per_owner: how many of them one identity may have.
     :ivar window_total: bytes of file data in memory, shared by all that run.
     :ivar window_each: bytes of that which one may have.
-    :ivar rate: bytes a second that leave, of all transfers together.
-    :ivar rate_each: bytes a second that leave for one identity.
+    :ivar rate: bytes a second that leave or come, of all transfers together.
+    :ivar rate_each: bytes a second that leave for one identity, or come from it.
     :ivar abreast: how many files one identity may have on their way at once, whoever else there is.
     """
 
@@ -79,7 +79,7 @@ def share(capacity: float, wanted: Mapping[Key, float]) -> dict[Key, float]:
 class _Running:
     """One transfer that was claimed and is not over."""
 
-    __slots__ = ("engine", "hold", "identity", "max_rate", "rate", "remaining", "rests", "sent")
+    __slots__ = ("engine", "hold", "identity", "max_rate", "moved", "rate", "remaining", "rests")
 
     def __init__(
         self,
@@ -94,9 +94,15 @@ class _Running:
         self.hold = hold
         self.remaining = remaining
         self.rests = rests
-        self.sent = engine.counters.bytes_out
+        self.moved = self.count()
         self.rate = 0.0
         self.max_rate = inf
+
+    def count(self) -> int:
+        """Bytes that left and that came: acknowledgements, which are among them, weigh next to nothing."""
+        counters = self.engine.counters
+        total: int = counters.bytes_out + counters.bytes_in
+        return total
 
     @property
     def wants(self) -> float:
@@ -118,6 +124,7 @@ class Budget:
         self._owned: Counter[Hashable] = Counter()
         self._running: dict[Any, _Running] = {}
         self._looked_at = seconds()
+        self._sharing = self._stale = False
 
     @property
     def running(self) -> int:
@@ -161,13 +168,20 @@ class Budget:
     ) -> None:
         """This one was claimed: it needs its share now.
 
-        :param engine: its ``max_window``, and ``max_rate`` if it has one, are set from here on.
+        :param engine: its ``max_window`` and ``max_rate`` are set from here on.
         :param hold: called with whether it has to wait for its turn, when that changes.
         :param remaining: gives the bytes that are still to be sent.
         :param rests: tells whether somebody paused it.
         """
         self._running[engine] = _Running(identity, engine, hold, remaining, rests)
         self._share()
+
+    def first(self, identity: Hashable) -> tuple[int, float]:
+        """The window and the pace with which one more of `identity` may begin, until it is claimed."""
+        by = Counter(running.identity for running in self._running.values())
+        by[identity] += 1
+        each = self.limits.window_total // (len(by) * by[identity])
+        return min(self.limits.window_each, each), min(self.limits.rate, self.limits.rate_each)
 
     def ended(self, engine: Any) -> None:
         """This one is over."""
@@ -182,9 +196,9 @@ class Budget:
             return
         self._looked_at = now
         for running in self._running.values():
-            sent = running.engine.counters.bytes_out
-            running.rate = (sent - running.sent) / passed
-            running.sent = sent
+            moved = running.count()
+            running.rate = (moved - running.moved) / passed
+            running.moved = moved
         self._share()
 
     def held(self, engine: Any) -> bool:
@@ -195,6 +209,19 @@ class Budget:
     # Shares ---------------------------------------------------------------------------------------------------
 
     def _share(self) -> None:
+        """Share anew.  Who is told to wait or to go on may turn out to be over: then all is shared once more."""
+        self._stale = True
+        if self._sharing:
+            return
+        self._sharing = True
+        try:
+            while self._stale:
+                self._stale = False
+                self._share_once()
+        finally:
+            self._sharing = False
+
+    def _share_once(self) -> None:
         by: dict[Hashable, list[_Running]] = {}
         for running in self._running.values():
             by.setdefault(running.identity, []).append(running)
@@ -203,8 +230,8 @@ class Budget:
             for running in transfers:
                 running.engine.max_window = max(LEAST_WINDOW, min(self.limits.window_each, each))
         waiting = self._waiting()
-        for running in self._running.values():
-            if running.hold is not None:
+        for running in list(self._running.values()):
+            if running.hold is not None and running.engine in self._running:
                 running.hold(running in waiting)
         if self.limited:
             self._share_rate(by, waiting)

@@ -32,12 +32,12 @@ from pychat.transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER
 from pychat.transfer.endpoint import Endpoint
 from pychat.transfer.packet import DATAGRAM_BYTES, FROM_DAEMON
 from pychat.transfer.path import DaemonPath
-from pychat.transfer.receiver import Receiver
+from pychat.transfer.receiver import WINDOW_BYTES, Receiver
 from pychat.transfer.sender import Sender
 from pychat.transfer.terms import KEY_BYTES, TOKEN_BYTES, TRANSFER_BYTES, Done, Outcome, Terms
 from pychat.turns import Turns
 from pychat.udp import RunInThread, thread_runner
-from pychat.underway import Known, Offered, Ranges, Running, Transfer
+from pychat.underway import Known, Offered, Ranges, Running, Transfer, comes_from
 
 GOING_AWAY = "The daemon is stopping: ask for the file again when it is back."
 NO_SUCH_TRANSFER = "There is no such transfer, or it has begun already: ask for the file again."
@@ -114,7 +114,7 @@ class TransferProtocol(Switchboard):
             known = self._known.get(owner)
             rtt, rate = (None, None) if address is None or known is None else known.recall(now)
             version = getattr(source, "version", None)
-            path = DaemonPath(terms.token, self._random_bytes, proven=address if carrier is None else STREAM)
+            path = self._path(terms, owner, address if carrier is None else STREAM)
             sender = Sender(
                 terms if carrier is None else stream_terms(terms),
                 path,
@@ -168,9 +168,16 @@ class TransferProtocol(Switchboard):
 
         def make(carrier: StreamCarrier | None = None) -> Receiving:
             now = self._seconds()
-            path = DaemonPath(terms.token, self._random_bytes, proven=address if carrier is None else STREAM)
+            path = self._path(terms, owner, address if carrier is None else STREAM)
+            window, rate = self._budget.first(transfer.identity)
             receiver = Receiver(
-                terms if carrier is None else stream_terms(terms), path, sends=FROM_DAEMON, now=now, have=have
+                terms if carrier is None else stream_terms(terms),
+                path,
+                sends=FROM_DAEMON,
+                now=now,
+                window=min(window, WINDOW_BYTES),
+                have=have,
+                max_rate=rate,
             )
             return Receiving(
                 receiver,
@@ -185,15 +192,17 @@ class TransferProtocol(Switchboard):
         self._begin(transfer, make)
         return Offered(terms, None if address is None else self._known[owner].turns.transfer)
 
-    def greet(self, owner: Hashable, identity: Hashable | None = None) -> Terms:
+    def greet(self, owner: Hashable, identity: Hashable | None = None, host: str = "") -> Terms:
         """Let a client prove its address before it wants anything: a transfer of no file.
 
         It ends when the owner is withdrawn.
 
+        :param host: the IP address that the owner's connection comes from: a greeting from there is proof enough.
         :raises TransferError: ``going-away``: the port is closing.
         """
         terms = self._make_terms(0)
-        path = DaemonPath(terms.token, self._random_bytes)
+        trusts = comes_from(host)
+        path = DaemonPath(terms.token, self._random_bytes, trusts=trusts)
         engine = Endpoint(terms, path, sends=FROM_DAEMON, now=self._seconds())
         engine.patience = engine.idle = inf
         before = self._known.pop(owner, None)
@@ -202,7 +211,8 @@ class TransferProtocol(Switchboard):
         turns = Turns(
             engine, self, reactor=self._reactor, run_in_thread=self._run, seconds=self._seconds, name="a path"
         )
-        self._known[owner] = Known(turns)
+        self._known[owner] = Known(turns, trusts)
+        turns.heard = lambda: self._path_heard(turns, owner)
         turns.start()
         return terms
 
@@ -287,6 +297,28 @@ class TransferProtocol(Switchboard):
         """How many transfers there are, offers that nobody has claimed yet among them."""
         return len(self._transfers)
 
+    def _path(self, terms: Terms, owner: Hashable, proven: Hashable | None) -> DaemonPath:
+        """The path of a transfer."""
+        known = self._known.get(owner)
+        if known is None:
+            return DaemonPath(terms.token, self._random_bytes, proven=proven)
+        return DaemonPath(terms.token, self._random_bytes, proven=proven, trusts=known.trusts)
+
+    def _path_heard(self, path: Turns, owner: Hashable) -> None:
+        """A client's address may be proven now: what it asked for meanwhile need not wait for another greeting."""
+        address = path.engine.proven
+        if address is None:
+            return
+        for transfer in list(self._transfers.values()):
+            if (
+                transfer.owner == owner
+                and transfer.claimed_at is None
+                and not (transfer.streamed or transfer.over)
+            ):
+                transfer.turns.engine.adopt(address, self._seconds())
+                self.serve(transfer.turns)
+                self._heard(transfer)
+
     # The life of a transfer -----------------------------------------------------------------------------------
 
     def _make_terms(self, size: int) -> Terms:
@@ -352,7 +384,13 @@ class TransferProtocol(Switchboard):
         transfer.claimed_at = self._seconds()
         engine = turns.engine
         hold = turns.hold if isinstance(turns, Sending) else None
-        self._budget.started(transfer.identity, engine, hold, lambda: transfer.terms.size - turns.done_bytes)
+        self._budget.started(
+            transfer.identity,
+            engine,
+            hold,
+            lambda: transfer.terms.size - turns.done_bytes,
+            lambda: turns.resting,
+        )
         if not self._sharing.active:
             self._sharing.set(SHARE_SECONDS)
 
@@ -376,6 +414,7 @@ class TransferProtocol(Switchboard):
         facts = {
             "name": transfer.name,
             "size": transfer.terms.size,
+            "fresh": transfer.terms.size - transfer.had,
             "seconds": now - (now if transfer.claimed_at is None else transfer.claimed_at),
             "sent": engine.counters.datagrams_out,
             "lost": engine.counters.lost,
@@ -384,8 +423,10 @@ class TransferProtocol(Switchboard):
             "do": "take" if transfer.up else "send",
         }
         if isinstance(outcome, Done):
+            part = "{fresh} of {size}" if transfer.had else "{size}"
             self._log.info(
-                "{done} {name!r}, {size} bytes in {seconds:.3f} s, {lost} of {sent} datagrams lost", **facts
+                "{done} {name!r}, " + part + " bytes in {seconds:.3f} s, {lost} of {sent} datagrams lost",
+                **facts,
             )
         else:
             self._log.info(

@@ -23,7 +23,7 @@ from .sharing import no_such_transfer
 from .shelf import Listing, Shelf, ShelfFile
 from .transfer.terms import Outcome, Terms
 from .uploading import Offered, Taker, Uploading, Wish
-from .vocabulary import Offer, Ranges, Ticket, Underway
+from .vocabulary import ANY_VERSION, Offer, Ranges, Ticket, Underway
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -56,7 +56,8 @@ class Running(Protocol):
 class Offerer(Taker, Protocol):
     """A port between which and clients files travel.
 
-    `owner` is a connection, `identity` with whom it shares the daemon: without a name a connection stands for itself.
+    `owner` is a connection, `identity` with whom it shares the daemon: who has no name shares it with all that come
+    from the same address.
     """
 
     def offer(
@@ -73,8 +74,10 @@ class Offerer(Taker, Protocol):
         :raise TransferError: ``busy``; the file stays the caller's.
         """
 
-    def greet(self, owner: object, identity: str | None = None) -> Terms:
+    def greet(self, owner: object, identity: str | None = None, host: str = "") -> Terms:
         """Let a client prove its address, for as long as its connection lasts.
+
+        :param host: the address that its connection comes from.
 
         :raise TransferError: ``busy``.
         """
@@ -156,7 +159,8 @@ class Desk:
         :param remote: the address that it came from; empty if it has none.
         """
         person = session.peer.identity
-        identity = f"={person.key}" if person is not None else None
+        by = person.name if person is not None else ""
+        identity = f"={person.key}" if person is not None else f"@{remote}"
         done: Deferred[None]
         if isinstance(request, ListFiles):
             done = self._list().addCallback(_listed, session, request.label)
@@ -164,13 +168,11 @@ class Desk:
             opened = self._in_thread(self._shelf.open, request.name)
             done = opened.addCallback(self._opened, request, session, owner, local, identity)
         elif isinstance(request, TakeFile):
-            by = person.name if person is not None else ""
             version = request.version or secrets.token_hex(16)
-            counts_for = identity or f"@{remote}"
-            wish = Wish(request.name, request.size, version, owner, identity, counts_for, by)
+            wish = Wish(request.name, request.size, version, owner, identity, identity, by)
             done = Deferred.fromCoroutine(self._take(wish, request, session, local))
         else:
-            done = execute(self._at_once, request, session, owner, local, identity)
+            done = execute(self._at_once, request, session, owner, local, remote, identity)
         done.addErrback(self._failed, request, session)
         return done
 
@@ -200,7 +202,10 @@ class Desk:
         else:
             port = self._port_for(local)
             have = request.have
-            resumed = bool(have) and request.version == file.version and have[-1][1] <= file.size
+            if request.version == ANY_VERSION:
+                resumed = list(have) == [(0, file.size)]
+            else:
+                resumed = bool(have) and request.version == file.version and have[-1][1] <= file.size
             finished = self._counting(session, owner)
             try:
                 offered = port.offerer.offer(
@@ -238,12 +243,18 @@ class Desk:
         )  # fmt: skip
 
     def _at_once(
-        self, request: OfTransfers, session: Session, owner: object, local: str, identity: str | None
+        self,
+        request: OfTransfers,
+        session: Session,
+        owner: object,
+        local: str,
+        remote: str,
+        identity: str | None,
     ) -> None:
         if isinstance(request, ProvePath):
             port = self._port_for(local)
             if port.port is not None:
-                terms = port.offerer.greet(owner, identity)
+                terms = port.offerer.greet(owner, identity, remote)
                 session.ticket(Ticket(_host(port, local), port.port, terms))
             return
         found = self._transfers_of(session, owner)

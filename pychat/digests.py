@@ -24,6 +24,10 @@ class Digests:
         """Digests that are kept."""
         return self._count
 
+    def takes(self, count: int) -> bool:
+        """Whether a file of so many pieces would be kept: it may take up to a quarter of the limit."""
+        return count <= self._limit // 4
+
     def get(self, version: Hashable) -> tuple[bytes, ...] | None:
         """The digests of all pieces of a file, in order, or None."""
         digests = self._files.get(version)
@@ -32,9 +36,9 @@ class Digests:
         return digests
 
     def put(self, version: Hashable, digests: Sequence[bytes]) -> None:
-        """The digests of all pieces of a file.  One with more than a quarter of the limit is not kept."""
+        """The digests of all pieces of a file, to be kept if it `takes` so many."""
         self.forget(version)
-        if len(digests) > self._limit // 4:
+        if not self.takes(len(digests)):
             return
         self._files[version] = tuple(digests)
         self._count += len(digests)

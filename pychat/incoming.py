@@ -74,6 +74,11 @@ class Bounds:
     keep: float = 86_400.0
 
 
+def _megabytes(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 class IncomingPart(PartFile):
     """An upload as it is written; when it is finished `publish` gives it its name.
 
@@ -81,7 +86,7 @@ class IncomingPart(PartFile):
     """
 
     def __init__(self, path: str, upload: Upload, publish: Callable[[Upload], None]) -> None:
-        super().__init__(path, upload.size, upload.id, whole=False)
+        super().__init__(path, upload.size, upload.id, whole=False, private=True)
         self._upload = upload
         self._publish = publish
 
@@ -270,10 +275,10 @@ class Incoming:
 
     def _over_quota(self, upload: Upload) -> ShelfError:
         left = max(0, self.bounds.each - self._charges(upload)[True])
-        if upload.charge > left:
-            sentence = (
-                f"You may upload {left} bytes more: ask whoever runs the server to remove some of yours."
-            )
+        if upload.charge > self.bounds.each:
+            sentence = f"It is larger than the {_megabytes(self.bounds.each)} that each may upload here."
+        elif upload.charge > left:
+            sentence = f"You may upload {_megabytes(left)} more: ask whoever runs the server to remove some of yours."
         else:
             sentence = "The shelf is full: ask whoever runs the server to remove some of what was uploaded."
         return ShelfError("over-quota", sentence)

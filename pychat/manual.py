@@ -18,7 +18,7 @@ What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <
 <download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf. <upload>path/photo.jpg
 puts a file of yours on the shelf, as photo.jpg. Both go on beside the chat, also over a new connection when this one
 breaks. What is half there is kept when it breaks off: ask again, and it goes on. <transfers> lists what is under way,
-with ids; <pause>ID, <continue>ID and <cancel>ID do that.
+with ids; <pause>ID and <continue>ID do that, and <cancel>ID ends one, and removes what there was of it.
 Ctrl-D or <disconnect> leaves for good; so does Ctrl-C, at once, and gives up downloads. On a half-typed line Ctrl-C
 clears that line. Who closes the window stays in the chat, away, and comes back as the same one with the next
 pychat chat. The arrow keys move in the line, and bring back what was entered before.
@@ -66,6 +66,9 @@ both, also a kill or a power cut, and the same line goes on from there: what is 
 changed on the other side meanwhile is begun again. When the connection or the daemon dies under way it is tried again
 by itself. Where UDP does not get through, the file comes over TCP.
 
+A file that is here already is compared with that on the shelf, and nothing of it comes again. The same one is a
+success; another one is left alone, unless --force says to replace it. So the same line may be said any number of times.
+
 exit status:
   0    all files are there, and their digests agreed
   1    not all are; standard error says why
@@ -89,7 +92,7 @@ exit status:
 """
 
 FILES = """\
-One line a file: its size in bytes, a TAB, its name.
+One line a file: its size in bytes, a TAB, its name. With --json it is an object a line: name, bytes.
 
 exit status:
   0    that is the list

@@ -4,9 +4,10 @@ Everything here blocks and is called in threads, one call at a time by its user;
 between.
 
 Whose a ``.part`` is.  While it is written it is locked, where the system has such locks, and the lock ends with the
-process.  So one that can be locked is left over: it is gone on with when its sidecar (`pychat.sidecar`) tells of the
-same size and version, and else made anew.  One that cannot is another transfer's.  Who holds the lock of what is there
-may remove it, and nobody else.
+process.  So one that can be locked, and has a sidecar (`pychat.sidecar`) or no bytes, is left over: it is gone on with
+when the sidecar tells of the same size and version, and else made anew.  One that cannot be locked is another
+transfer's, and what has no sidecar of ours is somebody's file: it is never touched.  Who holds the lock of what is
+there may remove it, and nobody else.
 
 What was left over is believed no more than the network is: its pieces are read and hashed again (`PartFile.check`),
 and so a damaged one is found like one that came wrong.
@@ -93,14 +94,23 @@ class PartFile:
     :param version: of the file, as whoever sends it calls it.  The empty one is gone on with by nobody.
     :param overwrite: replace what has that name now.
     :param whole: compute the SHA-256 of the whole file, too.
+    :param private: nobody but us has files in that folder: whatever is in the way is left over.
     :ivar path: the same.
     :ivar resumed: whether `open` found something to go on with.
     """
 
     def __init__(
-        self, path: str, size: int, version: str = "", *, overwrite: bool = False, whole: bool = True
+        self,
+        path: str,
+        size: int,
+        version: str = "",
+        *,
+        overwrite: bool = False,
+        whole: bool = True,
+        private: bool = False,
     ) -> None:
         self.path = path
+        self._private = private
         self.resumed = False
         self._part = path + SUFFIX
         self._size = size
@@ -133,6 +143,8 @@ class PartFile:
                 raise self._cancelled()
             if not self._overwrite and os.path.lexists(self.path):
                 raise self._exists()
+            if not self._private and sidecar.ours(self._sidecar.path) is False:
+                raise self._foreign(self._sidecar.path)
             claim = os.path.realpath(self._part)
             with _in_use_lock:
                 if claim in _in_use:
@@ -215,9 +227,9 @@ class PartFile:
     def keep(self) -> None:
         """Close it and leave it, so that somebody can go on with it.  Never fails, may be called again.
 
-        Without a version nobody can: then it is discarded.
+        Without a version, or a sidecar, nobody can: then it is discarded.
         """
-        if not self._version:
+        if not self._version or not self._sidecar.there:
             self.discard()
             return
         with self._lock:
@@ -231,6 +243,9 @@ class PartFile:
         """
         with self._lock:
             self._discarded = True
+            with contextlib.suppress(OSError):
+                if self._descriptor is not None and self._identity is not None:
+                    _empty(self._descriptor)
             if _fcntl is None:
                 self._close()
             with contextlib.suppress(OSError):
@@ -248,15 +263,16 @@ class PartFile:
     # What is there already ------------------------------------------------------------------------------------
 
     def _take_over(self, have: list[tuple[int, int]] | None) -> bool:
-        """Go on with what has the name of the ``.part``; else remove it, unless a transfer that lives has it.
+        """Go on with what has the name of the ``.part``; else remove it, if it is left over.
 
         Made anew, so that nothing is written through a link, or into a file that somebody has open.
 
         :return: whether it is ours now.
+        :raises TransferError: ``in-use``, ``exists``.
         """
         try:
-            kind = os.lstat(self._part).st_mode
-            descriptor = os.open(self._part, _LOOK) if stat.S_ISREG(kind) else None
+            status = os.lstat(self._part)
+            descriptor = os.open(self._part, _LOOK) if stat.S_ISREG(status.st_mode) else None
         except FileNotFoundError:
             return False
         try:
@@ -270,6 +286,10 @@ class PartFile:
                     self._identity = _identity(status)
                     self._descriptor, descriptor = descriptor, None
                     return True
+            if not self._is_left_over(status):
+                raise self._foreign(self._part)
+            if descriptor is not None:
+                _empty(descriptor)
                 if _fcntl is None:
                     os.close(descriptor)
                     descriptor = None
@@ -281,6 +301,11 @@ class PartFile:
             if descriptor is not None:
                 os.close(descriptor)
         return False
+
+    def _is_left_over(self, status: os.stat_result) -> bool:
+        """Whether what has the name of the ``.part`` was made here; or holds nothing that anybody could miss."""
+        empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
+        return self._private or empty or bool(sidecar.ours(self._sidecar.path))
 
     def _goes_on(self, status: os.stat_result, have: list[tuple[int, int]] | None) -> bool:
         """Whether the part that has this status can be gone on with; then what it holds is known."""
@@ -392,6 +417,12 @@ class PartFile:
             "in-use", f"Another transfer is writing {self._part} already: choose another name with -o."
         )
 
+    def _foreign(self, path: str) -> TransferError:
+        return TransferError(
+            "exists",
+            f"{path} is there already, and no transfer left it: move it away, or choose another name with -o.",
+        )
+
     def _exists(self) -> TransferError:
         return TransferError("exists", f"{self.path} is there already: move it away, or choose another name.")
 
@@ -411,6 +442,12 @@ class PartFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _empty(descriptor: int) -> None:
+    """Who is killed before it is removed leaves nothing that looks like somebody's file, without its sidecar."""
+    if os.fstat(descriptor).st_nlink == 1:
+        os.ftruncate(descriptor, 0)
 
 
 def _lock(descriptor: int) -> bool:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from pychat.transfer.packet import Buffer
 from pychat.transfer.receiver import Receiver
-from pychat.transfer.terms import Outcome
+from pychat.transfer.terms import Done, Outcome
 from pychat.turns import Carrier, Turns
 from pychat.udp import RunInThread
 
@@ -79,6 +79,7 @@ class Receiving(Turns):
         self.ended = 0.0
         self._behind = False
         self._checked = True
+        self._finishing = False
         self._write_at = inf
 
     @property
@@ -124,6 +125,7 @@ class Receiving(Turns):
             self._checked = True
             self._in_thread(self._hashed, self._check)
         elif receiver.complete and not waiting:
+            self._finishing = True
             self._in_thread(self._finished, self.part.finish, receiver.root)
 
     def _write(self, writes: Sequence[tuple[int, Sequence[Buffer]]]) -> tuple[Any, bool]:
@@ -148,7 +150,21 @@ class Receiving(Turns):
     def _finished(self, sha256: bytes) -> None:
         self.sha256 = sha256
         self.ended = self._seconds()
+        self._finishing = False
         self.engine.verified()
+        if self._gone:
+            self._conclude(Done())
+
+    def _failed(self, failure: Any) -> None:
+        self._finishing = False
+        super()._failed(failure)
+        if self._gone and self.outcome is not None:
+            self._conclude(self.outcome)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        # Who gives up while the file gets its name comes too late: whether it does decides.
+        if not self._finishing:
+            super()._conclude(outcome)
 
     def _broken(self) -> tuple[str, str]:
         return (

@@ -74,7 +74,9 @@ class Sending(Turns):
         )
         self.source = source
         self.held = False
-        self._digests = digests if version is not None else None
+        # Of one too long to be remembered nothing need be collected.
+        keeps = digests is not None and version is not None and digests.takes(pieces_of(source.size))
+        self._digests = digests if keeps else None
         self._version = version
         self._found: dict[int, bytes] = {}
         self._hash = sha256()
@@ -101,7 +103,7 @@ class Sending(Turns):
         return self._pausing or (bool(self.engine.paused) and not self.held)
 
     def _rest(self) -> None:
-        self._guarded(self.engine.pause, self._pausing or self.held)
+        self._guarded(self.engine.pause, self._pausing or self.held, not self._pausing)
         self.turn()
 
     def _work(self) -> None:
@@ -136,9 +138,10 @@ class Sending(Turns):
         if digest is not None:
             index = offset // PIECE_BYTES
             sender.pieces(index, (digest,))
-            self._found[index] = digest
-            if self._digests is not None and len(self._found) == pieces_of(self.source.size):
-                self._digests.put(self._version, [self._found[each] for each in range(len(self._found))])
+            if self._digests is not None:
+                self._found[index] = digest
+                if len(self._found) == pieces_of(self.source.size):
+                    self._digests.put(self._version, [self._found[each] for each in range(len(self._found))])
 
     def _broken(self) -> tuple[str, str]:
         return "read-failed", READ_FAILED

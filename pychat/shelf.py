@@ -354,8 +354,10 @@ def refusal_of(name: str) -> str | None:
     components = name.split("/")
     if len(components) > MAX_DEPTH:
         return f"lies more than {MAX_DEPTH} names deep"
-    if any(not component or component.startswith(".") for component in components):
-        return "has a name that is hidden or not plain"
+    if not all(components):
+        return "has a name that begins or ends with a / or has two side by side, or has no name"
+    if any(component.startswith(".") for component in components):
+        return "has a name of which a part begins with a dot"
     if _WINDOWS and any(map(_means_more_on_windows, components)):
         return "has a name that means something else on Windows"
     return None

@@ -33,6 +33,7 @@ MAX_LINES = 4096
 #: A file longer than this is none of ours.
 MAX_BYTES = 1024 * 1024
 
+MAGIC = b"pychat-part "
 _FIRST = re.compile(rb"pychat-part 1 (\d{1,19}) (\S{0,600})")
 _LINE = re.compile(rb"(\d{1,19}) (\d{1,19})")
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -95,6 +96,11 @@ class Sidecar:
         self._descriptor: int | None = None
         self._lines = 0
 
+    @property
+    def there(self) -> bool:
+        """Whether it was started and is open."""
+        return self._descriptor is not None
+
     def read(self) -> Held | None:
         """What it says; None when it is not there, or not a sidecar."""
         return read(self.path)
@@ -155,6 +161,23 @@ def longest(ranges: RangeSet, length: int) -> RangeSet:
     for start, end in sorted(longest):
         capped.add(start, end)
     return capped
+
+
+def ours(path: str) -> bool | None:
+    """Whether what has this name was made here, whatever became of it; None when nothing has."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if status.st_size == 0:
+        return True  # as a power cut leaves it
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def read(path: str) -> Held | None:

@@ -148,7 +148,7 @@ class StreamCarrier:
         if self._turns is turns:
             self._turns = None
             self._over = True
-            self._rest.clear()
+            self._rest = bytearray()  # of the other one, some may be being delivered
             self.close()
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ class Switchboard(TrainProtocol):
         self._refused: Counter[str] = Counter()
         self._early: deque[tuple[bytes, int, Any]] = deque()
         self._early_room = early
+        self._early_bytes = 0
         self._leaving: Deferred[None] | None = None
         self._leave_by: IDelayedCall | None = None
 
@@ -57,7 +58,7 @@ class Switchboard(TrainProtocol):
 
     def add(self, turns: Turns) -> None:
         self._all[turns.transfer] = turns
-        early, self._early = self._early, deque()
+        early, self._early, self._early_bytes = self._early, deque(), 0
         for buffer, segment, address in early:
             self.trainReceived(buffer, segment, address)
 
@@ -99,8 +100,9 @@ class Switchboard(TrainProtocol):
         """A train of a transfer that is not there, or not yet."""
         if self._early_room:
             self._early.append((bytes(buffer), segment, address))
-            while sum(len(early) for early, _, _ in self._early) > self._early_room:
-                self._early.popleft()
+            self._early_bytes += len(buffer)
+            while self._early_bytes > self._early_room:
+                self._early_bytes -= len(self._early.popleft()[0])
         else:
             self._refused["unknown-transfer"] += count
 

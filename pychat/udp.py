@@ -2,6 +2,9 @@
 
 `TrainPort` hands over what has arrived, train by train, and then says so, so that a burst costs one turn of the engine
 and one acknowledgement.  What one read of the socket does is bounded in bytes and in time: others use the reactor too.
+
+A slow network card hands over one datagram at a time, and each would wake the program by itself.  Those that are read
+in a row are put together into trains, and a port that is woken by one after the other rests a moment between reads.
 """
 
 from __future__ import annotations
@@ -45,6 +48,17 @@ MAX_READ_BYTES = 1024 * 1024
 MAX_READ_SECONDS = 0.002
 #: What a read of no bytes counts for.
 READ_COST_BYTES = 256
+#: Datagrams that come one by one are put together into trains of about so many bytes.
+JOINED_BYTES = 32 * 1024
+#: So many wake-ups in a row within so many seconds, each for at most so many datagrams with so many bytes together,
+#: have a port rest; acknowledgements are smaller, and what the kernel gathers is larger.
+LONE_WAKE_UPS = 8
+LONE_SECONDS = 0.003
+LONE_DATAGRAMS = 2
+LONE_BYTES = range(512, 3001)
+#: Seconds that a port rests between reads: below what anybody notices, and below what a queue or a timer makes of a
+#: round trip.
+REST_SECONDS = 0.001
 #: Bytes that wait for a full socket; beyond that they are dropped, and the engine sends them again.
 MAX_QUEUED_BYTES = 1024 * 1024
 #: The largest datagram where the system cannot be kept from cutting it up: what fits everywhere today.
@@ -103,7 +117,11 @@ class TrainPort(udp.Port):
         self._queued = 0
         self._answers_from: Callable[[Sequence[Any]], tuple[Any, ...]] | None = None
         self._segments = self._into = self._told = False
-        self._buffer = memoryview(bytearray(TRAIN_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(JOINED_BYTES + TRAIN_BUFFER_BYTES))
+        self._lone = 0
+        self._lone_since = 0.0
+        self._found = 0
+        self._rest: IDelayedCall | None = None
 
     def createInternetSocket(self) -> socket.socket:
         self._made = super().createInternetSocket()
@@ -132,26 +150,91 @@ class TrainPort(udp.Port):
     # Receiving ------------------------------------------------------------------------------------------------
 
     def doRead(self) -> None:
-        """Hand over what has arrived, up to a bound."""
+        """Something has arrived: hand it over, up to a bound, and rest if it is little and more is on its way."""
+        began = perf_counter()
+        nbytes = self._read(began)
+        if self._found > LONE_DATAGRAMS or nbytes not in LONE_BYTES:
+            self._lone = 0
+        elif not self._lone or began > self._lone_since + LONE_SECONDS:
+            self._lone, self._lone_since = 1, began
+        else:
+            self._lone += 1
+            if self._lone >= LONE_WAKE_UPS and self.connected:
+                self.stopReading()
+                self._start_rest()
+        self._found = 0
+
+    def _start_rest(self) -> None:
+        reactor: Any = self.reactor
+        self._rest = reactor.callLater(REST_SECONDS, self._rested)
+
+    def _rested(self) -> None:
+        """Take what has come meanwhile; go on like that while it is worth it."""
+        self._rest = None
+        self._read(perf_counter())
+        found, self._found = self._found, 0
+        if not self.connected:
+            return
+        if found >= LONE_DATAGRAMS:
+            self._start_rest()
+        else:
+            self._lone = 0
+            self.startReading()
+
+    def drain(self) -> None:
+        """Hand over what has arrived, up to a bound, whether or not the port rests."""
+        self._read(perf_counter())
+
+    def _read(self, now: float) -> int:
+        """Hand over what has arrived, up to a bound.
+
+        :return: its bytes.
+        """
         protocol = self.protocol
-        nbytes = 0
-        until = perf_counter() + MAX_READ_SECONDS
-        while nbytes < MAX_READ_BYTES and perf_counter() < until:
+        nbytes = cost = 0
+        until = now + MAX_READ_SECONDS
+        # Datagrams of one size and address that came one by one: they lie in [start, end) of the buffer.
+        start = end = size = 0
+        whence: Any = None
+        while cost < MAX_READ_BYTES and now < until:
             try:
-                buffer, segment, address = self._receive()
+                buffer, segment, address = self._receive(end)
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionError:
-                nbytes += READ_COST_BYTES
+                cost += READ_COST_BYTES
                 self._guard(protocol.connectionRefused)
+                now = perf_counter()
                 continue
             except OSError:
                 break
-            nbytes += len(buffer) + READ_COST_BYTES
-            self._guard(protocol.trainReceived, buffer, segment, address)
+            length = len(buffer)
+            nbytes += length
+            cost += length + READ_COST_BYTES
+            self._found += -(-length // segment) or 1
+            if end > start and (address != whence or length > size or segment != length):
+                self._guard(protocol.trainReceived, self._buffer[start:end], size, whence)
+                start = end
+                if not self.connected:
+                    break
+            if self._into and segment == length:
+                if end == start:
+                    size, whence = length, address
+                end += length
+                if length < size or end >= JOINED_BYTES:
+                    self._guard(protocol.trainReceived, self._buffer[start:end], size, whence)
+                    start = end = 0
+            else:
+                self._guard(protocol.trainReceived, buffer, segment, address)
+                start = end = 0
             if not self.connected:
-                return
-        self._guard(protocol.burstEnded)
+                break
+            now = perf_counter()
+        if end > start:
+            self._guard(protocol.trainReceived, self._buffer[start:end], size, whence)
+        if self.connected:
+            self._guard(protocol.burstEnded)
+        return nbytes
 
     def _guard(self, function: Callable[..., object], *arguments: Any) -> None:
         """What goes wrong in the protocol is logged: an exception that leaves `doRead` would close the port."""
@@ -160,17 +243,17 @@ class TrainPort(udp.Port):
         except Exception:
             self._log.failure("a UDP protocol failed, and goes on")
 
-    def _receive(self) -> tuple[Buffer, int, Any]:
-        """A train, which lies in a buffer that is used again for the next one."""
+    def _receive(self, at: int) -> tuple[Buffer, int, Any]:
+        """A train, which lies in our buffer from `at` on if it can be put there."""
         if not self._told:
             if not self._into:
                 datagram, address = self.socket.recvfrom(TRAIN_BUFFER_BYTES)
                 return datagram, len(datagram) or 1, address
-            nbytes, address = self.socket.recvfrom_into(self._buffer)
-            return self._buffer[:nbytes], nbytes or 1, address
+            nbytes, address = self.socket.recvfrom_into(self._buffer[at:])
+            return self._buffer[at : at + nbytes], nbytes or 1, address
         if self._into:
-            nbytes, ancillary, _, address = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
-            buffer: Buffer = self._buffer[:nbytes]
+            nbytes, ancillary, _, address = self.socket.recvmsg_into((self._buffer[at:],), ANCILLARY_BYTES)
+            buffer: Buffer = self._buffer[at : at + nbytes]
         else:
             buffer, ancillary, _, address = self.socket.recvmsg(TRAIN_BUFFER_BYTES, ANCILLARY_BYTES)
             nbytes = len(buffer)
@@ -280,6 +363,9 @@ class TrainPort(udp.Port):
         """The socket closes; what still waits is dropped."""
         self._queue.clear()
         self._queued = 0
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         super().connectionLost(reason)
 
 
@@ -372,7 +458,7 @@ class TrainProtocol(DatagramProtocol):
     def drain(self) -> None:
         """Take what waits in the socket before judging by the clock: woken late is not the same as lost."""
         if isinstance(self.transport, TrainPort) and self.transport.connected:
-            self.transport.doRead()
+            self.transport.drain()
 
     # Of another transport than ours
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from pychat.address import same_host
 from pychat.stream import StreamCarrier
 from pychat.transfer.terms import Outcome, Terms
 from pychat.turns import Turns
@@ -45,16 +46,28 @@ class Running(NamedTuple):
     direction: str
 
 
+def comes_from(host: str) -> Callable[[Any], bool]:
+    """Tells whether an address, as a `pychat.udp.TrainPort` gives it, is of this host; none is where that is empty."""
+
+    def trusts(address: Any) -> bool:
+        first = address[0]
+        return same_host(host, first[0] if isinstance(first, tuple) else first)
+
+    return trusts
+
+
 class Known:
     """The address of a connection, and what its last transfer taught.
 
     :ivar turns: keep the path.
+    :ivar trusts: whether an address is of the host that the connection comes from.
     """
 
-    __slots__ = ("at", "rate", "rtt", "turns")
+    __slots__ = ("at", "rate", "rtt", "trusts", "turns")
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, trusts: Callable[[Any], bool]) -> None:
         self.turns = turns
+        self.trusts = trusts
         self.rtt: float | None = None
         self.rate: float | None = None
         self.at = 0.0

@@ -30,6 +30,9 @@ REACTION_LIMIT = 64
 RANGES_LIMIT = 64
 """``have=`` names at most so many ranges."""
 
+ANY_VERSION = "*"
+"""``version=`` of a file that is there whole, whichever version that may be: its digests are wanted."""
+
 HISTORY_LIMIT, HISTORY_USUAL, HISTORY_AT_JOIN = 500, 50, 20
 """Messages of history: at most in one answer, unless asked, and for a plain client that joins a room."""
 

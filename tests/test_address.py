@@ -6,12 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.address import format_host_port, parse_host_port
+from pychat.address import format_host_port, parse_host_port, same_host
 from tests.chatkit import examples
 
 
 class Addresses(SynchronousTestCase):
     """`parse_host_port` and `format_host_port`."""
+
+    def test_same_host(self) -> None:
+        """An IPv4 address is the same in IPv6's clothes; what is no address is nobody's."""
+        self.assertTrue(same_host("192.0.2.1", "::ffff:192.0.2.1"))
+        self.assertTrue(same_host("2001:db8::1", "2001:DB8:0::1"))
+        self.assertFalse(same_host("192.0.2.1", "192.0.2.2"))
+        self.assertFalse(same_host("", "192.0.2.1"))
+        self.assertFalse(same_host("", ""))
 
     def test_forms(self) -> None:
         """Host, host and port, IPv6 with brackets or without; a port of 0 lets the system choose."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.budget import LEAST_RATE, LEAST_WINDOW, SHARE_SECONDS, SMALL_BYTES, Budget, Limits, share
 from pychat.errors import TransferError
+from pychat.transfer.terms import Counters
 
 MB = 1e6
 
@@ -27,7 +28,7 @@ class Flow:
         self.left = left
         self.waits = self.paused = False
         self.sent = 0.0
-        self.engine: Any = SimpleNamespace(counters=SimpleNamespace(bytes_out=0), max_window=0, max_rate=inf)
+        self.engine: Any = SimpleNamespace(counters=Counters(), max_window=0, max_rate=inf)
         # An engine is told apart by what it is, and a SimpleNamespace by what it holds.
         self.engine = type("Engine", (), vars(self.engine))()
         budget.started(
@@ -202,6 +203,41 @@ class RateTests(BudgetCase):
         self.assertEqual(busy.engine.max_rate, rate)
 
 
+class FirstTests(BudgetCase):
+    """What one more may begin with."""
+
+    def test_window(self) -> None:
+        """Its share of the memory, as if it ran already."""
+        budget = self.budget(window_total=64 << 20, window_each=16 << 20)
+        self.assertEqual(budget.first("bob"), (16 << 20, inf))
+        for _ in range(7):
+            Flow(budget, "bob")
+        self.assertEqual(budget.first("bob"), (8 << 20, inf))
+        self.assertEqual(budget.first("alice"), (16 << 20, inf))
+        Flow(budget, "alice")
+        self.assertEqual(budget.first("bob"), (4 << 20, inf))
+
+    def test_rate(self) -> None:
+        """The pace that nobody goes beyond."""
+        self.assertEqual(self.budget(rate=5 * MB, rate_each=2 * MB).first("bob")[1], 2 * MB)
+        self.assertEqual(self.budget(rate=1 * MB, rate_each=2 * MB).first("bob")[1], 1 * MB)
+
+    def test_both_ways(self) -> None:
+        """What comes counts like what leaves: an upload and a download have half each."""
+        budget = self.budget(rate=10 * MB)
+        down, up = Flow(budget, "alice"), Flow(budget, "bob")
+        counters = up.engine.counters
+        for _ in range(10):
+            for flow in (down, up):
+                flow.run(SHARE_SECONDS)
+            counters.bytes_in += counters.bytes_out
+            counters.bytes_out = 0
+            self.clock.advance(SHARE_SECONDS)
+            budget.look()
+        self.assertAlmostEqual(up.engine.max_rate, 5 * MB, delta=0.01 * MB)
+        self.assertAlmostEqual(down.engine.max_rate, 5 * MB, delta=0.01 * MB)
+
+
 class TurnTests(BudgetCase):
     """Who waits, where nobody knows what the bottleneck carries."""
 
@@ -212,6 +248,31 @@ class TurnTests(BudgetCase):
         """Nobody waits for herself."""
         budget = self.budget()
         self.assertEqual(self.waiting([Flow(budget, "bob") for _ in range(20)]), [False] * 20)
+
+    def test_over_meanwhile(self) -> None:
+        """Who is told to go on may turn out to be over, and makes room for the next."""
+        budget = self.budget(abreast=1)
+        many = [Flow(budget, "bob") for _ in range(4)]
+        one = Flow(budget, "alice")
+        self.assertEqual(self.waiting(many), [False, True, True, True])
+        dead = many[1:3]
+        for flow in dead:
+            hold = flow.hold
+            budget._running[flow.engine].hold = lambda on, flow=flow, hold=hold: (hold(on), flow.end())
+        many[0].end()
+        self.assertFalse(many[3].waits)
+        self.assertEqual(budget.running, 2)
+        one.end()
+
+    def test_over_all_at_once(self) -> None:
+        """One that ends may take others with it, that are not asked any more."""
+        budget = self.budget()
+        flows = [Flow(budget, "bob") for _ in range(3)]
+        asked: list[bool] = []
+        budget._running[flows[2].engine].hold = asked.append
+        budget._running[flows[1].engine].hold = lambda on: (flows[1].end(), flows[2].end())
+        flows[0].end()
+        self.assertEqual((budget.running, asked), (0, []))
 
     def test_twenty_against_one(self) -> None:
         """As long as somebody else has one under way, the later ones of twenty wait; alone again, they go on."""
@@ -250,6 +311,6 @@ class TurnTests(BudgetCase):
         """Only what we send can wait."""
         budget = self.budget()
         hold: Callable[[bool], object] | None = None
-        engine = type("Engine", (), {"counters": SimpleNamespace(bytes_out=0)})()
+        engine = type("Engine", (), {"counters": SimpleNamespace(bytes_out=0, bytes_in=0)})()
         budget.started("alice", engine, hold)
         self.assertEqual(self.waiting([Flow(budget, "bob") for _ in range(4)]), [False] * 4)

@@ -29,9 +29,10 @@ from pychat.receiving import Receiving
 from pychat.stream import StreamCarrier, stream_terms
 from pychat.switchboard import LEAVE_SECONDS, Switchboard
 from pychat.transfer.endpoint import Endpoint
-from pychat.transfer.packet import FROM_CLIENT, Hello, Seal, encode, pad
+from pychat.transfer.packet import FROM_CLIENT, Hello, encode, pad
 from pychat.transfer.path import ClientPath
 from pychat.transfer.receiver import Receiver
+from pychat.transfer.seal import Seal
 from pychat.transfer.terms import FIRST_WINDOW, Done, Failed, Outcome, Terms
 from pychat.turns import Turns
 from pychat.udp import listen_udp, thread_runner
@@ -579,6 +580,30 @@ class SteeringTests(DatagramCase):
             self.assertEqual(self.ended(each), Done())
         self.net.finish()
 
+    def test_paused_gives_up_its_turn(self) -> None:
+        """Those that somebody paused, at either end, keep nobody waiting."""
+        size = 3 * MIB
+        offers = [self.offer(File(make_content(size)), "bob").terms for _ in range(4)]
+        fetches = [self.client.fetch(terms, f"bob{n}") for n, terms in enumerate(offers)]
+        running = [fetching.start() for fetching in fetches]
+        hers = self.client.fetch(self.offer(File(make_content(size)), "alice").terms, "alice")
+        hers.start()
+        self.net.run(lambda: self.budget.running == 5)
+        hers.pause(True)
+        alice = self.offer(File(make_content(size)), "alice").terms
+        other = self.client.fetch(alice, "alice2").start()
+        self.protocol.pause(offers[0].transfer, True)
+        fetches[1].pause(True)
+        self.assertEqual(self.ended(running[2]), Done())
+        self.assertEqual(self.ended(running[3]), Done())
+        self.assertEqual(self.ended(other), Done())
+        self.protocol.pause(offers[0].transfer, False)
+        fetches[1].pause(False)
+        hers.pause(False)
+        for each in running[:2]:
+            self.assertEqual(self.ended(each), Done())
+        self.net.finish()
+
     def test_looks_now_and_then(self) -> None:
         """As long as something runs the shares are looked at."""
         self.budget.look = mock.Mock()  # type: ignore[method-assign]
@@ -624,6 +649,45 @@ class PathTests(DatagramCase):
         self.protocol.withdraw("bob")
         self.assertEqual(self.offer(File(b"x")).path, None)
         self.net.finish()
+
+    def test_asked_at_once(self) -> None:
+        """A greeting from the host of the connection is proof enough: what is asked for behind it comes at once."""
+        challenges: list[int] = []
+        self.net.lose = lambda datagram, source, to: challenges.append(len(datagram)) or False
+        terms = self.protocol.greet("bob", host="::ffff:" + CLIENT[0])
+        engine = Endpoint(terms, self.client.path(terms, 0), sends=FROM_CLIENT, now=self.clock.seconds())
+        path = Turns(engine, self.client.board, **self.client.common)
+        path.start()
+        content = make_content(30_000)
+        late = self.offer(File(content))  # the request overtook the greeting
+        self.assertIsNone(late.path)
+        self.net.step()
+        self.assertEqual(self.protocol._known["bob"].turns.engine.proven, CLIENT)
+        self.assertEqual(self.offer(File(content)).path, terms.transfer)
+        self.assertEqual(challenges, [1200])
+        self.net.step()
+        self.assertEqual(engine.proven, DAEMON)
+        fetching = self.client.fetch(late.terms)
+        running = fetching.start()
+        self.assertGreater(fetching.done_bytes, 10_000)
+        self.assertEqual(self.ended(running), Done())
+        self.protocol.withdraw("bob")
+        self.protocol.stopProtocol()
+        self.client.board.stopProtocol()
+
+    def test_elsewhere(self) -> None:
+        """A greeting from another host is challenged, for the path and for a file."""
+        terms = self.protocol.greet("bob", host=ELSEWHERE[0])
+        for offered in (terms, self.offer(File(b"x")).terms):
+            engine = Endpoint(
+                offered, self.client.path(offered, 0), sends=FROM_CLIENT, now=self.clock.seconds()
+            )
+            Turns(engine, self.client.board, **self.client.common).start()
+            self.net.step()
+            turns = self.protocol._all[offered.transfer]
+            self.assertIsNone(turns.engine.proven)
+        self.protocol.stopProtocol()
+        self.client.board.stopProtocol()
 
     def test_remembered(self) -> None:
         """A later transfer begins with what the last one taught, for ten minutes."""

@@ -47,7 +47,8 @@ class Offerer:
         self.files.append(file)
         return Offered(Terms(bytes(8), bytes(16), bytes(32), file.size), self.path)
 
-    def greet(self, owner: object, identity: object) -> Terms:
+    def greet(self, owner: object, identity: object, host: str) -> Terms:
+        self.asked.append((identity, [host]))
         if self.refuse:
             raise TransferError("busy", "Later.")
         return Terms(b"p" * 8, bytes(16), bytes(32), 0)
@@ -199,6 +200,10 @@ class DeskTests(SynchronousTestCase):
             ("other", [(0, 2)], False),
             (version.version, [(0, 6)], False),
             (version.version, [], False),
+            ("*", [(0, 5)], True),
+            ("*", [(0, 4)], False),
+            ("*", [(0, 6)], False),
+            ("*", [], False),
         ):
             session = self.session()
             self.desk.carry_out(
@@ -206,7 +211,8 @@ class DeskTests(SynchronousTestCase):
             )
             self.finish()
             self.assertEqual(" resumed=yes" in self.said(session), taken)
-            self.assertEqual(self.offerers[1].asked.pop(), (None, have if taken else []))
+            # Without a name she counts for where she comes from.
+            self.assertEqual(self.offerers[1].asked.pop(), ("@10.0.0.9", have if taken else []))
 
     def test_path(self) -> None:
         """An offer to a proven address says so; and it counts for who asked, by her name if she has one."""

@@ -299,7 +299,8 @@ class Limits(Case):
         self.begin("a", 500_000)
         self.finish(self.begin("b", 300_000, SECRET), b"x" * 300_000)
         sentence = self.refused("over-quota", "c", 300_000)
-        self.assertIn(f"{(1 << 20) - 800_000} bytes", sentence)
+        self.assertIn("You may upload 0.2 MB more: ", sentence)
+        self.assertIn("larger than the 1.0 MB", self.refused("over-quota", "c", 3_000_000))
         self.begin("c", 300_000, owner="=eve")
         self.begin("d", (1 << 20) - 800_000)
 

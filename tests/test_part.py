@@ -159,11 +159,61 @@ class PartFileTests(PartCase):
         precious = self.folder / "precious"
         precious.write_bytes(b"precious")
         self.part.symlink_to(precious)
+        self.mark()
         part = self.make(3)
         part.open()
         part.write([(0, [b"new"])])
         part.finish(root(b"new"))
         self.assertEqual((self.path.read_bytes(), precious.read_bytes()), (b"new", b"precious"))
+
+    def mark(self) -> None:
+        """What has the name of the part is ours."""
+        self.part.with_name("a file.part.info").write_bytes(b"pychat-part 1 3 x\n")
+
+    def test_not_ours(self) -> None:
+        """A file of that name that no transfer left is somebody's: it is never touched.  Nor is a sidecar's name."""
+        info = self.part.with_name("a file.part.info")
+        precious = self.folder / "precious"
+        precious.write_bytes(b"precious")
+        for name, target in ((self.part, None), (self.part, precious), (info, None), (info, precious)):
+            name.symlink_to(target) if target else name.write_bytes(b"precious")
+            before = self.left()
+            part = self.make(3)
+            with self.assertRaises(TransferError) as caught:
+                part.open()
+            self.assertEqual(caught.exception.code, "exists")
+            self.assertIn(
+                f"{name} is there already, and no transfer left it: move it away", caught.exception.sentence
+            )
+            part.discard()
+            self.assertEqual(
+                (self.left(), name.read_bytes(), name.is_symlink()), (before, b"precious", bool(target))
+            )
+            name.unlink()
+        self.part.write_bytes(b"precious")
+        info.write_bytes(b"My notes about pychat.\n")
+        self.assert_code("exists", self.make(3).open)
+        with mock.patch.object(sidecar, "open", side_effect=PermissionError(errno.EACCES, "no"), create=True):
+            self.assertIs(sidecar.ours(str(info)), False)
+        self.assertEqual(self.part.read_bytes(), b"precious")
+
+    def test_nothing_to_miss(self) -> None:
+        """A part without a byte, or an empty sidecar, is what a power cut leaves; so is all in a folder of our own."""
+        info = self.part.with_name("a file.part.info")
+        self.part.touch()
+        part = self.make(3)
+        part.open()
+        part.discard()
+        self.part.write_bytes(b"left")
+        info.touch()
+        part = self.make(3)
+        part.open()
+        part.discard()
+        self.part.write_bytes(b"left")
+        part = self.make(3, private=True)
+        part.open()
+        part.discard()
+        self.assertEqual(self.left(), [])
 
     def test_two_at_once(self) -> None:
         """Two downloads to one name do not write into each other's file; one may come after the other."""
@@ -228,6 +278,7 @@ class PartFileTests(PartCase):
         for fcntl in (None, mock.Mock(flock=refuses, LOCK_EX=2, LOCK_NB=4)):
             with mock.patch.object(module, "_fcntl", fcntl):
                 self.part.write_bytes(b"left")
+                self.mark()
                 part = self.make(3)
                 part.open()
                 part.write([(0, [b"new"])])
@@ -251,8 +302,9 @@ class PartFileTests(PartCase):
             return descriptor
 
         def comes(path: str, flags: int, mode: int = 0o777) -> int:
-            if flags & os.O_CREAT and not self.part.exists():
+            if flags & os.O_CREAT and path == str(self.part) and not self.part.exists():
                 self.part.write_bytes(b"theirs")
+                self.mark()
             return opened(path, flags, mode)
 
         def replaces(descriptor: int) -> bool:
@@ -260,9 +312,11 @@ class PartFileTests(PartCase):
             if not self.part.with_name("once").exists():
                 self.part.with_name("once").touch()
                 self.part.write_bytes(b"theirs")
+                self.mark()
             return lock(descriptor)
 
         self.part.write_bytes(b"left")
+        self.mark()
         with mock.patch.object(os, "open", leaves):
             part = self.make(3)
             part.open()
@@ -273,6 +327,7 @@ class PartFileTests(PartCase):
                 self.assert_code("in-use", part.open)
             part.discard()
         self.part.write_bytes(b"left")
+        self.mark()
         with mock.patch.object(module, "_lock", side_effect=[True, False, True, True]):
             part = self.make(3)
             part.open()
@@ -438,7 +493,7 @@ class ResumeTests(PartCase):
             self.assertEqual(part.finish(root(self.content, 1000)), sha256(self.content).digest())
 
     def test_starts_over(self) -> None:
-        """Another size, another version, none, no sidecar, or one that is garbage: nothing counts."""
+        """Another size, another version, none, or a sidecar that is garbage: nothing counts."""
 
         def garble() -> None:
             self.info.write_bytes(b"pychat-part 1 3000 v1\n0 what\n")
@@ -448,7 +503,6 @@ class ResumeTests(PartCase):
             (2999, "v1", None),
             (3000, "v2", None),
             (3000, "", None),
-            (3000, "v1", lambda: self.info.unlink()),
             (3000, "v1", garble),
             (3000, "v1", lambda: os.link(self.part, self.folder / "another name")),
             (3000, "v1", lambda: os.truncate(self.part, 0)),
@@ -462,6 +516,7 @@ class ResumeTests(PartCase):
             self.assertEqual(self.part.read_bytes(), b"")
             part.discard()
             with contextlib.suppress(FileNotFoundError):
+                self.assertEqual((self.folder / "another name").read_bytes(), self.content[:1500])
                 (self.folder / "another name").unlink()
 
     def test_not_for_others(self) -> None:
@@ -523,6 +578,15 @@ class ResumeTests(PartCase):
         part.write([(0, [b"abc"])])
         part.finish(root(b"abc"))
         self.assertEqual(self.left(), [self.path.name])
+
+    def test_long_name_breaks_off(self) -> None:
+        """Then nobody could go on with it, and nothing is left in the way of the next one."""
+        self.path = self.folder / ("n" * 248)
+        part = self.make(3, "v1")
+        part.open()
+        part.write([(0, [b"ab"])])
+        part.keep()
+        self.assertEqual(self.left(), [])
 
     def test_little_at_a_time(self) -> None:
         """Checking goes on in steps, and so does the file's hash behind it."""

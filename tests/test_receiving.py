@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -160,6 +161,48 @@ class ReceivingTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.running), Done())
         self.assertEqual((self.receiving.sha256, self.receiving.ended), (b"sha256", 1.0))
         self.assertEqual(told[-1], (10, 10))
+
+    def finish(self) -> None:
+        """All is written; the thread is about to give the file its name."""
+        self.make(size=10)
+        self.ends: list[Any] = []
+        self.receiving.concluded = self.ends.append
+        self.take(10)
+        self.work()
+        self.engine.complete = True
+        self.receiving.turn()
+        self.assertEqual(len(self.threads.jobs), 1)
+
+    def test_given_up_in_the_last_moment(self) -> None:
+        """Who gives up while the file gets its name comes too late: it is there, and everybody is told so."""
+        for gone in (False, True):
+            self.finish()
+            if gone:
+                self.receiving.abandon("stream-lost", "Gone.")
+            else:
+                self.receiving.fail("cancelled", "No.")
+            self.assertEqual(self.ends, [])
+            self.assertNoResult(self.running)
+            self.engine.last_word = False
+            self.work()
+            self.assertEqual(self.successResultOf(self.running), Done())
+            self.assertEqual((self.ends, self.receiving.sha256), ([Done()], b"sha256"))
+
+    def test_given_up_and_failed(self) -> None:
+        """If it does not get it, the first reason counts."""
+        for gone in (False, True):
+            self.finish()
+            if gone:
+                self.receiving.abandon("stream-lost", "Gone.")
+            else:
+                self.receiving.fail("cancelled", "No.")
+                self.engine.closed = True
+            self.patch(self.part, "finish", mock.Mock(side_effect=TransferError("exists", "There.")))
+            self.threads.jobs = [(done, self.part.finish, what) for done, _, what in self.threads.jobs]
+            self.work()
+            outcome = self.successResultOf(self.running)
+            self.assertEqual(outcome, Failed("stream-lost", "Gone.") if gone else Failed("cancelled", "No."))
+            self.assertEqual(self.ends, [outcome])
 
     def test_checks_what_was_there(self) -> None:
         """Pieces of an earlier attempt are looked at in between, so that neither has to wait for long."""

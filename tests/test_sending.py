@@ -134,6 +134,14 @@ class SendingTests(SynchronousTestCase):
         self.work()
         self.assertEqual(len(self.digests), 0)
 
+    def test_too_long_to_be_remembered(self) -> None:
+        """Of a file that is too long for that nothing is collected either."""
+        self.sending = self.make(digests=Digests(limit=0), version="1")
+        self.sending.start()
+        self.work()
+        self.assertEqual(self.engine.at, len(self.content))
+        self.assertEqual(self.sending._found, {})
+
     def test_empty(self) -> None:
         """An empty file is looked at, and has no pieces."""
         self.file = File(b"")
@@ -175,7 +183,9 @@ class SendingTests(SynchronousTestCase):
         self.sending.hold(True)
         self.work()
         self.assertEqual((len(self.file.reads), self.engine.paused, self.sending.resting), (1, True, False))
+        self.assertTrue(self.engine.waits)
         self.sending.pause(True)
+        self.assertFalse(self.engine.waits)
         self.sending.hold(False)
         self.assertEqual((self.engine.paused, self.sending.resting), (True, True))
         self.sending.pause(False)

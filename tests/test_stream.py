@@ -106,6 +106,17 @@ class CarrierTests(CarrierCase):
         self.carrier.connectionLost()
         self.assertEqual((self.turns.heard, self.turns.abandoned), ([], []))
 
+    def test_ends_while_it_hears(self) -> None:
+        """A fault in the middle of a burst ends the transfer, and harms nobody else."""
+
+        def faulty(buffer: bytes, segment: int, address: Any) -> None:
+            self.turns.heard.append(bytes(buffer))
+            self.carrier.remove(self.turns)
+
+        self.turns.received = faulty
+        self.carrier.dataReceived(b"\0\1a\0")
+        self.assertEqual((self.turns.heard, self.transport.disconnecting), ([b"a"], True))
+
     def test_turns(self) -> None:
         """One transfer has its turn when it wants it."""
         self.carrier.due(self.turns)

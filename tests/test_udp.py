@@ -19,9 +19,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from pychat import udp
 from pychat.trains import Abilities, ask_for_destination, find_abilities, probe, segmented
 from pychat.udp import (
+    JOINED_BYTES,
+    LONE_SECONDS,
+    LONE_WAKE_UPS,
     MAX_QUEUED_BYTES,
     MAX_READ_BYTES,
     READ_COST_BYTES,
+    REST_SECONDS,
     SAFE_DATAGRAM_BYTES,
     TrainPort,
     TrainProtocol,
@@ -147,7 +151,7 @@ class ReceivingTests(PortCase):
     def test_slow_burst(self) -> None:
         """Nor does one last long when each datagram costs much."""
         self.socket.results = [(b"a", HERE)] * 100
-        with mock.patch.object(udp, "perf_counter", side_effect=[0.0, 0.0005, 0.0015, 0.0021]):
+        with mock.patch.object(udp, "perf_counter", side_effect=[0.0, 0.0015, 0.0021]):
             self.port.doRead()
         self.assertEqual(self.protocol.heard, [b"a", b"a", None])
 
@@ -182,6 +186,184 @@ class ReceivingTests(PortCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class JoiningTests(PortCase):
+    """Datagrams that come one by one are handed over as trains."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port._into = True
+
+    def read(self, *results: Any) -> list[tuple[int, int]]:
+        """The trains that are made of these."""
+        self.socket.results = [*results, BlockingIOError()]
+        with mock.patch.object(udp, "perf_counter", return_value=0.0):
+            self.port.doRead()
+        return self.protocol.trains
+
+    def test_one_size(self) -> None:
+        """Those of one size are one train, of which the last may be shorter."""
+        self.assertEqual(self.read(*((data, HERE) for data in (b"abc", b"def", b"g"))), [(7, 3)])
+        self.assertEqual(self.protocol.heard, [b"abc", b"def", b"g", None])
+
+    def test_sizes(self) -> None:
+        """A train ends with a shorter one, and before a larger one; nothing is overtaken."""
+        sent = [b"abc", b"d", b"e", b"fghij", b"klmno", b"", b"p", b"qr"]
+        trains = self.read(*((data, HERE) for data in sent))
+        self.assertEqual(trains, [(4, 3), (1, 1), (10, 5), (0, 1), (1, 1), (2, 2)])
+        self.assertEqual(self.protocol.heard, [data for data in sent if data] + [None])
+
+    def test_addresses(self) -> None:
+        """Each train is from one address."""
+        addresses: list[Any] = []
+        self.protocol.answer = lambda datagram, address: addresses.append((datagram, address))
+        there = ("y", 1)
+        self.assertEqual(
+            self.read((b"a", HERE), (b"b", there), (b"c", there), (b"d", HERE)), [(1, 1), (2, 1), (1, 1)]
+        )
+        self.assertEqual(addresses, [(b"a", HERE), (b"b", there), (b"c", there), (b"d", HERE)])
+
+    def test_gathered(self) -> None:
+        """What the kernel gathered stays as it is, and comes after what came before it."""
+        self.port._told = True
+        gathered = [(17, 104, b"\2\0\0\0")]
+        trains = self.read(
+            (b"ab", [], 0, HERE), (b"cd", [], 0, HERE), (b"efg", gathered, 0, HERE), (b"hi", [], 0, HERE)
+        )
+        self.assertEqual(trains, [(4, 2), (3, 2), (2, 2)])
+        self.assertEqual(self.protocol.heard, [b"ab", b"cd", b"ef", b"g", b"hi", None])
+
+    def test_bound(self) -> None:
+        """A train does not grow for ever, and there is always room for the largest that may come."""
+        size = 1452
+        many = -(-JOINED_BYTES // size)
+        sent = [bytes([index]) * size for index in range(2 * many + 1)]
+        trains = self.read(*((data, HERE) for data in sent), (bytes(65507), HERE), (b"a", HERE))
+        self.assertEqual(trains, [(many * size, size)] * 2 + [(size, size), (65507, 65507), (1, 1)])
+        self.assertEqual(self.protocol.heard[: len(sent)], sent)
+
+    def test_refused(self) -> None:
+        """A refusal between them hides none of them, nor does another error."""
+        self.read((b"a", HERE), ConnectionRefusedError(), (b"b", HERE), OSError(errno.EMSGSIZE, "too long"))
+        self.assertEqual(self.protocol.heard, [b"a", b"b", None])
+
+    def test_closed_meanwhile(self) -> None:
+        """When the first train makes somebody close the port, that was all."""
+        self.protocol.answer = lambda datagram, addr: setattr(self.port, "connected", False)
+        self.read((b"a", HERE), (b"bc", HERE), (b"de", HERE))
+        self.assertEqual(self.protocol.heard, [b"a"])
+        self.port.connected = True
+        self.read((b"a", HERE), (b"b", HERE))
+        self.assertEqual(self.protocol.heard, [b"a", b"a", b"b"])
+
+
+class RestingTests(PortCase):
+    """A port that is woken by one datagram after the other takes them a moment later, several at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.reactor.callLater = self.clock.callLater
+        self.port._into = True
+        patched = mock.patch.object(udp, "perf_counter", self.clock.seconds)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def wake(self, times: int = 1, *, gap: float = 0.00012, each: int = 1, size: int = 1452) -> None:
+        """The reactor tells that something has come, so often."""
+        for _ in range(times):
+            self.come(each, size)
+            self.port.doRead()
+            self.clock.advance(gap)
+
+    def come(self, count: int, size: int = 1452) -> None:
+        """So many datagrams wait in the socket."""
+        self.socket.results = [*[(bytes(size), HERE)] * count, BlockingIOError()]
+
+    @property
+    def resting(self) -> bool:
+        return bool(self.clock.getDelayedCalls())
+
+    def test_rests(self) -> None:
+        """It rests after some in a row, and goes on like that while datagrams come."""
+        self.wake(LONE_WAKE_UPS - 1)
+        self.assertFalse(self.resting)
+        self.wake()
+        self.assertTrue(self.resting)
+        self.reactor.removeReader.assert_called_once_with(self.port)
+        for _ in range(3):
+            self.protocol.trains.clear()
+            self.come(8)
+            self.clock.advance(REST_SECONDS)
+            self.assertEqual(self.protocol.trains, [(8 * 1452, 1452)])
+            self.assertTrue(self.resting)
+        self.reactor.addReader.assert_not_called()
+
+    def test_idle_again(self) -> None:
+        """When less comes it listens again at once, so that nothing that comes by itself waits."""
+        self.wake(LONE_WAKE_UPS)
+        self.come(1)
+        self.clock.advance(REST_SECONDS)
+        self.assertFalse(self.resting)
+        self.reactor.addReader.assert_called_once_with(self.port)
+        self.wake(LONE_WAKE_UPS - 1)
+        self.assertFalse(self.resting)
+
+    def test_bound(self) -> None:
+        """No datagram waits longer than a thousandth of a second."""
+        self.assertLessEqual(REST_SECONDS, 0.001)
+        self.wake(LONE_WAKE_UPS, gap=0.0)
+        (rest,) = self.clock.getDelayedCalls()
+        self.assertAlmostEqual(rest.getTime(), self.clock.seconds() + REST_SECONDS)
+
+    def test_slow(self) -> None:
+        """Datagrams that come further apart wake it one by one."""
+        self.wake(10 * LONE_WAKE_UPS, gap=LONE_SECONDS / (LONE_WAKE_UPS - 2))
+        self.assertFalse(self.resting)
+
+    def test_small_and_large(self) -> None:
+        """Neither acknowledgements nor what the kernel gathered have it rest, nor what comes in bursts."""
+        for size, each in ((100, 1), (65507, 1), (600, 3)):
+            self.wake(10 * LONE_WAKE_UPS, gap=0.0001, size=size, each=each)
+            self.assertFalse(self.resting)
+
+    def test_drained(self) -> None:
+        """Who wants to know what has come need not wait for it, and the rest goes on."""
+        self.wake(LONE_WAKE_UPS)
+        self.protocol.trains.clear()
+        self.come(4)
+        self.port.drain()
+        self.assertEqual(self.protocol.trains, [(4 * 1452, 1452)])
+        self.come(0)
+        self.clock.advance(REST_SECONDS)
+        self.assertTrue(self.resting)
+        self.come(0)
+        self.clock.advance(REST_SECONDS)
+        self.assertFalse(self.resting)
+
+    def test_closed(self) -> None:
+        """A port that closes does not rest."""
+        self.protocol.makeConnection(self.port)
+        self.protocol.numPorts, self.port.fileno = 1, mock.Mock()
+        self.wake(LONE_WAKE_UPS)
+        self.port.connectionLost()
+        self.assertFalse(self.resting)
+
+    def test_closed_meanwhile(self) -> None:
+        """The same for one that is closed by what it hands over."""
+        self.wake(LONE_WAKE_UPS - 1)
+        self.protocol.answer = lambda datagram, addr: setattr(self.port, "connected", False)
+        self.wake()
+        self.assertFalse(self.resting)
+        self.port.connected = True
+        self.protocol.answer = lambda datagram, addr: None
+        self.wake()
+        self.assertTrue(self.resting)
+        self.protocol.answer = lambda datagram, addr: setattr(self.port, "connected", False)
+        self.come(4)
+        self.clock.advance(REST_SECONDS)
+        self.assertFalse(self.resting)
 
 
 class SendingTests(PortCase):

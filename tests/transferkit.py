@@ -98,7 +98,7 @@ class Engine:
         self.terms = make_terms(size, transfer)
         self.outcome: Outcome | None = None
         self.counters = Counters()
-        self.paused = False
+        self.paused = self.waits = False
         self.proven: Any = CLIENT
         self.trains: list[list[Train]] = []
         self.due: float | None = 1e9
@@ -126,8 +126,9 @@ class Engine:
         self.outcome = outcome or Done()
         self.closed = not self.last_word
 
-    def pause(self, on: bool) -> None:
+    def pause(self, on: bool, waits: bool = False) -> None:
         self.paused = on
+        self.waits = waits
 
 
 class Carrier:

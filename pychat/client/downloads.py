@@ -30,9 +30,12 @@ from .results import Carried
 from .road import Road
 from .send import Send
 from .terminal import Screen
+from .wanted import is_pattern
 
 REFUSALS = (b"no-such-file", b"busy")
 """Codes with which nothing but a ``<download>`` is answered."""
+
+PATTERN = "A pattern means nothing here: name the file, or run pychat get HOST 'PATTERN' beside the chat."
 
 ASKED_LIMIT = 1000
 """Files asked for whose offers may still come."""
@@ -176,7 +179,10 @@ class Downloads:
     def refused(self, line: Line) -> None:
         """An ``<error>`` came: if it answers a ``<download>``, then the one that waits longest."""
         if self._asked and line.attributes.get(b"code") in REFUSALS:
-            self._resumes.pop(self._asked.popleft(), None)
+            name = self._asked.popleft()
+            self._resumes.pop(name, None)
+            if is_pattern(name) and line.attributes.get(b"code") == b"no-such-file":
+                self._screen.line(f"* {visible(PATTERN)}")
 
     def offered(self, line: Line, client: Client) -> None:
         """An ``<offer>`` came."""
@@ -247,6 +253,8 @@ class Downloads:
         running.addErrback(self._bug).addBoth(self._ended, key, transfer)
 
     def _arrived(self, carried: Carried, up: bool) -> None:
+        if carried.already:
+            return  # that was the whole of it
         size, time = human_size(carried.size), took(carried.size - carried.resumed, carried.seconds)
         if up:
             self._screen.line(f"* uploaded {visible(carried.name)}: {size} in {time}, verified there")

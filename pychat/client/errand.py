@@ -31,6 +31,7 @@ from .offers import Offer
 from .progress import Transfer
 from .results import Carried
 from .road import FALL_BACK_SECONDS, Road
+from .wording import soon
 
 MAY_PASS = frozenset(
     (
@@ -47,16 +48,42 @@ MAY_PASS = frozenset(
 )
 """Reasons for which an attempt fails that may be over at the next one."""
 
+REASONS = {
+    "timed-out": "no answer for too long",
+    "no-answer": "no answer",
+    "no-stream": "no connection for the file",
+    "stream-lost": "its connection broke",
+    "going-away": "the daemon is stopping",
+    "withdrawn": "the connection broke",
+    "unclaimed": "it began too late",
+    "no-such-transfer": "it began too late",
+    "busy": "the daemon is busy",
+    "in-use": "it is still under way from the last attempt",
+    "name-taken": "your name is still taken",
+    "journal-unavailable": "the daemon cannot keep anything now",
+}
+"""What to call the reasons that may pass: their own sentences say what to do, and that is being done."""
+
 CHANGES = 3
 """How many times in a row a file that changes on its way is begun again."""
 
 LOST_PATIENCE = 5.0
 """Seconds of silence after which a transfer is given up that has lost its chat connection."""
 
+ONE_WAY = "one-way"
+"""Why we end an attempt in which something came over UDP, and nothing that we said got there.
+
+Another offer goes on over TCP, for this one does not know what has come."""
+
+ONE_WAY_SECONDS = 3.0
+ROUND_TRIPS = 4
+"""Seconds after which it does, and round trips since it was seen that anything comes, if those take longer."""
+
 LINE_LOST = "line-lost"
 """Why we end a transfer that did not outlive its chat connection."""
 
 CHANGED = "the file changed on the other side: starting over"
+CHANGED_HERE = "the file changed while it was sent: starting over"
 
 
 class Link(Protocol):
@@ -129,6 +156,7 @@ class Errand:
         self._lost = 0  # datagrams, in the attempts before
         self._via = "udp"
         self._rtt = 0.0
+        self._known_rtt: float | None = None  # seconds, as the proof of the address measured it
         self._done_at = 0.0
 
     # -- what the two directions have of their own
@@ -148,6 +176,10 @@ class Errand:
     def _measure(self) -> tuple[int, float, int]:
         """Of the attempt that runs: datagrams lost, seconds of a round trip, bytes of a datagram."""
         raise NotImplementedError
+
+    def _is_heard(self) -> bool:
+        """Whether the other end is known to get what we say in the attempt that runs, in which something came."""
+        return True
 
     async def _close(self, outcome: Outcome | None) -> None:
         """The attempt is over; ``None`` if there was none, or somebody cancelled it."""
@@ -194,6 +226,10 @@ class Errand:
                 if error.code not in PASSING and not (error.code == "in-use" and self.moved):
                     raise
                 outcome = Failed(error.code, error.sentence)
+            except TransferError as error:
+                if error.code != "source-changed":
+                    raise
+                outcome = Failed(error.code, error.sentence)
             if isinstance(outcome, Done):
                 self._link.progressed()
                 await self._finish()
@@ -205,24 +241,29 @@ class Errand:
 
         :raise TransferError: it may not.
         """
-        if outcome.code == "source-changed" and not self.up and self._changes < CHANGES:
+        if outcome.code == "source-changed" and self._changes < CHANGES:
             self._changes += 1
             self._best = 0
-            self._link.say(f"{self.name}: {CHANGED}")
+            self._link.say(f"{self.name}: {CHANGED_HERE if self.up else CHANGED}")
             return
-        if (outcome.code == LINE_LOST and not outcome.remote) or (outcome.code in MAY_PASS and not client.up):
+        if (outcome.code in (LINE_LOST, ONE_WAY) and not outcome.remote) or (
+            outcome.code in MAY_PASS and not client.up
+        ):
             return  # whoever makes the connection anew has told that
         if outcome.code not in MAY_PASS | {"in-use"} or not self._link.patience:
-            raise TransferError(outcome.code, outcome.sentence)
+            sentence = outcome.sentence
+            if outcome.code == "cancelled" and outcome.remote:
+                sentence += " What there was of it is removed."
+            raise TransferError(outcome.code, sentence)
         delay = min(self._backoff.delay(), self._link.patience)
-        self._link.say(f"{self.name}: {outcome.sentence} Trying again in {delay:.1f} s.")
+        self._link.say(f"{self.name}: {REASONS.get(outcome.code, outcome.code)}; trying again {soon(delay)}")
         await deferLater(self._reactor, delay)
 
     async def _attempt(self, offer: Offer, client: Client, road: Road) -> Outcome:
         outcome: Outcome | None = None
         try:
             have = await self._open(offer)
-            if have:
+            if 0 < have < offer.terms.size:
                 self._link.say(f"{self.name}: resuming at {100 * have // offer.terms.size} %")
             if self._resumed is None:
                 self._resumed = have
@@ -238,6 +279,10 @@ class Errand:
             self._via = "udp"
             outcome = await self._over_udp(offer, offer.port, client, road)
             if outcome is not None:
+                if isinstance(outcome, Failed) and outcome.code == ONE_WAY and not outcome.remote:
+                    road.blocked()
+                    # The daemon would go on with it until it has heard nothing for half a minute.
+                    client.command("cancel", offer.terms.transfer.hex()).addErrback(_ignore)
                 return outcome
             road.blocked()
             if offer.tcp:
@@ -258,13 +303,14 @@ class Errand:
     async def _over_udp(self, offer: Offer, port: int, client: Client, road: Road) -> Outcome | None:
         """``None``: nothing came."""
         address = await road.address(offer.host, port)
+        self._known_rtt = road.rtt
         path = ClientPath(
             offer.terms.token,
             address,
             window=0 if self.up else FIRST_WINDOW,
             now=self._seconds(),
-            greets=offer.path is None or not road.proven,
-            rtt=road.rtt or INITIAL_RTT,
+            greets=offer.path is None,
+            rtt=self._known_rtt or INITIAL_RTT,
         )
         turns = self._make(offer.terms, path, road.switchboard(address), False)
         return await self._watch(turns, client, offer.tcp)
@@ -272,15 +318,21 @@ class Errand:
     async def _watch(self, turns: Turns, client: Client, falls_back: bool) -> Outcome | None:
         """See an attempt to its end; ``None`` if it `falls_back` when nothing comes, and nothing came."""
         silent: list[bool] = []
+        one_way = max(ONE_WAY_SECONDS - FALL_BACK_SECONDS, ROUND_TRIPS * (self._known_rtt or 0.0))
+        looks = [FALL_BACK_SECONDS, one_way] if falls_back else []
 
-        def no_answer() -> None:
-            if not _heard(turns):
-                silent.append(True)
-                turns.fail("no-answer", NO_ANSWER)
+        def look() -> None:
+            heard = _heard(turns)
+            if not heard or not (looks or self._is_heard()):
+                silent.append(not heard)
+                # Without a word: it would have the daemon forget what the stream is about to claim, and we would wait.
+                turns.abandon(ONE_WAY if heard else "no-answer", NO_ANSWER)
+            elif looks:
+                patience.set(looks.pop(0))
 
-        patience = Deadline(self._reactor, no_answer)
-        if falls_back:
-            patience.set(FALL_BACK_SECONDS)
+        patience = Deadline(self._reactor, look)
+        if looks:
+            patience.set(looks.pop(0))
         line_lost = client.ended()
         line_lost.addCallbacks(lambda _: self._line_lost(turns), lambda failure: failure.trap(CancelledError))
         turns.progress = self._progressed
@@ -298,7 +350,7 @@ class Errand:
             self._look()
             self._lost += self._transfer.lost - self._lost
             self._turns = None
-        return None if silent and not isinstance(outcome, Done) else outcome
+        return None if any(silent) and not isinstance(outcome, Done) else outcome
 
     def _concluded(self, outcome: Outcome) -> None:
         self._done_at = self._seconds()
@@ -332,6 +384,10 @@ class Errand:
             failure.trap(PychatError, CancelledError)
 
         self._link.client().addCallbacks(back, none)
+
+
+def _ignore(failure: Failure) -> None:
+    failure.trap(PychatError)
 
 
 def _heard(turns: Turns) -> bool:

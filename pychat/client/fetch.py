@@ -25,6 +25,9 @@ from .results import Carried
 MEASURE_MS = 500
 """Milliseconds between two reports of the other end, if somebody watches."""
 
+SELDOM_MS = 60_000
+"""The same if nobody does: that it is asked tells whether what we say gets there."""
+
 SPOILED = frozenset(("digest-mismatch", "source-changed"))
 """Reasons for which what is there already is worth nothing."""
 
@@ -84,7 +87,9 @@ class Fetch(Errand):
 
     def _make(self, terms: Terms, path: ClientPath, carrier: Carrier, reliable: bool) -> Turns:
         assert self._part is not None
-        receiver = Receiver(terms, path, sends=FROM_CLIENT, now=self._seconds(), have=self._have)
+        receiver = Receiver(
+            terms, path, sends=FROM_CLIENT, now=self._seconds(), have=self._have, rtt=self._known_rtt
+        )
         self._receiving = Receiving(
             receiver,
             self._part,
@@ -94,9 +99,12 @@ class Fetch(Errand):
             seconds=self._seconds,
         )
         self._told = 0.0, 0, DATAGRAM
-        if self._measures:
-            receiver.ask_metrics(MEASURE_MS)
+        receiver.ask_metrics(MEASURE_MS if self._measures else SELDOM_MS)
         return self._receiving
+
+    def _is_heard(self) -> bool:
+        assert self._receiving is not None
+        return not self._receiving.receiver.asking
 
     def _measure(self) -> tuple[int, float, int]:
         assert self._receiving is not None

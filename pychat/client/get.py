@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
 
+from .. import sidecar
 from ..address import format_host_port
 from ..errors import PychatError, TransferError
-from ..part import read_part
+from ..part import SUFFIX, read_part
 from .answers import Refused
+from .compare import Compare, exists
+from .connection import Client
 from .errand import Errand
 from .fetch import Fetch
 from .haul import Haul, Manner, make_screen
 from .naming import safe_name
-from .offers import covered
+from .offers import Offer, covered
 from .program import FAILED, OK, Signals, complain, run
 from .progress import Total, Transfer
 from .render import visible
 from .results import json_failure
 from .terminal import Screen
 from .wanted import choose, is_pattern
+
+NAMED = 50
+"""Files that the line which goes on names one by one, if it has to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +40,10 @@ class Order(Manner):
 
     :ivar names: of files, and patterns.
     :ivar output: the file to make, or a folder; ``None`` for the current folder.
-    :ivar force: replace what is there.
     """
 
     names: tuple[str, ...]
     output: str | None = None
-    force: bool = False
 
     @property
     def single(self) -> bool:
@@ -79,7 +84,10 @@ class Getting:
                 return FAILED
         elif order.output is not None and not os.path.isdir(order.output):
             raise TransferError(
-                "no-folder", f"There is no folder {order.output} for the files. Make it first."
+                "no-folder",
+                f"{order.output} is not a folder, and there are several files: name one with -o."
+                if os.path.lexists(order.output)
+                else f"There is no folder {order.output} for the files. Make it first.",
             )
         try:
             await haul.open()
@@ -136,17 +144,35 @@ class Getting:
                 self._haul.refuse(
                     name, TransferError("no-folder", f"There is no folder {folder}. Make it first.")
                 )
-            elif os.path.lexists(path) and not self._order.force:
+            elif os.path.lexists(path) and (error := self._in_the_way(path)) is not None:
+                self._haul.refuse(name, error)
+            elif self._is_trace(path):
                 self._haul.refuse(
                     name,
-                    TransferError(
-                        "exists",
-                        f"{path} exists already. Say --force to replace it, or -o with another name.",
-                    ),
+                    TransferError("exists", f"{path} is where the trace goes: name another file for it."),
                 )
             else:
                 taken[key] = name
                 self._paths[name] = path
+
+    def _in_the_way(self, path: str) -> TransferError | None:
+        """Why what has this name already, if that is so, is neither compared nor replaced."""
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except OSError:  # a link to nothing
+            return None if self._order.force else exists(path)
+        if not regular:
+            return TransferError(
+                "not-a-file", f"{path} is not a regular file, and is not replaced. Say -o with another name."
+            )
+        return None
+
+    def _is_trace(self, path: str) -> bool:
+        trace = self._order.trace
+        if trace is None:
+            return False
+        names = (path, path + SUFFIX, path + SUFFIX + sidecar.SUFFIX)
+        return os.path.realpath(trace) in map(os.path.realpath, names)
 
     def _path(self, name: str) -> str:
         """The file that is made."""
@@ -156,13 +182,25 @@ class Getting:
         return os.path.join(output, safe_name(name)) if os.path.isdir(output) else output
 
     def _errand(self, name: str, transfer: Transfer) -> Errand:
+        path = self._paths[name]
+        if not self._order.force and os.path.lexists(path):
+            return _Look(
+                self._reactor,
+                self._haul,
+                name,
+                transfer,
+                self._haul.run_in_thread,
+                path=path,
+                where=self._where,
+                trace=self._haul.trace,
+            )
         return _Get(
             self._reactor,
             self._haul,
             name,
             transfer,
             self._haul.run_in_thread,
-            path=self._paths[name],
+            path=path,
             overwrite=self._order.force,
             where=self._where,
             measures=self._screen.has_bar,
@@ -181,11 +219,17 @@ class Getting:
         if not begun:
             return
         order = self._order
-        words = ["pychat", "get", self._where, *order.names]
+        names: Sequence[str] = order.names
+        if order.force and done and len(left) <= NAMED:
+            names = [name for name, _ in left]  # what is here would be fetched again
+        dashed = any(name.startswith("-") for name in names)
+        words = ["pychat", "get", self._where, *([] if dashed else names)]
         if order.output is not None:
             words += ["-o", order.output]
         if order.force:
             words.append("--force")
+        if dashed:
+            words += ["--", *names]
         if len(begun) == 1 and len(left) == 1:
             share = 100 * covered(list(begun[0].ranges)) // max(begun[0].size, 1)
             what = f"{share} % of {left[0][0]} is here"
@@ -194,14 +238,14 @@ class Getting:
         self._haul.say(f"{what}. To go on: {shlex.join(words)}")
 
 
-class _Get(Fetch):
+class _Told(Errand):
     """Says where to look for what there is."""
 
     def __init__(self, *arguments: Any, where: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._where = where
 
-    async def _ask(self, client: Any) -> Any:
+    async def _ask(self, client: Client) -> Offer:
         try:
             return await super()._ask(client)
         except Refused as error:
@@ -211,6 +255,14 @@ class _Get(Fetch):
                 error.code,
                 f"There is no file {visible(self.name)} there. To see what there is: pychat files {self._where}",
             ) from None
+
+
+class _Get(_Told, Fetch):
+    """Fetches."""
+
+
+class _Look(_Told, Compare):
+    """Sees whether it is here."""
 
 
 def run_get(order: Order) -> int:

@@ -44,6 +44,7 @@ class Manner:
     :ivar patience: seconds without progress after which it is given up.
     :ivar udp: False: go over TCP at once.
     :ivar trace: file for a trace of what happens.
+    :ivar force: replace files that are here.
     """
 
     host: str
@@ -54,6 +55,7 @@ class Manner:
     patience: float = PATIENCE
     udp: bool = True
     trace: str | None = None
+    force: bool = False
 
 
 class Haul:
@@ -170,7 +172,7 @@ class Haul:
 
     async def _open(self) -> Client:
         if self._manner.trace is not None:
-            self.trace = Trace(self._manner.trace)
+            self.trace = Trace(self._manner.trace, overwrite=self._manner.force)
         return await self.lane.open()
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from ..errors import PychatError
 from .answers import LinkError, Refused
 from .backoff import Backoff
 from .connection import Client, connect
-from .wording import SHORT_REASONS
+from .wording import SHORT_REASONS, soon
 
 FIRST, CEILING = 0.5, 2.0
 """Seconds that the first wait takes at most, and any."""
@@ -202,7 +202,7 @@ class Lane:
         what = "still no connection" if self._told_delay else "connection lost"
         self._told_delay = max(delay, 0.1)
         reason = SHORT_REASONS.get(why.code, why.code)
-        self._say(f"{what} ({reason}); trying again in {delay:.{int(delay < 1)}f} s")
+        self._say(f"{what} ({reason}); trying again {soon(delay)}")
 
     def _fail(self, why: PychatError) -> None:
         waiting, self._waiting = self._waiting, []

@@ -20,6 +20,12 @@ LINE_EVERY = 10.0
 SPEED_OVER = 5.0
 """Seconds over which the speed is taken."""
 
+NAME_WIDTH, LEAST_NAME = 24, 14
+"""Columns of a name that are shown at least, and where there is little room."""
+
+FULL_BAR, LEAST_BAR = 20, 5
+"""Columns inside a bar, and those that it has at least."""
+
 DATAGRAM = 1200
 """Bytes that a lost datagram is taken to have had, to tell the share of them."""
 
@@ -44,9 +50,9 @@ def human_time(seconds: float) -> str:
 
 
 def took(size: int, seconds: float) -> str:
-    """How long something took, and how fast that was."""
+    """How long something took, and how fast that was, if anything moved."""
     time = human_time(seconds) if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{time} ({human_size(size / seconds)}/s)" if seconds >= 0.1 else time
+    return f"{time} ({human_size(size / seconds)}/s)" if seconds >= 0.1 and size else time
 
 
 class Transfer:
@@ -132,16 +138,24 @@ def describe(transfers: Sequence[Transfer], width: int, total: Total | None = No
     states = {transfer.state for transfer in transfers}
     waits = states.pop() if len(states) == 1 else ""
     left = waits or (f"{human_time((size - done) / speed)} left" if speed else "waiting")
-    facts = f"{share:4.0%} {human_size(done)} of {human_size(size)} {human_size(speed)}/s {left}"
+    percent, sizes, fast = (
+        f"{share:4.0%}",
+        f"{human_size(done)} of {human_size(size)}",
+        f"{human_size(speed)}/s",
+    )
     more = _measured(transfers)
-    if more and width - len(facts) - len(more) - 1 >= min(24, text_width(name)):
-        facts += " " + more
-    name = cut(name, max(8, width - len(facts) - 9))
-    room = min(20, width - text_width(name) - len(facts) - 4)
-    if room >= 5:
-        filled = int(room * min(share, 1.0))
-        facts = f"[{'#' * filled}{'.' * (room - filled)}] {facts}"
-    return cut(f"{name} {facts}", width)
+    # What matters least goes first: a bar there is, if it can be, and no number is cut.
+    forms = [f"{percent} {sizes} {fast} {left} {more}"] if more else []
+    forms += [f"{percent} {sizes} {fast} {left}", f"{percent} {fast} {left}", f"{percent} {left}"]
+    for facts, wanted in zip(forms, [NAME_WIDTH] * (len(forms) - 1) + [LEAST_NAME], strict=True):
+        least = min(text_width(name), wanted)
+        if least + 1 + LEAST_BAR + 3 + len(facts) <= width:
+            name = cut(name, max(least, width - len(facts) - FULL_BAR // 2 - 4))
+            room = min(FULL_BAR, width - text_width(name) - len(facts) - 4)
+            filled = int(room * min(share, 1.0))
+            return f"{name} [{'#' * filled}{'.' * (room - filled)}] {facts}"
+    facts = next((each for each in (forms[-1], percent) if len(each) + 9 <= width), percent)
+    return cut(f"{cut(name, max(4, width - len(facts) - 1))} {facts}", width)
 
 
 def _measured(transfers: Sequence[Transfer]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from .program import FAILED, OK, Signals, run
 from .progress import Total, Transfer
 from .render import show_message, visible
 from .results import json_failure
-from .send import Send
+from .send import Send, check_name
 from .terminal import Screen
 from .visit import login_name
 
@@ -41,14 +42,10 @@ class Parcel(Manner):
 
 
 ADVICE = {
-    "exists": "Give it another name there, with --as.",
-    "no-uploads": "Ask whoever runs the chat to allow uploads.",
-    "over-quota": "Have something removed there, or send less.",
-    "no-space": "Have something removed there.",
-    "bad-name": "Give it another name there with --as.",
+    "exists": "Give it another name there, with --as NAME.",
     "in-use": "Wait for that upload, or end it.",
 }
-"""What to do about a refusal, if its own sentence does not say so."""
+"""What to do about a refusal whose own sentence does not say it in the words of this program."""
 
 
 class Putting:
@@ -109,7 +106,8 @@ class Putting:
         """Decide what each file is called there; what cannot be sent is refused."""
         sizes = 0
         for path in dict.fromkeys(self._parcel.paths):
-            name = self._parcel.label or os.path.basename(os.path.abspath(path))
+            label = self._parcel.label
+            name = label if label is not None else os.path.basename(os.path.abspath(path))
             if not os.path.lexists(path):
                 self._haul.refuse(path, TransferError("no-such-file", f"There is no file {path} here."))
             elif name in self._paths:
@@ -120,6 +118,8 @@ class Putting:
                         f"{self._paths[name]} has the same name: send this one by itself, with --as.",
                     ),
                 )
+            elif (error := _unfit(name)) is not None:
+                self._haul.refuse(path, error)
             else:
                 self._paths[name] = path
                 try:
@@ -141,8 +141,12 @@ class Putting:
 
     def _explained(self, error: Refused) -> PychatError:
         if error.code == "name-taken":
+            free = re.search(r"<connect>(\S+)", error.sentence)
+            name = visible(free[1]) if free else "NAME"
             return TransferError(
-                error.code, f"{error.sentence} Say --name with another name: it is told who sent the file."
+                error.code,
+                f"{visible(self._parcel.name or '')} is taken in the chat, where it is told who sends the file. Say"
+                f" --name {name}, or another one.",
             )
         if error.code in ("bad-name", "name-reserved"):
             return TransferError(error.code, f"{error.sentence} Say --name with another name.")
@@ -178,6 +182,15 @@ class _Put(Send):
             if error.code == "exists":
                 sentence = f"The shelf has {visible(self.name)} already, and nothing is overwritten."
             raise TransferError(error.code, f"{sentence} {ADVICE[error.code]}") from None
+
+
+def _unfit(name: str) -> TransferError | None:
+    """Why no file there can be called so, if none can."""
+    try:
+        check_name(name)
+    except TransferError as error:
+        return error
+    return None
 
 
 def run_put(parcel: Parcel) -> int:

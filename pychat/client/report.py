@@ -14,7 +14,7 @@ from .observer import Linked
 from .render import show_answer, show_line, show_message, visible
 from .store import Post, Store
 from .terminal import Screen
-from .wording import NEWCOMER, NEWCOMER_BRIEFLY, REWOUND, SHORT_REASONS, as_typed, messages
+from .wording import NEWCOMER, NEWCOMER_BRIEFLY, REWOUND, SHORT_REASONS, as_typed, messages, soon
 
 
 class Report:
@@ -134,7 +134,7 @@ class Report:
             what = "still no connection" if self._told_delay else "connection lost"
             self._told_delay = delay
             reason = SHORT_REASONS.get(why.code, why.code)
-            self._screen.line(f"* {what} ({visible(reason)}); trying again in {delay:.{int(delay < 1)}f} s")
+            self._screen.line(f"* {what} ({visible(reason)}); trying again {soon(delay)}")
 
     def ended(self, why: PychatError) -> None:
         """Observer."""

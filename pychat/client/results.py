@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PychatError
+from ..vocabulary import ListedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Carried:
     :ivar via: ``udp`` or ``tcp``: how the last of it came.
     :ivar resumed: bytes that did not have to be sent, for they were there from an earlier attempt.
     :ivar rtt: seconds of a round trip, 0 if that was not measured.
+    :ivar already: nothing had to be moved, and that was told.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Carried:
     via: str
     resumed: int = 0
     rtt: float = 0.0
+    already: bool = False
 
 
 def checksum_line(carried: Carried) -> bytes:
@@ -63,6 +66,11 @@ def json_line(carried: Carried) -> bytes:
 def json_failure(name: str, error: PychatError) -> bytes:
     """A file that did not arrive, as one JSON object in a line."""
     return _dump({"name": name, "error": error.code, "sentence": error.sentence})
+
+
+def json_listed(file: ListedFile) -> bytes:
+    """A file of the shelf, as one JSON object in a line."""
+    return _dump({"name": file.name, "bytes": file.size})
 
 
 def _dump(what: dict[str, Any]) -> bytes:

@@ -1,8 +1,8 @@
 """How the bytes of files travel beside one chat connection: one UDP socket for all of them, or a TCP connection each.
 
 A daemon that grants ``udp`` tells a ``<path>``, a transfer without a file, and we prove our address with it at once;
-files that are asked for later need no greeting of their own.  That also tells whether UDP gets through at all.  Where
-it does not it is not tried again on this connection: its files come over TCP.
+files that are asked for behind that need no greeting of their own.  That also tells whether UDP gets through at all.
+Where it does not it is not tried again on this connection: its files come over TCP.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Road:
         self._path_ended: Deferred[Any] = succeed(None)
         self._proof: _Proof | None = None
         self._endpoint: Endpoint | None = None
-        self._expects = False  # a path was told, and whether it is good for anything is not known yet
+        self._expects = False  # a path was told, or is to be
+        self._greets = False  # the greeting has left
         self._settled = False
         self._proving: list[Deferred[None]] = []
         self._patience = Deadline(reactor, self._no_answer)
@@ -143,8 +144,11 @@ class Road:
             self._patience.set(PATH_SECONDS)
 
     def ready(self) -> Deferred[None]:
-        """Fires once the address is proven, or that has failed: then it is time to ask for files."""
-        if not self.udp or self._settled or not self._expects:
+        """Fires once the greeting has left, or there will be none: then it is time to ask for files.
+
+        What is asked for right behind the greeting finds the address proven.
+        """
+        if not self.udp or self._settled or self._greets or not self._expects:
             return succeed(None)
         ready: Deferred[None] = Deferred(lambda ready: self._proving.remove(ready))
         self._proving.append(ready)
@@ -171,6 +175,8 @@ class Road:
         )
         self._patience.set(FALL_BACK_SECONDS)
         self._path_ended = self._path.start().addBoth(lambda _: self._settle())
+        self._greets = True
+        self._let_go()
 
     def _not_proven(self, failure: Failure) -> None:
         failure.trap(TransferError, CancelledError)
@@ -179,6 +185,9 @@ class Road:
     def _settle(self) -> None:
         self._settled = True
         self._patience.cancel()
+        self._let_go()
+
+    def _let_go(self) -> None:
         proving, self._proving = self._proving, []
         for ready in proving:
             ready.callback(None)

@@ -9,6 +9,7 @@ from typing import Any
 from .connection import Client, connect
 from .program import FAILED, OK, Signals, complain, run
 from .render import visible
+from .results import json_listed
 from .terminal import Sink
 
 
@@ -25,7 +26,7 @@ async def visit(
         client.abort()
 
 
-def run_files(host: str, port: int) -> int:
+def run_files(host: str, port: int, *, json: bool = False) -> int:
     """Run ``pychat files``."""
     lines: list[bytes] = []
     sink = Sink(sys.stdout)
@@ -34,7 +35,10 @@ def run_files(host: str, port: int) -> int:
         async def take(client: Client) -> None:
             listing = await client.files()
             for file in listing.files:
-                lines.append(sink.encode(f"{file.size}\t{visible(file.name)}\n"))
+                if json:
+                    lines.append(json_listed(file))
+                else:
+                    lines.append(sink.encode(f"{file.size}\t{visible(file.name)}\n"))
             if listing.left_out:
                 complain(f"{listing.left_out} more files are not listed, for there are so many.")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ShelfError, TransferError
 from ..sending import Sending
-from ..shelf import ShelfFile
+from ..shelf import ShelfFile, refusal_of
 from ..transfer.congestion import CONTROLLERS
 from ..transfer.packet import DATAGRAM_BYTES, FROM_CLIENT, MAX_DATAGRAM_BYTES
 from ..transfer.path import ClientPath
@@ -62,12 +62,14 @@ class Send(Errand):
         self._congestion = congestion
         self._whole = whole
         self._size = 0
+        self._already = False
         self._sha256 = ""
         self._source: ShelfFile | None = None
         self._have: list[tuple[int, int]] = []
         self._sending: Sending | None = None
 
     async def _ask(self, client: Client) -> Offer:
+        check_name(self.name)
         source, version = await self._run(open_source, self.path, self.name)
         self._drop()
         self._source, self._size = source, source.size
@@ -131,6 +133,7 @@ class Send(Errand):
             if not self.moved:
                 self._link.say(f"{self.name} is there already, and all of it is as here")
                 self._resumed = self._size
+                self._already = True
             await self._finish()
             return self._carried(self._seconds() - began)
         finally:
@@ -151,6 +154,22 @@ class Send(Errand):
             self._via,
             self._resumed or 0,
             self._rtt,
+            self._already,
+        )
+
+
+def check_name(name: str) -> None:
+    """See whether a file may be called so on a shelf, before anything is sent under another name.
+
+    :raise TransferError: ``bad-name``.
+    """
+    reason = refusal_of(name)
+    if reason is None and not name.isprintable():
+        reason = "has a name with characters that cannot be printed"
+    if reason is not None:
+        raise TransferError(
+            "bad-name",
+            f"A file that {reason} cannot be on a shelf. With pychat put --as NAME it gets another name there.",
         )
 
 

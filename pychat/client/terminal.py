@@ -187,9 +187,9 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """Columns for a progress bar."""
+        """Columns for a progress bar: a ^C that the terminal shows behind it stays in its line, and goes with it."""
         columns = self._columns or shutil.get_terminal_size().columns
-        return max(10, min(self._bar_width, columns - 2))
+        return max(10, min(self._bar_width, columns - 4))
 
     def line(self, text: str) -> None:
         """Print a line, which holds nothing that a terminal obeys."""

@@ -15,6 +15,8 @@ stays in memory.
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +42,14 @@ NO_MORE_PACKETS = "This file is so large that no more packets are written down."
 END = b"\n]}]}\n"
 
 
+def _is_device(path: str) -> bool:
+    """Whether it is something in which nothing is lost by writing to it."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 class Trace:
     """A file for the traces of all transfers of one program.  They go on if it cannot be written any more.
 
@@ -51,10 +61,12 @@ class Trace:
         self,
         path: str,
         *,
+        overwrite: bool = False,
         seconds: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """
+        :param overwrite: replace a file that has that name.
         :param seconds: the clock of the transfers.
         :param wall: seconds since 1970.
         :raise TransferError: ``trace-failed``.
@@ -68,7 +80,12 @@ class Trace:
         self._size = 0
         self.full = False
         try:
-            self._file = Path(path).open("wb", BUFFER_BYTES)  # noqa: SIM115 - it is open for as long as there are transfers
+            self._file = Path(path).open("wb" if overwrite or _is_device(path) else "xb", BUFFER_BYTES)  # noqa: SIM115 - it is open for as long as there are transfers
+        except FileExistsError as error:
+            raise TransferError(
+                "trace-failed",
+                f"{path} exists already, and a trace replaces nothing: name another file for it.",
+            ) from error
         except OSError as error:
             raise TransferError("trace-failed", self._sentence(error)) from error
         head = {

@@ -52,6 +52,13 @@ def as_typed(post: Post) -> str:
     return show_line(line, render(line.verb, line.attributes)[:-1] + line.text)
 
 
+def soon(seconds: float) -> str:
+    """``at once``, ``in 0.5 s``, ``in 12 s``."""
+    if seconds < 0.05:
+        return "at once"
+    return f"in {seconds:.{int(seconds < 9.95)}f} s"
+
+
 def messages(count: int) -> str:
     """``1 message``, ``2 messages``."""
     return f"{count} message{'' if count == 1 else 's'}"

@@ -39,7 +39,6 @@ from pychat.transfer.packet import (
     Pause,
     Ping,
     Response,
-    Seal,
     Verified,
     decode,
     encode,
@@ -47,6 +46,7 @@ from pychat.transfer.packet import (
 )
 from pychat.transfer.path import TIMED_OUT, Path
 from pychat.transfer.roundtrip import MAX_ACK_DELAY, RoundTrip
+from pychat.transfer.seal import Seal
 from pychat.transfer.terms import NEVER_SENT, Counters, Failed, NeverSentError, Outcome, Terms, Train
 from pychat.transfer.words import Word, Words
 
@@ -66,7 +66,7 @@ PAUSED_IDLE_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 #: Seconds: who is called so much later than at its deadline was suspended, by itself or with the computer.
 SLEPT_SECONDS = 5.0
-#: Seconds for which a transfer may be paused.
+#: Seconds for which people may pause a transfer.  Waiting for its turn may take longer.
 PAUSE_SECONDS = 3600.0
 
 UNCLAIMED = "Nobody came for the file in time: ask for it again."
@@ -110,13 +110,17 @@ class Endpoint:
         self._changes = 0
         self._unacked = 0
         self._ack_at: float | None = None
+        # The packet number of a client's last greeting, and when that left.
+        self._greeted: tuple[int, float] | None = None
         self._words = Words()
         self._last_word: Word | None = None
         self._linger_until: float | None = None
         self._pausing = False
         self._peer_pausing = False
         self._pause_number = -1
-        self._paused_at = now
+        self._waits = False
+        # Since when somebody has it paused.
+        self._paused_at = inf
 
     # What an adapter asks -------------------------------------------------------------------------------------
 
@@ -135,21 +139,33 @@ class Endpoint:
         """Whether one of the ends wants no file data to be sent."""
         return self._pausing or self._peer_pausing
 
-    def pause(self, on: bool) -> None:
-        """Have no more file data sent, or go on, and tell the peer at the next ``poll``."""
-        if on == self._pausing or self.outcome is not None:
+    def pause(self, on: bool, waits: bool = False) -> None:
+        """Have no more file data sent, or go on, and tell the peer at the next ``poll``.
+
+        :param waits: nobody wanted that: it waits for its turn, for as long as that takes.
+        """
+        if self.outcome is not None:
             return
-        if not self.paused:
-            self._paused_at = self._now
-        self._pausing = on
-        self._say("pause", encode(Pause(on)))
-        self._pause_changed()
+        changes = on != self._pausing
+        self._pausing, self._waits = on, waits
+        self._count_pause()
+        if changes:
+            self._say("pause", encode(Pause(on)))
+            self._pause_changed()
 
     def fail(self, code: str, sentence: str) -> None:
         """Give up, and tell the peer at the next ``poll``.  Without effect once there is an outcome."""
         if self.outcome is None:
             self._end(Failed(code, sentence))
             self._take_leave(Abort(code, sentence))
+
+    def adopt(self, address: Hashable, now: float) -> None:
+        """Another transfer of the same two ends has proven where the peer is.  Without effect where that is known."""
+        if not self.path.ready:
+            self._tick(now)
+            self.path.adopt(address)
+            self._last_heard = now
+            self._path_ready(now)
 
     def receive(self, buffer: Buffer, segment: int, address: Hashable, now: float) -> None:
         """A train of datagrams for this transfer came.  Nothing in it makes this raise.
@@ -259,7 +275,10 @@ class Endpoint:
         path = self.path
         if self.outcome is None:
             for address, payload, size in path.words(now):
-                out.append(self._lone(payload, address, size)[1])
+                number, train = self._lone(payload, address, size)
+                out.append(train)
+                if not self._daemon:
+                    self._greeted = number, now
         if path.ready:
             self._speak(out, now)
             if self.outcome is None:
@@ -282,8 +301,7 @@ class Endpoint:
                 deadline = self._linger_until
         elif self.path.ready:
             deadline = min(self._last_heard + self.patience, self._next(), self._idle_at())
-            if self.paused:
-                deadline = min(deadline, self._paused_at + PAUSE_SECONDS)
+            deadline = min(deadline, self._paused_at + PAUSE_SECONDS)
         elif self._daemon:
             deadline = self._claim_by
         path_at = self.path.deadline()
@@ -468,6 +486,9 @@ class Endpoint:
             self._last_heard = now
         if path.ready and not was_ready:
             self._path_ready(now)
+        if isinstance(frame, Hello) and address == path.proven:
+            # Who greets waits for an answer, and for a sample of the round trip.
+            self._ack_at = now
 
     def _path_ready(self, now: float) -> None:
         """The path has just become ready."""
@@ -476,6 +497,10 @@ class Endpoint:
         if ack.ranges[0][1] > self._next_number:
             self._never_sent()
             return
+        greeted = self._greeted
+        if greeted is not None and ack.ranges[0][1] == greeted[0] + 1:
+            self._greeted = None
+            self.round_trip.update(now - greeted[1], ack.delay / 1e6)
         last = self._last_word
         if last is not None:
             if last.acknowledged(ack):
@@ -505,10 +530,16 @@ class Endpoint:
         if number < self._pause_number:
             return
         self._pause_number = number
-        if not self.paused:
-            self._paused_at = now
         self._peer_pausing = frame.on
+        self._count_pause()
         self._pause_changed()
+
+    def _count_pause(self) -> None:
+        # A daemon may have a client wait; how long a client may have a daemon wait is the daemon's to say.
+        if not ((self._pausing and not self._waits) or (self._peer_pausing and self._daemon)):
+            self._paused_at = inf
+        elif self._paused_at == inf:
+            self._paused_at = self._now
 
     def _take_abort(self, frame: Abort, now: float) -> None:
         if self.outcome is None:
@@ -562,7 +593,7 @@ class Endpoint:
                 self.fail("unclaimed", UNCLAIMED)
         elif now >= self._last_heard + self.patience:
             self.fail("timed-out", TIMED_OUT)
-        elif self.paused and now >= self._paused_at + PAUSE_SECONDS:
+        elif now >= self._paused_at + PAUSE_SECONDS:
             self.fail("timed-out", PAUSED_TOO_LONG)
         else:
             if now >= self._idle_at():

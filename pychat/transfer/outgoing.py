@@ -79,7 +79,8 @@ class Outgoing:
         """The offset and length of the next read, or None when there is enough, or no more.
 
         :param ahead: bytes that may be held and due.
-        :param most: bytes that may be held at all, or two small blocks if that is more.
+        :param most: bytes that may be held at all, or two small blocks if that is more; for a piece that has to come
+            again, as many in addition to what waits for the limit.
         :param block: bytes to read at once; a power of two.
         """
         if not self._unread:
@@ -87,7 +88,11 @@ class Outgoing:
         block = max(BLOCK_BYTES, min(block, LARGE_BLOCK_BYTES, most // 4 // BLOCK_BYTES * BLOCK_BYTES))
         start, end = self._unread.first()
         length = min(end, (start // block + 1) * block) - start
-        if self.held + length > max(most, 2 * BLOCK_BYTES) or self._due.total() >= max(2 * block, ahead):
+        held, due = self.held, self._due.total()
+        if due and start < self.limit <= self._due.first()[0]:
+            # A piece comes again, and the limit waits for it: what is held for later must not keep it from being read.
+            held, due = sum([each.end - each.start for each in self._blocks if each.end <= self.limit]), 0
+        if held + length > max(most, 2 * BLOCK_BYTES) or due >= max(2 * block, ahead):
             return None
         return start, length
 

@@ -2,7 +2,8 @@
 
 A datagram's source address is a claim that anybody can make for anybody else.  So the daemon answers a `Hello` with a
 nonce, and sends no byte of the file before that nonce came back from the same address; until then, at most three times
-as many bytes leave for an address as came in from it.  When the client's address changes later on, the new one is
+as many bytes leave for an address as came in from it.  A host that a TCP handshake has proven already need not do it
+again (decision 017).  When the client's address changes later on, the new one is
 challenged likewise (§8.2), and the old one stays in use until it has answered.
 
 A `Path` is what an `Endpoint` knows of this.  `ClientPath` greets and answers, `DaemonPath` asks and believes.
@@ -105,6 +106,11 @@ class Path(ABC):
     def deadline(self) -> float | None:
         """When `words` is to be called at the latest (now or earlier: at once), or None."""
 
+    def adopt(self, address: Hashable) -> None:
+        """Another transfer of the same two ends has proven this address."""
+        self.address = address
+        self.ready = True
+
     def gave_up(self, now: float) -> tuple[str, str] | None:
         """The code and the sentence with which to fail, if there is no hope left."""
         return None
@@ -132,15 +138,22 @@ class DaemonPath(Path):
     :param token: what a `Hello` has to know.
     :param random_bytes: gives so many unpredictable bytes.
     :param proven: an address that is proven already, by another transfer of the same client.
+    :param trusts: whether a `Hello` from this address is proof enough: its host is known to be the client's.
     """
 
     def __init__(
-        self, token: bytes, random_bytes: Callable[[int], bytes], *, proven: Hashable | None = None
+        self,
+        token: bytes,
+        random_bytes: Callable[[int], bytes],
+        *,
+        proven: Hashable | None = None,
+        trusts: Callable[[Hashable], bool] = lambda _: False,
     ) -> None:
         self.address = proven
         self.ready = proven is not None
         self._token = token
         self._random_bytes = random_bytes
+        self._trusts = trusts
         self._candidates: dict[Hashable, _Candidate] = {}
 
     def heard(self, address: Hashable, nbytes: int, newest: bool, now: float) -> None:
@@ -162,6 +175,10 @@ class DaemonPath(Path):
             if nbytes < DATAGRAM_BYTES or not compare_digest(frame.token, self._token):
                 return "bad-hello"
             self.window = max(self.window, frame.window)
+            if not self.ready and self._trusts(address):
+                self.adopt(address)
+            if address == self.proven:
+                return None
             candidate = self._candidate(address)
             candidate.heard += nbytes
             candidate.due = True
@@ -176,10 +193,12 @@ class DaemonPath(Path):
             self.sample = now - proven.asked_at
         if self.ready and address != self.address:
             self.changed += 1
-        self.address = address
-        self.ready = True
-        self._candidates.clear()
+        self.adopt(address)
         return None
+
+    def adopt(self, address: Hashable) -> None:
+        super().adopt(address)
+        self._candidates.clear()
 
     def _candidate(self, address: Hashable) -> _Candidate:
         """The candidate of this address, who is now the last to be forgotten."""

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from pychat.errors import TransferError
+from pychat.transfer.allowance import Allowance, most, step
 from pychat.transfer.endpoint import Endpoint
 from pychat.transfer.packet import (
     Again,
@@ -40,6 +41,8 @@ from pychat.transfer.terms import FIRST_WINDOW, Done, Outcome, Terms, pieces_of
 #: Bytes of the file that may be on their way or waiting for the disk: at the beginning, at least, and at most.
 WINDOW_BYTES = 4 * 1024 * 1024
 MIN_WINDOW = FIRST_WINDOW
+#: What is left of it where many share the memory: two blocks of a file.
+LEAST_WINDOW = 256 * 1024
 MAX_WINDOW = 16 * 1024 * 1024
 #: The sender hears of a window that has opened by this part of it.
 WINDOW_STEP = 4
@@ -71,9 +74,12 @@ class Receiver(Endpoint):
     :param now: seconds.
     :param window: bytes of the file that may be on their way or waiting for the disk at the beginning.
     :param have: byte ranges that are on the disk already, ascending; the sender knows of just these.
+    :param max_rate: bytes of the file a second that may come.
+    :param rtt: seconds that a round trip took lately, if known.
     :ivar received: bytes of the file that are here, each counted once, with those that were before.
     :ivar waiting: bytes that `take_writes` would give now.
-    :ivar max_window: bytes to which the window may grow; may be set while running.
+    :ivar max_window: bytes to which the window may grow, or has to shrink; may be set while running.
+    :ivar max_rate: the same; may be set while running.
     """
 
     def __init__(
@@ -85,9 +91,14 @@ class Receiver(Endpoint):
         now: float,
         window: int = WINDOW_BYTES,
         have: Iterable[tuple[int, int]] = (),
+        max_rate: float = inf,
+        rtt: float | None = None,
     ) -> None:
         super().__init__(terms, path, sends=sends, now=now)
+        if rtt is not None:
+            self.round_trip.smoothed, self.round_trip.variation = rtt, rtt / 2
         self.waiting = 0
+        self.max_rate = max_rate
         self.max_window = max(MAX_WINDOW, window)
         self._window = max(window, MIN_WINDOW)
         self._have, self._before = RangeSet(), RangeSet()
@@ -97,13 +108,16 @@ class Receiver(Endpoint):
         self.received = self._have.total()
         self._written = 0
         self._unwritten = 0
-        self._told = self._before.offset_of(self._window, terms.size)
+        self._missing = terms.size - self.received
+        self._allowance = Allowance(max_rate, FIRST_WINDOW, now)
+        self._granted = self._window if max_rate == inf else FIRST_WINDOW
+        self._told = self._before.offset_of(self._granted, terms.size)
         self._runs: list[tuple[int, list[Buffer]]] = []
         self._run_end = -1
         self._buffers = 0
         self._front = 0
-        self._spare = self._since = 0
-        self._measure()
+        self._since = 0
+        self._round_began = now
         self._count = pieces_of(terms.size)
         self._table = PieceTable(terms.size)
         self._root: bytes | None = None
@@ -151,7 +165,7 @@ class Receiver(Endpoint):
         self._unwritten -= nbytes
         self._written += nbytes
         if self.outcome is None and self._told < self.terms.size:
-            grant = self._grant()
+            grant = self._before.offset_of(self._grant(), self.terms.size)
             opened = grant - self._told
             # The rest of the file, or anything for a sender that waits for it, is worth telling, too.
             used_up = opened > 0 and (grant == self.terms.size or self._front >= self._told)
@@ -169,12 +183,17 @@ class Receiver(Endpoint):
     def verified(self) -> None:
         """The file is complete, synced, and under its name: tell the sender.
 
+        That stands, also when one of the ends gave up in the very moment in which it got its name.
+
         :raises ValueError: it is not `complete`.
         """
-        if self.outcome is None:
-            if not self.complete:
-                raise ValueError("a file that is not complete cannot have been verified")
-            self._end(Done())
+        if isinstance(self.outcome, Done):
+            return
+        given_up = self.outcome is not None
+        if not given_up and not self.complete:
+            raise ValueError("a file that is not complete cannot have been verified")
+        self._end(Done())
+        if not given_up or self._last_word is not None:
             self._take_leave(Verified())
 
     def hurry(self, now: float) -> None:
@@ -191,6 +210,11 @@ class Receiver(Endpoint):
         """Have the sender tell how it stands, every so many milliseconds."""
         if self.outcome is None:
             self._say("measure", encode(Measure(interval)))
+
+    @property
+    def asking(self) -> bool:
+        """Whether the sender is not known to have heard `ask_metrics` yet."""
+        return self._says("measure")
 
     def take_metrics(self) -> list[tuple[float, Metrics]]:
         """How the sender stood since the last call, and when that was told; the newest, if they are too many."""
@@ -228,7 +252,8 @@ class Receiver(Endpoint):
         if len(news) != 1 or news[0] != (start, end):
             joined = memoryview(run[0] if len(run) == 1 else b"".join(run))
             for first, stop in news:
-                self._keep(first, stop, [joined[first - start : stop - start]])
+                # Copied: a byte must not keep the whole of what it came with.
+                self._keep(first, stop, [bytes(joined[first - start : stop - start])])
             self.counters.duplicate_bytes += end - start - sum([stop - first for first, stop in news])
         else:
             self._keep(start, end, run)
@@ -247,10 +272,8 @@ class Receiver(Endpoint):
         self._unwritten += fresh
         self._since += fresh
         self._moved_at = self._now
-        if end > self._front:
-            self._front = end
-            self._spare = min(self._spare, self._told - end)
-        if self._since >= self._window:
+        self._front = max(self._front, end)
+        if self._now >= self._round_began + self.round_trip.smoothed:
             self._measure()
 
     def _take(self, frame: Frame, now: float) -> None:
@@ -260,8 +283,9 @@ class Receiver(Endpoint):
         elif isinstance(frame, Digest):
             if frame.size != self.terms.size or self._root not in (None, frame.root):
                 self.fail("source-changed", CHANGED)
-            self._root = frame.root
-            self._moved_at = now
+            if self._root is None:
+                self._root = frame.root
+                self._moved_at = now
             self.counters.lost = frame.lost
             self._settle()
         elif isinstance(frame, Metrics):
@@ -304,6 +328,11 @@ class Receiver(Endpoint):
         before = sum([stop - first for first, stop in self._before.within(start, end)])
         self.received -= there
         self._written -= there - before
+        self._missing += before
+        # What of it lies below the limit comes without being granted.
+        below = sum([stop - first for first, stop in self._before.within(start, min(end, self._told))])
+        self._granted += below
+        self._allowance.grow(below)
         self._have.subtract(start, end)
         self._before.subtract(start, end)
         self._good.subtract(index, index + 1)
@@ -325,28 +354,57 @@ class Receiver(Endpoint):
     # The window -----------------------------------------------------------------------------------------------
 
     def _grant(self) -> int:
-        """The offset up to which the sender may send by now."""
-        window = min(self._window, max(self.max_window, MIN_WINDOW))
-        return self._before.offset_of(max(self._written, 0) + window, self.terms.size)
+        """How many of the bytes that were missing at the beginning the sender may have sent by now."""
+        grant = self._room()
+        allowed = self._allowance.upto(self.max_rate, self._came(), self.round_trip.smoothed, self._now)
+        if grant <= allowed:
+            return grant
+        # Each bit that is told is used at once, and asked for more: so it is told in steps.
+        return int(allowed) if allowed >= self._worth() else self._granted
+
+    def _room(self) -> int:
+        """The same, as far as memory is concerned."""
+        return max(self._written, 0) + self._most_held()
+
+    def _most_held(self) -> int:
+        return min(self._window, max(self.max_window, LEAST_WINDOW))
+
+    def _worth(self) -> float:
+        """How many of them the sender has to be allowed to send next to be told of it."""
+        return min(self._granted + min(step(self.max_rate), self._most_held() // WINDOW_STEP), self._missing)
+
+    def _came(self) -> int:
+        """How many of them have come."""
+        return self._missing - (self.terms.size - self.received)
+
+    def _grant_at(self) -> float:
+        """When the pace allows for more that is worth telling; infinity when something else is waited for first."""
+        if self.max_rate == inf or self._arrivals.largest < 0:
+            return inf  # there is nothing that could be acknowledged
+        worth = self._worth()
+        bound = min(most(self.max_rate, self._came(), self.round_trip.smoothed), self._room())
+        if not self._granted < worth <= bound:
+            return inf
+        return self._allowance.when(self.max_rate, worth)
 
     def _measure(self) -> None:
-        """A window has come in: let the next one be two to four times as large as what was used of this one.
+        """A round trip is over: have the window be four times what comes in one, so that the sender never waits for it.
 
-        Used is what is under way and what waits for the disk; a disk that does not keep up gets no larger one.
+        It only bounds memory, so it does not shrink; a disk that does not keep up gets no larger one.
         """
         window = self._window
-        if self._since and self._told < self.terms.size:
-            if self._spare * 4 < window and self._unwritten * 2 <= window:
-                self._window = max(min(2 * window, self.max_window), MIN_WINDOW)
-            elif self._spare * 8 > window * 5:
-                self._window = max(window // 2, MIN_WINDOW)
+        if self._since * 4 > window >= self._unwritten * 2 and self._told < self.terms.size:
+            self._window = max(min(2 * window, self.max_window), MIN_WINDOW)
         self._since = 0
-        self._spare = self._told
+        self._round_began = self._now
 
     # Of `Endpoint` --------------------------------------------------------------------------------------------
 
     def _limit(self) -> int:
-        self._told = max(self._told, self._grant())
+        granted = self._grant()
+        if granted > self._granted:
+            self._granted = granted
+            self._told = max(self._told, self._before.offset_of(granted, self.terms.size))
         return self._told
 
     def _overdue(self, now: float) -> None:
@@ -354,9 +412,12 @@ class Receiver(Endpoint):
             self._moved_at = now
         elif now >= self._moved_at + STALL_SECONDS:
             self.fail("timed-out", STALLED)
+        if now >= self._grant_at():
+            self._ack_at = now
 
     def _next(self) -> float:
-        return inf if self._is_ours() else self._moved_at + STALL_SECONDS
+        grant_at = self._grant_at()
+        return grant_at if self._is_ours() else min(self._moved_at + STALL_SECONDS, grant_at)
 
     def _is_ours(self) -> bool:
         """Whether the next step is this end's, or nobody's."""
@@ -365,6 +426,7 @@ class Receiver(Endpoint):
 
     def _path_ready(self, now: float) -> None:
         self._moved_at = now
+        self._allowance.begin(now)
 
     def _pause_changed(self) -> None:
         self._moved_at = self._now

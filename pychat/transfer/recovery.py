@@ -321,6 +321,7 @@ class Recovery:
             return []
         self._judge = False
         lost = [] if self._reliable else self._find_lost(now)
+        self._forget_skipped()
         if not lost and not self._acked:
             return lost
         size = told = 0
@@ -381,10 +382,12 @@ class Recovery:
                 self.lost_count += flight.end - flight.first
                 flight.forgotten = forgotten
             lost += gone
+        return gone
+
+    def _forget_skipped(self) -> None:
         lowest = self.lowest(self._newest_number)
         while self._skipped and self._skipped[0] < lowest:
             self._skipped.popleft()
-        return gone
 
     def disown(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Whatever becomes of what is under way of the file's ``[start, stop)``, it says nothing of the file.

@@ -19,11 +19,12 @@ from pychat.transfer.congestion.base import CongestionControl
 from pychat.transfer.endpoint import Endpoint
 from pychat.transfer.mtu import PathSize
 from pychat.transfer.outgoing import BLOCK_BYTES, Outgoing
-from pychat.transfer.pacer import PACING_SECONDS, Pacer
+from pychat.transfer.pacer import Pacer
 from pychat.transfer.packet import (
     ASK_BYTES,
     DATA_HEADER_BYTES,
     DATAGRAM_BYTES,
+    DIGEST_BYTES,
     MAX_DATAGRAM_BYTES,
     MAX_PIECES,
     OVERHEAD_BYTES,
@@ -41,6 +42,8 @@ from pychat.transfer.packet import (
     encode,
 )
 from pychat.transfer.path import Path
+from pychat.transfer.pieces import piece_bounds
+from pychat.transfer.ranges import RangeSet
 from pychat.transfer.recovery import Flight, Recovery
 from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Outcome, Terms, Train, pieces_of, root_of
 
@@ -56,7 +59,7 @@ STALLED = "The other end answers, but takes nothing of the file: ask for it agai
 BAD_PIECE = "The other end asked for a piece of the file that there is not, or for one too often."
 EARLY = "The other end verified a file that it had not been sent."
 #: A train: bytes and datagrams that one call sends, and seconds' worth of the pace.
-TRAIN_BYTES, TRAIN_DATAGRAMS, TRAIN_SECONDS = 65487, 64, 0.0015
+TRAIN_BYTES, TRAIN_DATAGRAMS, TRAIN_SECONDS = 65487, 64, 0.003
 #: Trains and bytes that one ``poll`` returns at most.
 MAX_TRAINS, MAX_POLL_BYTES = 16, 4 * TRAIN_BYTES
 #: An acknowledgement is asked for 8 times a window or every 2 ms, whichever comes sooner, but not for each datagram.
@@ -139,8 +142,10 @@ class Sender(Endpoint):
         if path.ready:
             self._outgoing.limit = self._outgoing.first_limit(FIRST_WINDOW)
         self._looked = size > 0
-        self._digests: list[bytes | None] = [None] * pieces_of(size)
-        self._unknown = len(self._digests)
+        # 32 bytes a piece, as far as they are known.
+        self._digests = bytearray()
+        self._known = RangeSet()
+        self._unknown = pieces_of(size)
         self._agains: Counter[int] = Counter()
         self._untold: list[int] = []
         self._telling: set[int] = set()
@@ -152,6 +157,7 @@ class Sender(Endpoint):
         self._probes_due: list[int] = []
         self._unasked = 0
         self._limited_until = -1
+        self._full = False
         self._skip_at = 0
         self._plan_skip()
         self._moved_at = now
@@ -238,14 +244,17 @@ class Sender(Endpoint):
     def pieces(self, first: int, digests: Sequence[bytes]) -> None:
         """The SHA-256s of consecutive pieces, which have been read; `first` is the index of the first of them."""
         for index, digest in enumerate(digests, first):
-            if self._digests[index] is None:
-                self._digests[index] = digest
+            if index not in self._known:
+                at = index * DIGEST_BYTES
+                self._digests.extend(bytes(max(at + DIGEST_BYTES - len(self._digests), 0)))
+                self._digests[at : at + DIGEST_BYTES] = digest
+                self._known.add(index, index + 1)
                 self._untold.append(index)
                 self._unknown -= 1
 
     def knows(self, index: int) -> bool:
         """Whether the digest of this piece is known already."""
-        return self._digests[index] is not None
+        return index in self._known
 
     def too_big(self, size: int, now: float) -> None:
         """The system refused to send a datagram of `size` bytes, because the path does not take it."""
@@ -271,8 +280,12 @@ class Sender(Endpoint):
 
     def _take_again(self, frame: Again, now: float) -> None:
         start, end = frame.offset, frame.offset + frame.length
-        self._agains[start] += 1
-        if not start < end <= min(self.terms.size, start + PIECE_BYTES) or self._agains[start] > MAX_AGAINS:
+        index = start // PIECE_BYTES
+        if start >= self.terms.size or (start, end) != piece_bounds(index, self.terms.size):
+            self.fail("bad-peer", BAD_PIECE)
+            return
+        self._agains[index] += 1
+        if self._agains[index] > MAX_AGAINS:
             self.fail("bad-peer", BAD_PIECE)
         elif self.outcome is None:
             # What of it is under way was thrown away with the rest: its acknowledgement means nothing.
@@ -333,11 +346,14 @@ class Sender(Endpoint):
             while count < min(len(untold), MAX_PIECES) and untold[count] == first + count:
                 count += 1
             del untold[:count]
-            digests = [digest for digest in self._digests[first : first + count] if digest is not None]
+            digests = [
+                bytes(self._digests[at : at + DIGEST_BYTES])
+                for at in range(first * DIGEST_BYTES, (first + count) * DIGEST_BYTES, DIGEST_BYTES)
+            ]
             self._say(first, encode(Pieces(first, tuple(digests))))
             self._telling.add(first)
         if not self._digest_said and not self._unknown and self._looked and self._outgoing.all_sent:
-            self._root = root_of([digest for digest in self._digests if digest is not None])
+            self._root = root_of([bytes(self._digests)])
             self._digest_said = True
             self._say("digest", encode(Digest(self.terms.size, self._root, self._recovery.lost_count)))
 
@@ -359,6 +375,9 @@ class Sender(Endpoint):
         rate, datagram = min(congestion.pacing_rate, self.max_rate), self._mtu.size
         paced = not self._reliable or self.max_rate < inf
         late = pacer.refill(rate, now, starting=congestion.starting)
+        if self._full:
+            pacer.spill()
+            self._full = False
         window: float = inf if self._reliable else congestion.window
         most = max(min(TRAIN_DATAGRAMS, TRAIN_BYTES // datagram), 1)
         if not self._reliable:
@@ -380,10 +399,10 @@ class Sender(Endpoint):
             count = most
             if paced:
                 if room < datagram:
+                    self._full = True
                     break
-                if pacer.tokens < datagram:
-                    enough = min(most * datagram, room, int(rate * PACING_SECONDS))
-                    self._wake = pacer.deadline(max(int(enough), datagram))
+                if pacer.tokens < pacer.least:
+                    self._wake = pacer.deadline(datagram)
                     break
                 count = min(most, int(min(room, pacer.tokens)) // datagram)
             ask = self._unasked + count * datagram >= ask_at or room < (count + 1) * datagram
@@ -490,6 +509,9 @@ class Sender(Endpoint):
 
     def _path_ready(self, now: float) -> None:
         self._moved_at = now
+        if not self.path.window:
+            # The peer has not said how much it takes.
+            self._outgoing.limit = max(self._outgoing.limit, self._outgoing.first_limit(FIRST_WINDOW))
 
     def _path_changed(self, now: float) -> None:
         self._recovery.path_changed(self.round_trip)

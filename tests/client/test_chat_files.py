@@ -100,6 +100,23 @@ async def test_upload(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 @within(60)
+async def test_told_once(tmp_path: Path) -> None:
+    """A file that the shelf has already is told in one line; a pattern is told to be none here."""
+    shelf(tmp_path)
+    mine = tmp_path / "mine.bin"
+    mine.write_bytes(content(3_000))
+    async with serving(tmp_path) as port:
+        first = Visit(port, "carol", tmp_path)
+        assert await first.end(f"<upload>{mine}\n") == 0
+        script = Visit(port, "carol", tmp_path)
+        assert await script.end(f"<upload>{mine}\n<download>photos/*\n") == 1
+    assert "* mine.bin is there already, and all of it is as here" in script.lines
+    assert "* uploaded mine.bin" not in script.printed
+    assert "* A pattern means nothing here: " in script.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(60)
 async def test_cancel_and_pause(tmp_path: Path) -> None:
     """Lines of the protocol end a download, and hold it."""
     here = shelf(tmp_path, big=content(20_000_000))
@@ -116,7 +133,7 @@ async def test_cancel_and_pause(tmp_path: Path) -> None:
             visit.type(line + "\n")
             await visit.shows(answer)
         visit.type(f"<cancel>{id}\n")
-        await visit.shows("* big was not downloaded: ")
+        await visit.shows("What there was of it is removed.")
         assert await visit.end() == 0
     assert list(here.iterdir()) == []
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client.answers import LinkError, Refused
-from pychat.client.errand import CHANGED, Errand
+from pychat.client.errand import CHANGED, CHANGED_HERE, CHANGES, ONE_WAY_SECONDS, Errand
 from pychat.client.lane import CEILING
 from pychat.client.offers import Offer
 from pychat.client.progress import Transfer
@@ -30,6 +31,7 @@ class FakeTurns:
         )
         self.reliable = reliable
         self.greets = greets
+        self.left = False
         self.progress: Any = None
         self.concluded: Any = None
         self.done: Deferred[Outcome] = Deferred()
@@ -39,6 +41,10 @@ class FakeTurns:
 
     def fail(self, code: str, sentence: str) -> None:
         self.end(Failed(code, sentence))
+
+    def abandon(self, code: str, sentence: str) -> None:
+        self.left = True
+        self.fail(code, sentence)
 
     def end(self, outcome: Outcome) -> None:
         self.concluded(outcome)
@@ -84,7 +90,12 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.up = True
+        self.commands: list[tuple[str, ...]] = []
         self._ended: list[Deferred[LinkError]] = []
+
+    def command(self, *words: str) -> Deferred[None]:
+        self.commands.append(words)
+        return succeed(None)
 
     def ended(self) -> Deferred[LinkError]:
         ended: Deferred[LinkError] = Deferred(lambda ended: self._ended.remove(ended))
@@ -143,6 +154,7 @@ class Pretended(Errand):
         self.offers: list[Any] = []  # an exception is raised
         self.asked = 0
         self.have = 0
+        self.heard = True
         self.attempts: list[FakeTurns] = []
         self.closed: list[Outcome | None] = []
 
@@ -166,6 +178,9 @@ class Pretended(Errand):
 
     def _measure(self) -> tuple[int, float, int]:
         return 2, 0.02, 1200
+
+    def _is_heard(self) -> bool:
+        return self.heard
 
     async def _close(self, outcome: Outcome | None) -> None:
         self.closed.append(outcome)
@@ -237,6 +252,7 @@ class Errands(SynchronousTestCase):
         running = self.start()
         self.clock.advance(FALL_BACK_SECONDS)
         self.assertEqual([turns.reliable for turns in self.errand.attempts], [False, True])
+        self.assertTrue(self.errand.attempts[0].left, "an Abort may end what the stream is about to claim")
         self.assertEqual((len(self.link.way.streams), self.link.way.udp), (1, False))
         self.errand.attempts[1].end(Done())
         self.assertEqual(self.successResultOf(running).via, "tcp")
@@ -257,12 +273,44 @@ class Errands(SynchronousTestCase):
         turns.end(Done())
         self.successResultOf(running)
 
+    def test_one_way(self) -> None:
+        """What comes, while nothing that is said gets there: another offer goes on over TCP."""
+        self.errand.heard = False
+        running = self.start()
+        self.errand.attempts[0].moves(10)
+        self.clock.advance(FALL_BACK_SECONDS)
+        self.assertEqual(len(self.errand.attempts), 1)
+        self.clock.advance(ONE_WAY_SECONDS - FALL_BACK_SECONDS)
+        self.assertEqual([turns.reliable for turns in self.errand.attempts], [False, True])
+        self.assertEqual((self.errand.asked, self.link.way.udp, self.link.said), (2, False, []))
+        self.assertEqual(self.link.now.commands, [("cancel", b"transfer".hex())])
+        self.errand.attempts[1].end(Done())
+        self.assertEqual(self.successResultOf(running).via, "tcp")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_soon(self) -> None:
+        """A wait that is none is called so."""
+        self.errand = self.make()
+        self.errand._backoff = SimpleNamespace(delay=lambda: 0.01, reset=lambda: None)  # type: ignore[assignment]
+        self.start()
+        self.errand.attempts[0].end(Failed("going-away", "Ask again when it is back.", remote=True))
+        self.assertEqual(self.link.said, ["x: the daemon is stopping; trying again at once"])
+        self.clock.advance(1)
+        self.errand.attempts[1].end(Done())
+
+    def test_cancelled_there(self) -> None:
+        """What somebody cancels on the chat line is not kept, and that is said."""
+        running = self.start()
+        self.errand.attempts[0].end(Failed("cancelled", "It was cancelled.", remote=True))
+        error = self.failureResultOf(running, TransferError).value
+        self.assertEqual(error.sentence, "It was cancelled. What there was of it is removed.")
+
     def test_no_way(self) -> None:
         """Neither UDP nor TCP: tried again for a while, and then said."""
         self.link.way.no_stream = True
         self.errand.offers = [make_offer(port=None)]
         running = self.start()
-        self.assertEqual(self.link.said, ["x: No stream. Trying again in 0.5 s."])
+        self.assertEqual(self.link.said, ["x: no connection for the file; trying again in 0.5 s"])
         self.link.patience = 0.0
         self.clock.advance(CEILING)
         self.clock.advance(FALL_BACK_SECONDS)
@@ -291,9 +339,9 @@ class Errands(SynchronousTestCase):
         self.assertEqual(
             self.link.said,
             [
-                "x: Silence. Trying again in 0.5 s.",
-                "x: Busy. Trying again in 1.0 s.",
-                "x: Bye. Trying again in 0.5 s.",
+                "x: no answer for too long; trying again in 0.5 s",
+                "x: the daemon is busy; trying again in 1.0 s",
+                "x: the daemon is stopping; trying again in 0.5 s",
             ],
         )
         self.clock.advance(0.5)
@@ -307,6 +355,22 @@ class Errands(SynchronousTestCase):
             self.errand.attempts[number].end(Failed("source-changed", "Changed.", remote=True))
         self.failureResultOf(running, TransferError)
         self.assertEqual(self.link.said, [f"x: {CHANGED}"] * 3)
+
+    def test_changes_here(self) -> None:
+        """So is one that is sent, whoever notices: the daemon, whoever reads it, or whoever opens it once more."""
+        self.errand.up = True
+        running = self.start()
+        self.errand.attempts[0].end(Failed("source-changed", "Changed.", remote=True))
+        changed = TransferError("source-changed", "Another size.")
+        self.patch(
+            self.errand,
+            "_open",
+            mock.Mock(side_effect=[changed, changed, TransferError("read-failed", "No.")]),
+        )
+        self.errand.attempts[1].end(Failed("source-changed", "Changed."))
+        self.assertEqual(self.failureResultOf(running, TransferError).value.code, "source-changed")
+        self.assertEqual(self.link.said, [f"x: {CHANGED_HERE}"] * CHANGES)
+        self.assertEqual(self.failureResultOf(self.start(), TransferError).value.code, "read-failed")
 
     def test_connection_of_the_first_offer(self) -> None:
         """An offer that came on a connection which is gone by now is asked for anew."""

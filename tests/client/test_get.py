@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -113,6 +115,100 @@ async def test_same_name(shelf: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+@within(30)
+@pytest.mark.parametrize("udp", [True, False])
+async def test_there_already(shelf: Path, udp: bool) -> None:
+    """The same line again: what is here and the same is a success, and nothing of it comes again."""
+    here = shelf / "here"
+    async with serving(shelf) as port:
+        first = getting(port, "*", here=here, udp=udp)
+        assert await status(first) == 0
+        inode = (here / "big").stat().st_ino
+        (here / "one").unlink()
+        again = getting(port, "*", here=here, udp=udp)
+        assert await status(again) == 0
+        single = getting(port, "big", here=here, udp=udp)
+        assert await status(single) == 0
+    there = {each["name"]: each for each in again.objects}
+    assert {name: each["resumed"] for name, each in there.items()} == {
+        "big": 5_000_000, "c.txt": 70_000, "empty": 0, "one": 0,
+    }  # fmt: skip
+    assert there["big"]["sha256"] == sha256(content(5_000_000)).hexdigest()
+    assert there["empty"]["sha256"] == sha256().hexdigest()
+    for name in ("big", "c.txt", "empty"):
+        assert f"* {name} is there already, and all of it is as on the shelf" in again.err
+    assert "one is there" not in again.err
+    assert "* 4 of 4 files, " in again.err
+    assert "is there already" in single.err
+    assert (here / "big").stat().st_ino == inode
+    assert sorted(path.name for path in here.iterdir()) == ["big", "c.txt", "empty", "one"]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+@pytest.mark.parametrize("udp", [True, False])
+async def test_there_and_different(shelf: Path, udp: bool) -> None:
+    """Another size, or one byte of the same size: it is refused, and stays as it is."""
+    here = shelf / "here"
+    wrong = bytearray(content(5_000_000))
+    wrong[3_500_000] ^= 1
+    (here / "big").write_bytes(wrong)
+    (here / "c.txt").write_bytes(content(69_999))
+    (here / "one").write_bytes(b"")
+    (here / "empty").write_bytes(b"x")
+    async with serving(shelf) as port:
+        program = getting(port, "*", here=here, udp=udp)
+        assert await status(program) == 1
+    assert {each["name"]: each.get("error") for each in program.objects} == {
+        "big": "exists", "c.txt": "exists", "one": "exists", "empty": "exists",
+    }  # fmt: skip
+    assert "is not the file that the shelf has. Say --force to replace it" in program.err
+    assert (here / "big").read_bytes() == wrong
+    assert (here / "c.txt").read_bytes() == content(69_999)
+    assert len(list(here.iterdir())) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_not_a_file(shelf: Path) -> None:
+    """What is no regular file is never replaced, whatever is said."""
+    here = shelf / "here"
+    os.mkfifo(here / "pipe")
+    (here / "c.txt").mkdir()
+    async with serving(shelf) as port:
+        for settings in ({"output": str(here / "pipe")}, {}):
+            program = getting(port, "c.txt", here=here, force=True, **settings)
+            assert await status(program) == 1
+            assert program.objects[0]["error"] == "not-a-file"
+            assert "is not a regular file" in program.err
+    assert stat.S_ISFIFO((here / "pipe").stat().st_mode)
+    assert (here / "c.txt").is_dir()
+    assert len(list(here.iterdir())) == 2
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_trace_replaces_nothing(shelf: Path) -> None:
+    """A trace has a file of its own."""
+    here, mine = shelf / "here", shelf / "mine"
+    mine.write_bytes(b"precious")
+    async with serving(shelf) as port:
+        program = getting(port, "c.txt", here=here, trace=str(mine))
+        assert await status(program) == 1
+        assert f"{mine} exists already" in program.err
+        assert mine.read_bytes() == b"precious"
+        for name in ("c.txt", "c.txt.part", "c.txt.part.info"):
+            program = getting(port, "c.txt", here=here, force=True, trace=str(here / name))
+            assert await status(program) == 1
+            assert "is where the trace goes" in program.err
+        assert list(here.iterdir()) == []
+        program = getting(port, "c.txt", here=here, force=True, trace=str(mine))
+        assert await status(program) == 0
+    assert b"qlog_version" in mine.read_bytes()
+
+
+@pytest_twisted.ensureDeferred
 @within(60)
 async def test_many(shelf: Path) -> None:
     """Hundreds of small files over one connection, several at once."""
@@ -159,6 +255,35 @@ async def test_udp_blocked(shelf: Path) -> None:
     assert program.err.count(BLOCKED) == 1
 
 
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_udp_dies_one_way(shelf: Path) -> None:
+    """What we say does not get there any more, once the daemon knows our address: the rest comes over TCP."""
+    here = shelf / "here"
+    send = road.Switchboard.send
+    begun: list[str] = []
+    begins = Transfer.begins
+
+    def began(transfer: Transfer, done: int, size: int, now: float) -> None:
+        begins(transfer, done, size, now)
+        begun.append(transfer.name)
+
+    def deaf(board: road.Switchboard, *what: Any) -> bool:
+        return "big" in begun or send(board, *what)
+
+    with (
+        mock.patch.object(road.Switchboard, "send", deaf),
+        mock.patch.object(Transfer, "begins", began),
+    ):
+        async with serving(shelf) as port:
+            program = getting(port, "c.txt", "big", here=here, jobs=1)
+            assert await status(program) == 0
+    assert [each["via"] for each in program.objects] == ["udp", "tcp"]
+    assert program.err.count(BLOCKED) == 1
+    assert program.objects[1]["seconds"] < 6
+    assert (here / "big").read_bytes() == content(5_000_000)
+
+
 async def interrupted(shelf: Path, port: int) -> Program:
     """A ``pychat get`` that was cancelled when a part of it had come."""
     under = Under(1_000_000)
@@ -189,6 +314,47 @@ async def test_resume(shelf: Path) -> None:
     assert second.objects[0]["resumed"] > 0
     assert (here / "big").read_bytes() == content(5_000_000)
     assert [path.name for path in here.iterdir()] == ["big"]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_the_line_that_goes_on(shelf: Path) -> None:
+    """After a pattern that broke off the printed line has all files arrive, and says so by its status."""
+    here = shelf / "here"
+    async with serving(shelf, 0, *SLOW) as port:
+        under = Under(1_000_000)
+        with under.patch:
+            first = getting(port, "c.txt", "b*", here=here, jobs=1)
+            await under.there
+            first.done.cancel()
+            with pytest.raises(CancelledError):
+                await first.done
+        assert sorted(path.name for path in here.iterdir()) == ["big.part", "big.part.info", "c.txt"]
+        line = shlex.split(first.err.split("To go on: ")[1])
+        assert line == ["pychat", "get", f"127.0.0.1:{port}", "c.txt", "b*", "-o", str(here)]
+        again = getting(port, *line[3:5], here=here)
+        assert await status(again) == 0
+    assert "c.txt is there already" in again.err
+    assert "big: resuming at" in again.err
+    assert (here / "big").read_bytes() == content(5_000_000)
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_the_line_that_goes_on_by_force(shelf: Path) -> None:
+    """With --force it names what is left: the rest would be fetched again. Names with a dash come behind --."""
+    here = shelf / "here"
+    (shelf / "files" / "-big").write_bytes(content(5_000_000))
+    async with serving(shelf, 0, *SLOW) as port:
+        under = Under(1_000_000)
+        with under.patch:
+            first = getting(port, "c.txt", "-big", here=here, jobs=1, force=True)
+            await under.there
+            first.done.cancel()
+            with pytest.raises(CancelledError):
+                await first.done
+    line = shlex.split(first.err.split("To go on: ")[1])
+    assert line[3:] == ["-o", str(here), "--force", "--", "-big"]
 
 
 @pytest_twisted.ensureDeferred

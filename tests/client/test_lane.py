@@ -95,8 +95,8 @@ class Lanes(SynchronousTestCase):
             self.said,
             [
                 "connection lost (it broke); trying again in 0.5 s",
-                "still no connection (nobody listens); trying again in 1 s",
-                "still no connection (nobody listens); trying again in 2 s",
+                "still no connection (nobody listens); trying again in 1.0 s",
+                "still no connection (nobody listens); trying again in 2.0 s",
             ],
         )
         self.assertNoResult(waiting)

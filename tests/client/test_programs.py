@@ -90,7 +90,10 @@ async def test_get_somewhere(shelf: Path) -> None:
         (here / "mine").write_text("mine")
         got = await run("get", address, "a/b.txt", "-o", "mine", cwd=here)
         assert (got.status, got.out) == (1, "")
-        assert got.err == "pychat: mine exists already. Say --force to replace it, or -o with another name.\n"
+        assert got.err == (
+            "pychat: mine exists already, and is not the file that the shelf has. Say --force to replace it, or -o with"
+            " another name.\n"
+        )
         assert (here / "mine").read_text() == "mine"
         got = await run("get", address, "a/b.txt", "-o", "mine", "--force", cwd=here)
         assert (got.status, (here / "mine").read_text()) == (0, "hello")
@@ -121,6 +124,8 @@ async def test_files(shelf: Path) -> None:
     """Sizes and names, a TAB between them."""
     async with serving(shelf) as port:
         got = await run("files", f"127.0.0.1:{port}")
+        objects = await run("files", f"127.0.0.1:{port}", "--json")
+    assert {"name": "a/b.txt", "bytes": 5} in [json.loads(line) for line in objects.out.splitlines()]
     assert (got.status, got.err) == (0, "")
     assert sorted(got.out.splitlines()) == ["0\tempty", "5\ta/b.txt", "70000\tKäse 1.txt"]
 
@@ -310,7 +315,12 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("files", "host:0"), "0 is not a port"),
         (("files", "a:b:c:d!"), "not HOST or HOST:PORT"),
         (("chat", "host", "--folder", "/no/such/folder"), "not a folder"),
-        (("chat", "host", "--colour"), "--colour"),
+        (
+            ("chat", "host", "--colour"),
+            "--colour. A name that begins with - comes after --. Type: pychat chat --help",
+        ),
+        (("get", "host", "a", "-dash.txt"), "Type: pychat get --help"),
+        (("files", "host", "more"), "pychat files: unrecognized arguments: more. Type: pychat files --help"),
     ],
 )
 def test_usage(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:

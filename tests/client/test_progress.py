@@ -58,6 +58,7 @@ class Numbers(SynchronousTestCase):
         """A time, and a speed where one can be told."""
         self.assertEqual(took(1000, 0.04), "0.0 s")
         self.assertEqual(took(1000, 0.5), "0.5 s (2.0 kB/s)")
+        self.assertEqual(took(0, 0.5), "0.5 s")
         self.assertEqual(took(10_000, 75), "1:15 (133 B/s)")
 
 
@@ -102,6 +103,28 @@ class Describe(SynchronousTestCase):
         self.assertNotIn("RTT", describe([transfer], 50))
         transfer.measured(0.0004, 0)
         self.assertIn("RTT 0.4 ms, 0.0% lost", describe([transfer], 100))
+
+    def test_narrow(self) -> None:
+        """There is a bar at 80 columns and at 40, and what matters least is left out whole."""
+        transfer = Transfer("big.bin", 30_000_000, 0.0)
+        transfer.update(4_800_000, 30_000_000)
+        transfer.measured(0.0002, 0)
+        transfer.sample(5.6)
+        for width, shown in (
+            (106, "big.bin [###.................]  16% 4.8 MB of 30.0 MB 857 kB/s 0:29 left RTT 0.2 ms, 0.0% lost"),
+            (76, "big.bin [###.................]  16% 4.8 MB of 30.0 MB 857 kB/s 0:29 left"),
+            (50, "big.bin [##..............]  16% 857 kB/s 0:29 left"),
+            (36, "big.bin [#..........]  16% 0:29 left"),
+            (20, "big.bin  16%"),
+        ):  # fmt: skip
+            self.assertEqual(describe([transfer], width), shown)
+        total = Total(12, 48_000_000)
+        total.ended = 2
+        self.assertEqual(
+            describe([transfer], 76, total),
+            "2 of 12 files [#.................]  10% 4.8 MB of 48.0 MB 857 kB/s 0:50 left",
+        )
+        self.assertEqual(describe([transfer], 36, total), "2 of 12 files [.....]  10% 0:50 left")
 
     def test_resumed(self) -> None:
         """What was there before is done, and no speed."""

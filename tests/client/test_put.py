@@ -78,6 +78,55 @@ async def test_refused(shelf: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 @within(30)
+async def test_bad_names(shelf: Path) -> None:
+    """A name that no shelf takes, or that the line would alter: said before anything is sent, and nothing is left."""
+    mine = shelf / "mine"
+    for name in (" lead.txt", "a\nb.txt", "tail ", ".hid"):
+        (mine / name).write_bytes(b"x")
+    here = [mine / name for name in (" lead.txt", "a\nb.txt", "tail ", ".hid")]
+    if os.name != "nt":
+        strange = os.fsencode(mine) + b"/\xff\xfe"
+        with open(strange, "wb") as file:
+            file.write(b"x")
+        here.append(Path(os.fsdecode(strange)))
+    async with serving(shelf) as port:
+        program = putting(port, *here)
+        assert await status(program) == 1
+        for label in ("trail ", "", "a/", "/etc/passwd", "a\x9bb"):
+            labelled = putting(port, mine / "one", label=label)
+            assert await status(labelled) == 1
+            assert [each["error"] for each in labelled.objects] == ["bad-name"]
+            assert "With pychat put --as NAME it gets another name there." in labelled.err
+        assert await status(putting(port, here[0], label="lead.txt")) == 0
+    assert [each["error"] for each in program.objects] == ["bad-name"] * len(here)
+    assert "A file that has a name that begins or ends with a space cannot be on a shelf." in program.err
+    assert "no line can say this" not in program.err
+    assert [path.name for path in (shelf / "files").iterdir() if path.name != ".incoming"] == ["lead.txt"]
+    left = [
+        path.name for path in (shelf / "files").rglob("*") if path.suffix in (".part", ".info", ".upload")
+    ]
+    assert left == []
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_refused_once(shelf: Path) -> None:
+    """What to do about a refusal is said once, in sizes that people read."""
+    mine = shelf / "mine"
+    async with serving(shelf, 0, "--quota", "20M") as port:
+        assert await status(putting(port, mine / "big")) == 0
+        large = putting(port, mine / "huge")
+        assert await status(large) == 1
+        (mine / "more").write_bytes(content(18_000_000))
+        more = putting(port, mine / "more")
+        assert await status(more) == 1
+    assert large.objects[0]["sentence"] == "It is larger than the 21.0 MB that each may upload here."
+    assert more.objects[0]["sentence"].startswith("You may upload 16.0 MB more: ask whoever runs the server")
+    assert "send less" not in more.err
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
 async def test_resume(shelf: Path) -> None:
     """Ctrl-C leaves what was sent there, and the same line sends the rest."""
     mine = shelf / "mine"
@@ -127,7 +176,8 @@ async def test_name_taken(shelf: Path) -> None:
             assert await status(second) == 1
             assert await status(first) == 0
     assert second.objects[0]["error"] == "name-taken"
-    assert "--name" in second.err
+    assert "Say --name bob2, or another one." in second.err
+    assert "<connect>" not in second.err
 
 
 def test_version(tmp_path: Path, own_state: Path) -> None:

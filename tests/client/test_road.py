@@ -109,6 +109,18 @@ class Roads(SynchronousTestCase):
         self.assertEqual(len(self.listening), 1)
         self.close()
 
+    def test_asks_right_behind(self) -> None:
+        """Files may be asked for as soon as the greeting has left."""
+        self.road.expect()
+        waiting = self.road.ready()
+        self.assertNoResult(waiting)
+        self.road.hear(PATH)
+        self.assertEqual([len(data) for data, _ in self.sent], [1200])
+        self.successResultOf(waiting)
+        self.successResultOf(self.road.ready())
+        self.assertFalse(self.road.proven)
+        self.close()
+
     def test_blocked(self) -> None:
         """No answer: UDP is not tried any more, and that is said once a file needs to know."""
         self.road.expect()

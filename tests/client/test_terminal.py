@@ -57,6 +57,11 @@ class Screens(SynchronousTestCase):
     def seen(self) -> list[str]:
         return [row.rstrip() for row in self.terminal.rows]
 
+    def test_room_for_an_interrupt(self) -> None:
+        """The ^C that a terminal shows behind the bar does not begin another line: it goes with the bar."""
+        self.screen.bar("[#..]")
+        self.assertLess(text_width(self.screen._bar) + len("^C"), 100)
+
     def test_lines(self) -> None:
         """One below the other."""
         self.screen.line("a")

@@ -339,7 +339,7 @@ class Offers:
     ) -> Offered:
         return self._add(name, size, owner, finished, True, part)
 
-    def greet(self, owner: object, identity: object = None) -> Terms:
+    def greet(self, owner: object, identity: object = None, host: str = "") -> Terms:
         return self._terms()
 
     def attach(self, transfer: bytes, token: bytes) -> Streamed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -14,11 +15,10 @@ from .worlds import HEADERS, Seen, World
 WELCOME = ("--uploads", "everyone")
 
 HOSTILE = (
-    "../evil", "..", ".", "/etc/evil", "a/../../evil", "a/./b", "a//b", "nul\\evil", "CON", "aux.txt", ".hidden",
-    "\u202eevil", "ends in a dot.", "ends in a space ", " begins with one", "a:b", "x" * 300, "tab\there",
-    "~/evil", "-",
+    "../evil", "..", ".", "/etc/evil", "a/../../evil", "a/./b", "a//b", "nul\\evil", ".hidden", "\u202eevil",
+    "x" * 1100, "tab\there", "bell\x07", "~/evil", "files/evil", "a/" * 20 + "evil", ".pychat", "",
 )  # fmt: skip
-"""Names that nobody may put on a shelf, or that have to stay inside it."""
+"""Names that nobody may put on a shelf."""
 
 
 def killed(world: World, size: int) -> list[Seen]:
@@ -63,9 +63,11 @@ def refused(world: World, client: Program, code: str, *, left: tuple[str, ...] =
     # What the daemon hides from everybody (half-done uploads, its own state) is no file of the shelf.
     there = sorted(run(*world.inside("client"), *files_command(world)).splitlines())
     names = tuple(line.partition("\t")[2] for line in there)
-    said = client.err.strip().splitlines()[-1:] or [""]
-    met = status == 1 and code in client.err and names == left
-    return Seen(code, f"status {status}, {said[0][:160]}, shelf {names}", f"status 1, {code}", met)
+    told = [json.loads(line) for line in client.out.splitlines() if line.startswith("{")]
+    error = told[0].get("error") if told else None
+    sentence = told[0].get("sentence", "") if told else client.err.strip()
+    met = status == 1 and error == code and names == left
+    return Seen(code, f"status {status}, {error}: {sentence[:120]} Shelf: {names}", f"status 1, {code}", met)
 
 
 def files_command(world: World) -> tuple[str, ...]:
@@ -76,14 +78,14 @@ def files_command(world: World) -> tuple[str, ...]:
 def over_quota(world: World) -> list[Seen]:
     """More than one may put there."""
     make(world.folder / "up", 3 * MB)
-    with world.serve(*WELCOME, "--quota", str(MB)), world.client("put", "up") as client:
+    with world.serve(*WELCOME, "--quota", str(MB)), world.client("put", "up", "--json") as client:
         return [refused(world, client, "over-quota")]
 
 
 def unwelcome(world: World) -> list[Seen]:
     """A daemon beyond loopback takes no uploads unless it is told to."""
     make(world.folder / "up", MB)
-    with world.serve(), world.client("put", "up") as client:
+    with world.serve(), world.client("put", "up", "--json") as client:
         return [refused(world, client, "no-uploads")]
 
 
@@ -92,7 +94,7 @@ def existing(world: World) -> list[Seen]:
     make(world.folder / "up", MB)
     there = make(world.shelf / "up", MB)
     before = checksum(there)
-    with world.serve(*WELCOME), world.client("put", "up") as client:
+    with world.serve(*WELCOME), world.client("put", "up", "--json") as client:
         seen = refused(world, client, "exists", left=("up",))
     kept = checksum(there) == before
     return [seen, Seen("what was there", "kept" if kept else "changed", "kept", kept)]
@@ -107,15 +109,15 @@ def full_disk(world: World, mbytes: int = 16) -> list[Seen]:
         make(world.folder / "fits", 3 * mbytes * MB // 4)
         make(world.shelf / "other", 10_000)
         with world.serve(*WELCOME):
-            with world.client("put", "up") as client:
+            with world.client("put", "up", "--json") as client:
                 seen = [refused(world, client, "no-space", left=("other",))]
             # Slowly, so that somebody else can fill the disk meanwhile.
             world.rules("client", "output 0: meta l4proto udp limit rate over 2 mbytes/second drop")
             before = world.sent("client").size
-            with world.client("put", "fits") as client:
+            with world.client("put", "fits", "--json") as client:
                 until(lambda: world.sent("client").size > before + MB, "an upload under way", 60)
                 (world.shelf / ".filler").write_bytes(bytes(filling(world.shelf)))
-                seen.append(refused(world, client, "no-space", left=("other",)))
+                seen.append(refused(world, client, "disk-full", left=("other",)))
             world.rules("client")
             with world.client("get", "other", "-o", "got") as client:
                 alive = client.status(60) == 0

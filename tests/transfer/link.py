@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from random import Random
 from typing import Any
 
@@ -115,6 +116,7 @@ class Link:
         read_delay: float = 0.0,
         write_delay: float = 0.0,
         verify_delay: float = 0.0,
+        max_rate: float = inf,
         **settings: Any,
     ) -> None:
         self.random = Random(seed)
@@ -144,6 +146,7 @@ class Link:
             now=self.now,
             window=window,
             have=have,
+            max_rate=max_rate,
         )
         self.disk = Disk(terms.size, have, content)
         self.written = 0

@@ -20,6 +20,7 @@ from typing import Any
 
 from pychat.transfer.congestion import CONTROLLERS, AckSample, CongestionControl
 from pychat.transfer.pacer import Pacer
+from pychat.transfer.sender import TRAIN_SECONDS
 
 #: IPv4 and UDP.
 HEADERS = 28
@@ -296,6 +297,7 @@ class Flow:
         self._last_send = start
         self._wake: float | None = None
         self._unasked = 0
+        self._full = False
         self._inbox: list[tuple[int, float]] = []
         self._inbox_due = False
         # The receiver.
@@ -512,7 +514,13 @@ class Flow:
         starved = False
         if self.paced:
             starved = self.pacer.refill(congestion.pacing_rate, now, starting=congestion.starting)
-        sent = 0
+            if self._full:
+                self.pacer.spill()
+                self._full = False
+        sent, most = 0, self.quantum
+        if self.paced:
+            # As `Sender` has it: a train is no longer than 3 ms of the pace.
+            most = min(most, max(int(congestion.pacing_rate * TRAIN_SECONDS) // size, 1))
         while self._more():
             room = (congestion.window - self.in_flight) // size
             if self.paced:
@@ -520,10 +528,11 @@ class Flow:
                 if room >= 1 and tokens < 1:
                     self._wake_at(self.pacer.deadline(size))
                     break
+                self._full = room < 1
                 room = min(room, tokens)
             if room < 1:
                 break
-            count = min(room, self.quantum)
+            count = min(room, most)
             self.pacer.tokens -= count * size
             # As `Sender` asks: eight times a window, but not more often than each 2 ms.
             ask_at = max(min(congestion.window // 8, congestion.pacing_rate * 0.002), 2 * size)

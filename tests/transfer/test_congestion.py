@@ -10,7 +10,17 @@ import pytest
 from pychat.transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER, AckSample, CongestionControl
 from pychat.transfer.congestion.cubic import Cubic, CubicCurve, HyStart
 from pychat.transfer.congestion.filters import RecentMaximum, RecentMinimum
-from pychat.transfer.congestion.model import COMPETE, CRUISE, DOWN, DRAIN, PROBE, STARTUP, UP, Model
+from pychat.transfer.congestion.model import (
+    COMPETE,
+    CRUISE,
+    DOWN,
+    DRAIN,
+    PROBE,
+    STARTUP,
+    UP,
+    Model,
+    next_span,
+)
 from pychat.transfer.congestion.newreno import NewReno
 from pychat.transfer.pacer import Pacer
 
@@ -535,8 +545,38 @@ class TestModel:
         model, now = self.model()
         model._span_end = now + 0.001
         feed(model, 2, now)
-        assert model._span_end == pytest.approx(now + 5.001)
+        assert model._span_end == next_span(now)
         assert model.state == CRUISE
+
+    def test_together(self) -> None:
+        """Whenever they began, flows of one machine look at the same time whether the queue drains."""
+        ends = []
+        for began in (1001.0, 1002.5, 1004.9):
+            model = Model(1452)
+            feed(model, 2, began)
+            ends.append(model._span_end)
+        assert ends == [1005.0] * 3
+        assert next_span(1005.0) == 1010.0
+
+    def test_shared(self) -> None:
+        """Others' queue: the window holds us back then, not the pace, until it is gone."""
+        model, now = self.model()
+        model._shared = True
+        assert model.pacing_rate == pytest.approx(1.25 * 10e6, rel=0.02)
+        now = feed(model, 40, now)
+        assert not model._shared
+        feed(model, 40, now, owd=0.020)
+        assert model._shared
+
+    def test_pushed_aside(self) -> None:
+        """Little is left of the rate: what six datagrams of it would queue does not hide what others queue."""
+        model, _ = self.model()
+        model._rates = RecentMaximum(10)
+        model._rates.add(0.3e6, 0)
+        slow = model._own_queue
+        assert slow > 0.020
+        model._best.add(10e6, 0)
+        assert model._own_queue_at(model._best.value) < 0.010
 
     def test_quick_path(self) -> None:
         """On loopback a round is two milliseconds, and the window some tens of datagrams."""
@@ -575,8 +615,20 @@ class TestPacer:
         assert not pacer.refill(1e6, 0.002, starting=True)
         assert pacer.tokens == pytest.approx(2000)
         pacer.tokens -= 2000
-        assert pacer.deadline(500) == pytest.approx(0.003, abs=2e-6)
+        assert pacer.deadline(500) == pytest.approx(0.004, abs=2e-6)
         assert pacer.deadline(3000) == pytest.approx(0.005, abs=2e-6)
+
+    @pytest.mark.parametrize(
+        ("rate", "step", "least"),
+        [(0.1e6, 200, 1000), (4e6, 8000, 4000), (20e6, 30_000, 5000), (100e6, 65_487, 5000)],
+    )
+    def test_steps(self, rate: float, step: int, least: int) -> None:
+        """A wake-up is for 2 ms of the pace, less where that is long; half of that is worth a call."""
+        pacer = Pacer(1000, 0.0)
+        pacer.tokens = 0.0
+        pacer.refill(rate, 0.0, starting=False)
+        assert (pacer.step, pacer.least) == (pytest.approx(step), pytest.approx(least))
+        assert pacer.deadline(100) == pytest.approx(step / rate, abs=2e-6)
 
     def test_slow(self) -> None:
         """A pace at which a datagram takes long is no reason to send one sooner."""

@@ -1,11 +1,12 @@
 """What the controllers do on links of all kinds, in the simulator, pinned by ranges.
 
-``PYCHAT_LONG=1`` runs each scenario with five seeds instead of one.
+``PYCHAT_SEEDS=5`` runs each scenario with so many seeds instead of one.
 """
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from tests.transfer.simulator import MBIT, Bursty, Flow, Host, Link, Result, Wor
 
 pytestmark = pytest.mark.timeout(600)
 
-SEEDS = (3, 5, 7, 11, 13) if os.environ.get("PYCHAT_LONG") else (3,)
+SEEDS = (3, 5, 7, 11, 13)[: int(os.environ.get("PYCHAT_SEEDS", "1"))]
 HUNDRED = Link()
 LONG = Link(50 * MBIT, 0.100, 0.100)
 SATELLITE = Link(20 * MBIT, 0.600, 0.300)
@@ -222,6 +223,16 @@ class TestTogether:
         """Flows of our own share alike."""
         makers = [ours(0.1 * index) for index in range(count)]
         assert run(SHARED, seed, *makers, end=30.0).jain >= least
+
+    def test_four(self, seed: int) -> None:
+        """Four downloads begin at about the same time: how they share on the whole, from the first second on."""
+        indices = []
+        for number in range(3):
+            draw = random.Random(seed + number)
+            host = Host(late=0.3, late_least=0.001, late_most=0.012)
+            makers = [ours(0.15 * draw.random(), host=host) for _ in range(4)]
+            indices.append(run(SHARED, seed + number, *makers, first=0.3, end=30.0).jain)
+        assert sum(indices) / len(indices) >= 0.95
 
     def test_own_far(self, seed: int) -> None:
         """Also when the path is long."""

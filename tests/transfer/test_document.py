@@ -163,7 +163,7 @@ NUMBERS: dict[ModuleType, dict[str, object]] = {
         "SKIP_EVERY": 256,
         "STALL_SECONDS": 60,
         "TRAIN_DATAGRAMS": 64,
-        "TRAIN_SECONDS": 0.0015,
+        "TRAIN_SECONDS": 0.003,
         "VERIFY_SECONDS": 600,
     },
 }

@@ -36,7 +36,6 @@ from pychat.transfer.packet import (
     Pause,
     Ping,
     Response,
-    Seal,
     Verified,
     decode,
     encode,
@@ -44,6 +43,7 @@ from pychat.transfer.packet import (
 )
 from pychat.transfer.path import ClientPath, DaemonPath
 from pychat.transfer.roundtrip import MAX_ACK_DELAY
+from pychat.transfer.seal import Seal
 from pychat.transfer.terms import Done, Failed, Train
 from tests.transfer.offers import make_random, make_terms
 
@@ -298,6 +298,32 @@ class PathTests(EndpointCase):
         self.hear(Response(frame.nonce), number=4)
         self.assertEqual(self.end.proven, "c")
 
+    def test_greeted_again(self) -> None:
+        """Who greets from where it is known to be gets an answer."""
+        self.begin(End())
+        self.hear(Hello(TERMS.token, 700), size=1200)
+        self.assertEqual(self.say(), [Ack(0, 1_000_000, 0, ((0, 1),))])
+
+    def test_answer_to_greeting(self) -> None:
+        """The acknowledgement of its last greeting is a client's first sample of the round trip."""
+        self.begin(End(daemon=False, proven=False))
+        self.say()
+        self.hear(Ack(0, 5, 0, ((0, 1),)), now=1.25)
+        self.assertEqual((self.end.proven, self.end.round_trip.latest), ("d", 0.25))
+        self.begin(End(daemon=False, proven=False))
+        self.say()
+        self.say(1.5)
+        self.hear(Ack(0, 5, 0, ((0, 1),)), now=1.6)
+        self.assertEqual((self.end.proven, self.end.round_trip.latest), ("d", None))
+
+    def test_adopted(self) -> None:
+        """What another transfer has proven is good here, once."""
+        self.begin(End(proven=False))
+        self.end.adopt("c", 3.0)
+        self.assertEqual((self.end.proven, self.end.deadline()), ("c", 3.0 + self.end.idle))
+        self.end.adopt("e", 4.0)
+        self.assertEqual(self.end.proven, "c")
+
     def test_refusals(self) -> None:
         """A wrong token and a wrong nonce are counted."""
         self.begin(End(proven=False))
@@ -456,6 +482,31 @@ class WordTests(EndpointCase):
         self.assertEqual(self.end.outcome.code, "timed-out")
         self.end.pause(False)
         self.assertTrue(self.end.paused)
+
+    def test_waits_for_its_turn(self) -> None:
+        """That may take longer than people may pause: it counts from when one of them does."""
+        self.end.patience = self.end.idle = inf
+        self.end.pause(True, waits=True)
+        self.say(1.0)
+        self.ack_all(1.1)
+        self.assertIsNone(self.end.deadline())
+        self.assertEqual(self.say(1.0 + 2 * PAUSE_SECONDS), [])
+        self.hear(Pause(True), number=5, now=10000.0)
+        self.say(10000.0)
+        self.end.pause(True)
+        self.assertEqual(self.end.deadline(), 10000.0 + PAUSE_SECONDS)
+        self.hear(Pause(False), number=6, now=10001.0)
+        self.end.pause(True, waits=True)
+        self.say(10001.0)
+        self.assertIsNone(self.end.deadline())
+        self.assertTrue(self.end.paused)
+        # The client cannot tell one from the other: the daemon counts.
+        self.begin(End(daemon=False))
+        self.end.patience = self.end.idle = inf
+        self.hear(Pause(True), now=2.0, address="d")
+        self.say(2.0)
+        self.assertTrue(self.end.paused)
+        self.assertIsNone(self.end.deadline())
 
 
 class LeavingTests(EndpointCase):

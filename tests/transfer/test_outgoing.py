@@ -198,3 +198,20 @@ class OutgoingTests(SynchronousTestCase):
         self.assertEqual(bytes(arrived), content)
         self.assertEqual(outgoing.held, 0)
         self.assertTrue(outgoing.all_sent)
+
+    def test_again_while_the_limit_is_reached(self) -> None:
+        """What waits for the limit keeps nothing from being read that has to come again below it."""
+        outgoing = Outgoing(len(self.content))
+        outgoing.limit = BLOCK_BYTES
+        most = 2 * BLOCK_BYTES
+        self.assertEqual(outgoing.wants(1, most, BLOCK_BYTES), (0, BLOCK_BYTES))
+        outgoing.supply(0, self.content[:BLOCK_BYTES])
+        outgoing.cut(0, BLOCK_BYTES)
+        outgoing.arrived([flight(0, BLOCK_BYTES)])
+        outgoing.supply(BLOCK_BYTES, self.content[BLOCK_BYTES : 2 * BLOCK_BYTES])
+        outgoing.supply(2 * BLOCK_BYTES, self.content[2 * BLOCK_BYTES :])
+        self.assertEqual(outgoing.next(), (BLOCK_BYTES, BLOCK_BYTES))
+        outgoing.again(0, BLOCK_BYTES)
+        self.assertEqual(outgoing.wants(1, most, BLOCK_BYTES), (0, BLOCK_BYTES))
+        outgoing.supply(0, self.content[:BLOCK_BYTES])
+        self.assertEqual(outgoing.next(), (0, BLOCK_BYTES))

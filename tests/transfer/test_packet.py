@@ -32,13 +32,13 @@ from pychat.transfer.packet import (
     Pieces,
     Ping,
     Response,
-    Seal,
     Verified,
     decode,
     encode,
     pad,
     transfer_of,
 )
+from pychat.transfer.seal import Seal
 from pychat.transfer.terms import Terms, Train
 from tests.transfer.offers import make_content, make_terms
 

@@ -89,8 +89,28 @@ class DaemonPathTests(SynchronousTestCase):
         """An address that another transfer has proven needs no greeting, and may greet all the same."""
         self.path = DaemonPath(TOKEN, make_random(), proven="a")
         self.assertEqual((self.path.proven, self.path.met), ("a", True))
-        self.prove("a")
-        self.assertEqual((self.path.proven, self.path.changed), ("a", 0))
+        self.assertIsNone(self.path.take(HELLO, "a", 1200, 1.0))
+        self.assertEqual((self.path.proven, self.path.changed, self.path.words(1.0)), ("a", 0, []))
+
+    def test_trusted_host(self) -> None:
+        """A greeting from a trusted host is proof enough; from anywhere else, it is not."""
+        self.path = DaemonPath(TOKEN, make_random(), trusts=lambda address: address in ("a", "a'"))
+        self.assertEqual(self.path.take(Hello(b"T" * 16, 1), "a", 1200, 1.0), "bad-hello")
+        self.nonce("b")
+        self.assertIsNone(self.path.proven)
+        self.assertIsNone(self.path.take(HELLO, "a", 1200, 1.0))
+        self.assertEqual((self.path.proven, self.path.window, self.path.deadline()), ("a", 500, None))
+        self.assertEqual(self.path.words(1.0), [])
+
+    def test_copied_from_a_trusted_host(self) -> None:
+        """Whoever sent a copy from another port of the host has the address until the true one has answered."""
+        self.path = DaemonPath(TOKEN, make_random(), trusts=lambda _: True)
+        self.path.take(HELLO, "thief", 1200, 1.0)
+        self.assertEqual(self.path.proven, "thief")
+        nonce = self.nonce("owner", 1.5)
+        self.assertEqual(self.path.proven, "thief")
+        self.assertIsNone(self.path.take(Response(nonce), "owner", 40, 1.6))
+        self.assertEqual((self.path.proven, self.path.changed), ("owner", 1))
 
     def test_changed_address(self) -> None:
         """Authentic news from elsewhere are challenged there; the old address stays until the new one has answered."""
@@ -195,6 +215,12 @@ class ClientPathTests(SynchronousTestCase):
         self.assertEqual(self.said(path, 2.4), [])
         self.assertEqual(self.said(path, 2.5), [HELLO])
         self.assertEqual(self.make(greets=False, rtt=0.01).deadline(), 1.5)
+
+    def test_adopted(self) -> None:
+        """Another transfer may prove the address meanwhile; it goes on greeting until it hears something."""
+        path = self.make()
+        path.adopt("d")
+        self.assertEqual((path.proven, self.said(path, 1.0)), ("d", [HELLO]))
 
     def test_unexpected(self) -> None:
         """A daemon neither greets nor answers."""

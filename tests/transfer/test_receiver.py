@@ -31,7 +31,6 @@ from pychat.transfer.packet import (
     Pieces,
     Ping,
     Response,
-    Seal,
     Verified,
     decode,
     encode,
@@ -40,12 +39,14 @@ from pychat.transfer.path import ClientPath, DaemonPath
 from pychat.transfer.ranges import RangeSet
 from pychat.transfer.receiver import (
     HURRIED_SECONDS,
+    LEAST_WINDOW,
     MAX_AGAINS,
     MIN_WINDOW,
     STALL_SECONDS,
     WINDOW_BYTES,
     Receiver,
 )
+from pychat.transfer.seal import Seal
 from pychat.transfer.terms import PIECE_BYTES, Done, Failed, root_of
 from tests.transfer.offers import make_content, make_random, make_terms
 from tests.transfer.test_packet import DATA, FRAMES
@@ -259,6 +260,30 @@ class ReceivingTests(ReceiverCase):
         self.hear(10.2)
         self.assertTrue(self.receiver.closed)
 
+    def test_given_up_in_the_last_moment(self) -> None:
+        """A file that has its name is there, whatever either end said meanwhile."""
+        for remote in (False, True):
+            self.start(0)
+            self.tell(10.2, Digest(0, sha256(b"").digest()))
+            self.assertTrue(self.receiver.complete)
+            if remote:
+                self.tell(10.3, Abort("cancelled", "No."))
+            else:
+                self.receiver.fail("cancelled", "No.")
+            self.receiver.verified()
+            self.assertEqual(self.receiver.outcome, Done())
+            self.assertEqual(Verified() in self.hear(10.4), not remote)
+
+    def test_little_of_much(self) -> None:
+        """Where datagrams overlap, the new bytes are kept and not all that came with them."""
+        self.start(100_000)
+        self.tell(10.2, Data(0, self.content[:50_000]))
+        self.tell(10.2, Data(1, self.content[1:50_001]))
+        kept = [buffer for _, buffers in self.receiver.take_writes() for buffer in buffers]
+        self.assertEqual(b"".join(kept), self.content[:50_001])
+        last = kept[-1]
+        self.assertEqual(len(last.obj if isinstance(last, memoryview) else last), 1)
+
     def test_data_after_the_end(self) -> None:
         """It counts for nothing."""
         self.start(0)
@@ -446,9 +471,9 @@ class WindowTests(ReceiverCase):
         end = at + nbytes
         while at < end:
             if at - heard >= every:
-                self.limit(11.0)
+                self.limit(self.now)
                 heard = at
-            self.tell(11.0, Data(at, bytes(50_000)))
+            self.tell(self.now, Data(at, bytes(50_000)))
             at += 50_000
             self.assertEqual(self.receiver.received, at)
             self.receiver.take_writes()
@@ -457,40 +482,46 @@ class WindowTests(ReceiverCase):
                 self.receiver.written(waiting - lag)
                 waiting = lag
 
+    def rounds(self, nbytes: int, lag: int = 0) -> int:
+        """Three round trips go by, in each of which so much comes, and `lag` of it stays unwritten: the window."""
+        for _ in range(3):
+            self.now += self.receiver.rtt
+            self.stream(nbytes, MIB // 4, lag)
+        return self.receiver._window // MIB
+
     def test_grows(self) -> None:
-        """A path that uses all of the window gets more, up to a bound, which can be set."""
+        """It is four times what comes in a round trip, up to a bound, which can be set."""
         self.start(10**9)
-        for expected in (8, 16, 16):
-            window = self.receiver._window
-            self.stream(window + MIB, window - 100_000)
-            self.limit(11.0)
-            self.assertEqual(self.receiver._window, expected * MIB)
-        told, written = self.receiver._told, self.receiver._written
+        self.now = 11.0
+        self.assertEqual(self.rounds(MIB - 100_000), 4)
+        self.assertEqual(self.rounds(MIB + 100_000), 8)
+        self.assertEqual(self.rounds(3 * MIB), 16)
+        self.assertEqual(self.rounds(9 * MIB), 16)
+        self.assertEqual(self.rounds(50_000), 16)
+        told, written = self.limit(self.now), self.receiver._written
         self.receiver.max_window = 2 * MIB
         self.assertEqual(self.receiver._grant(), written + 2 * MIB)
-        self.assertEqual(self.limit(12.0), told)
+        self.assertEqual(self.limit(self.now), told)
         self.receiver.max_window = 0
-        self.assertEqual(self.receiver._grant(), written + MIN_WINDOW)
-
-    def test_shrinks(self) -> None:
-        """A path that needs little of it gets less, down to a bound."""
-        self.start(10**9)
-        for expected in (2, 1, 1):
-            self.stream(self.receiver._window + MIB, 100_000)
-            self.assertEqual(self.receiver._window, expected * MIB)
+        self.assertEqual(self.receiver._grant(), written + LEAST_WINDOW)
 
     def test_stays(self) -> None:
-        """A path that uses half of it keeps it, and so does one that is slow because the disk is."""
+        """A path that is slow because the disk is gets no more."""
         self.start(10**9)
-        self.stream(20 * MIB, 2 * MIB)
-        self.assertEqual(self.receiver._window, WINDOW_BYTES)
-        self.start(10**9)
-        self.stream(20 * MIB, MIB, lag=2 * MIB + MIB // 2)
-        self.assertEqual(self.receiver._window, WINDOW_BYTES)
+        self.now = 11.0
+        self.assertEqual(self.rounds(5 * MIB // 2, lag=2 * MIB + MIB // 2), 4)
+
+    def test_round_trip_known(self) -> None:
+        """What a round trip took lately counts until there is a sample."""
+        terms = make_terms(MIB)
+        path = ClientPath(terms.token, "d", window=0, now=10.0, greets=False)
+        receiver = Receiver(terms, path, sends=FROM_CLIENT, now=10.0, rtt=0.6)
+        self.assertEqual(receiver.rtt, 0.6)
 
     def test_nothing_to_learn(self) -> None:
         """At the end of the file, where all is granted, the window is what it was."""
         self.start(6 * MIB)
+        self.now = 11.0
         self.stream(3 * MIB, 100_000)
         self.limit(11.0)
         self.stream(2 * MIB, 100_000)
@@ -525,6 +556,7 @@ class WaitingTests(ReceiverCase):
         self.tell(40.0, self.digest())
         self.tell(50.0, Data(0, self.content[:10]))
         self.tell(50.0, Pieces(0, tuple(self.digests())))
+        self.tell(50.0, self.digest())
         self.assertAlmostEqual(self.until_the_end(answers=True), 40.0 + STALL_SECONDS)
 
     def test_own_time(self) -> None:

@@ -314,6 +314,18 @@ class RecoveryTests(SynchronousTestCase):
         self.assertFalse(self.recovery.timed_out(99.0))
         self.assertEqual(self.ack(2.2, (0, 2)), [(0, 900)])
 
+    def test_left_out_numbers(self) -> None:
+        """A number that was left out is forgotten when all below it is settled, over a stream as well."""
+        for reliable in (False, True):
+            self.recovery = Recovery(self.congestion, RoundTrip(), reliable=reliable)
+            self.send(1.0)
+            self.recovery.skip(self.number)
+            self.number += 1
+            self.send(1.0)
+            self.ack(1.1, (self.number - 1, self.number), (self.number - 3, self.number - 2))
+            self.settle(1.1)
+            self.assertEqual(len(self.recovery._skipped), 0)
+
     def test_disown(self) -> None:
         """What is under way of a range of the file does not count for it any more; the rest of it is told."""
         self.send(1.0, 2)

@@ -35,7 +35,7 @@ START_GAP = 0.0005
 RATE_ROUNDS = 10
 #: ... and while more is queued than we alone would have caused: what was got is then what there is.
 QUEUED_ROUNDS = 4
-#: Seconds: after each of these the minima lose their oldest part; they cover six.
+#: Seconds: at each multiple of this, as the machine's clock has it, the minima lose their oldest part; they cover six.
 SPAN = 5.0
 SPANS = 6
 #: Seconds that a round takes at least: on a shorter path everything is noise.
@@ -66,6 +66,15 @@ HOLD_EXTRA = 0.002
 SQUEEZED = 0.3
 
 
+def next_span(now: float) -> float:
+    """When the span ends that `now` is in.
+
+    It is the same for all flows of a machine, so they look together whether the queue drains.  One that takes its share
+    off a queue of four finds three quarters of it still there, and none of them ever sees the path empty.
+    """
+    return (now // SPAN + 1) * SPAN
+
+
 class Model(CongestionControl):
     """See the module."""
 
@@ -82,6 +91,7 @@ class Model(CongestionControl):
         self._start_rate = max(self._datagram / START_GAP, rate / 2)
         self.window = self._start_window
         self._rates = RecentMaximum(RATE_ROUNDS)
+        self._best = RecentMaximum(SPANS)
         self._rtts = RecentMinimum(SPANS)
         self._owds = RecentMinimum(SPANS)
         self._random_loss = 0.0
@@ -99,6 +109,7 @@ class Model(CongestionControl):
         self._round_least = inf
         self._round_acked = 0
         self._round_lost = 0
+        self._shared = False
         # The start.
         self._first: tuple[int, float, float] | None = None
         self._queued = 0
@@ -140,7 +151,9 @@ class Model(CongestionControl):
     def pacing_rate(self) -> float:
         if self.state == COMPETE:
             return 1.25 * self.window / self._srtt
-        rate = self._gain * self._rates.value / (1 - self._random_loss)
+        # Among others the window decides, not the pace: what each may queue is nearly the same, so they drift together.
+        gain = GAIN[UP] if self.state == CRUISE and self._shared else self._gain
+        rate = gain * self._rates.value / (1 - self._random_loss)
         if self.state == STARTUP:
             return max(rate, self._start_rate)
         return max(rate, self._datagram / self._srtt)
@@ -163,7 +176,7 @@ class Model(CongestionControl):
         if not (sample.lost and self._episode.forgives(sample)):
             self._round_lost += sample.lost
         if self._span_end is None:
-            self._span_end = sample.now + SPAN
+            self._span_end = next_span(sample.now)
         rounded = (
             sample.acked > 0
             and sample.prior_delivered >= self._mark
@@ -177,7 +190,8 @@ class Model(CongestionControl):
             self._steer(sample, rounded)
         if rounded:
             self._turn += 1
-            self._rates.pass_on(self._turn, QUEUED_ROUNDS if self._crowded else RATE_ROUNDS)
+            self._shared = self._crowded
+            self._rates.pass_on(self._turn, QUEUED_ROUNDS if self._shared else RATE_ROUNDS)
             self._mark = sample.delivered
             self._round_began = sample.now
             self._round_least = inf
@@ -229,9 +243,9 @@ class Model(CongestionControl):
             self._hold = 0.0
             return
         passed = min(sample.now - then, self._srtt / 4)
-        if queue >= max(
-            min(0.35 * self._rtts.value + 0.004, 0.012), min(self._own_queue + HOLD_EXTRA, 0.030)
-        ):
+        # A flow that was pushed aside would take longer and longer queues for its own: so by the rate that it had.
+        own = self._own_queue_at(max(self._best.value, self._rates.value)) + HOLD_EXTRA
+        if queue >= max(min(0.35 * self._rtts.value + 0.004, 0.012), min(own, 0.030)):
             if not self._hold:
                 self._hold_rate = self._rates.value
             self._hold += passed
@@ -245,7 +259,9 @@ class Model(CongestionControl):
 
     @property
     def _slack(self) -> float:
-        rate = self._rates.value
+        return self._slack_at(self._rates.value)
+
+    def _slack_at(self, rate: float) -> float:
         slack = max(SLACK_DATAGRAMS * self._datagram, SLACK * rate)
         if self.state != STARTUP and not self._stands:
             slack = max(slack, min(self._burst, MOST_BURST) * rate)
@@ -254,10 +270,12 @@ class Model(CongestionControl):
     @property
     def _own_queue(self) -> float:
         """Seconds of queue that we may make ourselves when we cruise."""
-        rate = self._rates.value
+        return self._own_queue_at(self._rates.value)
+
+    def _own_queue_at(self, rate: float) -> float:
         if not rate:
             return 0.0
-        own = min(0.15 * self._rtts.value, 0.005) + self._slack / rate
+        own = min(0.15 * self._rtts.value, 0.005) + self._slack_at(rate) / rate
         return max(min(own, self._ceiling), 2 * self._datagram / rate)
 
     @property
@@ -414,11 +432,12 @@ class Model(CongestionControl):
             curve.grow(sample.acked, sample.srtt, sample.now)
 
     def _rotate(self, sample: AckSample) -> None:
-        self._span_end = sample.now + SPAN
+        self._span_end = next_span(sample.now)
         emptied = self._span_least <= 0.004 + self._rtts.value / 8
         self._span_least = inf
         self._owds.rotate()
         self._rtts.rotate()
+        self._best.add(self._rates.value, int(self._span_end // SPAN))
         self._largest *= 0.8
         self._ceiling *= 1.25
         if self.state == COMPETE or (self.state in (CRUISE, UP, DOWN) and not emptied):
