@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from .answers import Refused
 from .connection import connect
 from .member import CAPS
 from .store import Store
+
+BUSY_TRIES = 20
+"""How often a daemon that has just started, and still reads what it kept, is asked."""
+BUSY_SECONDS = 0.25
+"""Seconds between two tries."""
 
 
 async def forget(reactor: Any, host: str, port: int, name: str, store: Store) -> int:
@@ -36,13 +43,17 @@ async def _end(reactor: Any, host: str, port: int, name: str, token: str) -> Non
             return  # a daemon that is older than <hello> knows no identities
         if "resume" not in client.caps:
             return
-        try:
-            # Its new token is not kept: the old one is good until the daemon hears the goodbye.
-            await client.join(name, token)
-        except Refused as error:
-            if error.code == "bad-token":
-                return  # it has ended already
-            raise
+        for tries in range(BUSY_TRIES):
+            try:
+                # Its new token is not kept: the old one is good until the daemon hears the goodbye.
+                await client.join(name, token)
+                break
+            except Refused as error:
+                if error.code == "bad-token":
+                    return  # it has ended already
+                if error.code != "busy" or tries == BUSY_TRIES - 1:
+                    raise
+            await deferLater(reactor, BUSY_SECONDS)
         why = await client.leave()
         if why.code != "bye":
             raise why
