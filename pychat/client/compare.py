@@ -22,7 +22,6 @@ from ..vocabulary import ANY_VERSION
 from .connection import Client
 from .errand import Errand
 from .offers import Offer
-from .results import Carried
 
 CHECK_BYTES = 8 * 1024 * 1024
 
@@ -104,18 +103,11 @@ class Compare(Errand):
     It is carried, with all of it resumed, if it is; and fails with ``exists`` if what is here is something else.
     """
 
-    def __init__(self, *arguments: Any, path: str, **settings: Any) -> None:
-        """
-        The other parameters are those of `Errand`.
-
-        :param path: of a regular file here.
-        """
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """The parameters are those of `Errand`; ``path`` is that of a regular file."""
         super().__init__(*arguments, **settings)
-        self.path = path
         self._whole: Whole | None = None
-        self._size = 0
         self._receiving: Receiving | None = None
-        self._sha256 = ""
 
     async def _ask(self, client: Client) -> Offer:
         whole = await self._run(Whole, self.path)
@@ -177,19 +169,6 @@ class Compare(Errand):
 
     async def _finish(self) -> None:
         self._link.say(f"{self.name} is there already, and all of it is as on the shelf")
-
-    def _carried(self, seconds: float) -> Carried:
-        return Carried(
-            self.name,
-            self.path,
-            self._size,
-            self._sha256,
-            seconds,
-            self._lost,
-            self._via,
-            self._size,
-            self._rtt,
-        )
 
 
 def exists(path: str) -> TransferError:

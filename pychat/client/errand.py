@@ -117,6 +117,7 @@ class Errand:
     """One file on its way, in either direction.
 
     :ivar name: as the daemon calls it.
+    :ivar path: where the file is, or is to be, on this machine.
     """
 
     up = False
@@ -129,6 +130,7 @@ class Errand:
         transfer: Transfer,
         run_in_thread: RunInThread,
         *,
+        path: str,
         first: Offer | None = None,
         trace: Tracer | None = None,
         seconds: Callable[[], float] = time.monotonic,
@@ -136,11 +138,16 @@ class Errand:
     ) -> None:
         """
         :param transfer: shows how far it is.
+        :param path: where the file is, or is to be; its folder must exist.
         :param first: an offer that is there already.
         :param trace: is given each attempt.
         :param seconds: the monotonic clock.
         """
         self.name = name
+        self.path = path
+        self._size = 0
+        self._sha256 = ""
+        self._already = False  # it was there, and that was told
         self._reactor = reactor
         self._link = link
         self._transfer = transfer
@@ -190,7 +197,18 @@ class Errand:
 
     def _carried(self, seconds: float) -> Carried:
         """It arrived, in so many seconds."""
-        raise NotImplementedError
+        return Carried(
+            self.name,
+            self.path,
+            self._size,
+            self._sha256,
+            seconds,
+            self._lost,
+            self._via,
+            self._resumed or 0,
+            self._rtt,
+            self._already,
+        )
 
     @property
     def moved(self) -> bool:

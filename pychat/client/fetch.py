@@ -20,7 +20,6 @@ from .connection import Client
 from .errand import CHANGED, Errand
 from .offers import Offer, covered
 from .progress import DATAGRAM
-from .results import Carried
 
 MEASURE_MS = 500
 """Milliseconds between two reports of the other end, if somebody watches."""
@@ -41,7 +40,6 @@ class Fetch(Errand):
     def __init__(
         self,
         *arguments: Any,
-        path: str,
         overwrite: bool = False,
         measures: bool = False,
         **settings: Any,
@@ -49,20 +47,16 @@ class Fetch(Errand):
         """
         The other parameters are those of `Errand`.
 
-        :param path: where the file is to be; its folder must exist.
         :param overwrite: replace what has that name now.
         :param measures: have the other end tell of round trips and losses, for somebody who watches.
         """
         super().__init__(*arguments, **settings)
-        self.path = path
         self._overwrite = overwrite
         self._measures = measures and self._trace is None  # which asks for more
         self._told = 0.0, 0, DATAGRAM  # of the attempt that runs: round trip, datagrams lost, bytes of one
         self._part: PartFile | None = None
         self._have: list[tuple[int, int]] = []
         self._receiving: Receiving | None = None
-        self._sha256 = ""
-        self._size = 0
 
     async def _ask(self, client: Client) -> Offer:
         held = await self._run(read_part, self.path)
@@ -129,16 +123,3 @@ class Fetch(Errand):
         )
         spoiled = spoiled or not self.moved
         await self._run(part.discard if spoiled else part.keep)
-
-    def _carried(self, seconds: float) -> Carried:
-        return Carried(
-            self.name,
-            self.path,
-            self._size,
-            self._sha256,
-            seconds,
-            self._lost,
-            self._via,
-            self._resumed or 0,
-            self._rtt,
-        )

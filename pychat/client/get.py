@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,19 @@ from twisted.internet.defer import CancelledError
 
 from .. import sidecar
 from ..address import format_host_port
-from ..errors import PychatError, TransferError
+from ..errors import TransferError
 from ..part import SUFFIX, read_part
 from .answers import Refused
 from .compare import Compare, exists
 from .connection import Client
 from .errand import Errand
 from .fetch import Fetch
-from .haul import Haul, Manner, make_screen
+from .haul import Command, Haul, Manner, run_command
 from .naming import safe_name
 from .offers import Offer, covered
-from .program import FAILED, OK, Signals, complain, run
+from .program import FAILED, OK, complain
 from .progress import Total, Transfer
 from .render import visible
-from .results import json_failure
 from .terminal import Screen
 from .wanted import choose, is_pattern
 
@@ -51,32 +50,21 @@ class Order(Manner):
         return len(self.names) == 1 and not is_pattern(self.names[0])
 
 
-class Getting:
+class Getting(Command):
     """One ``pychat get``."""
 
     def __init__(self, reactor: Any, order: Order, screen: Screen) -> None:
+        super().__init__(order, screen)
         self._reactor = reactor
         self._order = order
-        self._screen = screen
         self._total = Total(1)
         self._haul = Haul(reactor, order, screen, total=self._total)
         self._paths: dict[str, str] = {}
 
-    async def run(self) -> int:
-        """Get them.
+    def _wanted(self) -> Iterable[str]:
+        return self._order.names
 
-        :return: the exit status.
-        :raise PychatError: before there was a first file to get.
-        """
-        try:
-            return await self._run()
-        except PychatError as error:
-            if self._order.json:
-                for name in self._order.names:
-                    self._screen.data(json_failure(name, error))
-            raise
-
-    async def _run(self) -> int:
+    async def _move(self) -> int:
         order, haul = self._order, self._haul
         if order.single:
             self._place(order.names)  # what is wrong here needs no connection
@@ -267,16 +255,4 @@ class _Look(_Told, Compare):
 
 def run_get(order: Order) -> int:
     """Run ``pychat get``."""
-
-    async def program(reactor: Any, signals: Signals) -> int:
-        broken: list[bool] = []
-        reactor.suggestThreadPoolSize(2 * order.jobs + 8)  # they wait for disks
-        screen = make_screen(reactor, order.quiet, lambda: broken.append(True))
-        try:
-            status = await Getting(reactor, order, screen).run()
-        finally:
-            screen.close()
-            await screen.flushed()
-        return FAILED if broken else status
-
-    return run(program)
+    return run_command(order, lambda reactor, screen: Getting(reactor, order, screen))

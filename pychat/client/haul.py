@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from .answers import Refused
 from .connection import Client
 from .errand import Errand
 from .lane import PATIENCE, Lane
+from .program import FAILED, Signals, run
 from .progress import Board, Total, Transfer, human_size, took
 from .render import visible
 from .results import Carried, checksum_line, json_failure, json_line
@@ -56,6 +57,52 @@ class Manner:
     udp: bool = True
     trace: str | None = None
     force: bool = False
+
+
+class Command:
+    """One command line that moves files."""
+
+    def __init__(self, manner: Manner, screen: Screen) -> None:
+        self._manner = manner
+        self._screen = screen
+
+    async def run(self) -> int:
+        """Move them.
+
+        :return: the exit status.
+        :raise PychatError: before there was a first file to move.
+        """
+        try:
+            return await self._move()
+        except PychatError as error:
+            if self._manner.json:
+                for name in self._wanted():
+                    self._screen.data(json_failure(name, error))
+            raise
+
+    async def _move(self) -> int:
+        raise NotImplementedError
+
+    def _wanted(self) -> Iterable[str]:
+        """What is told of, one by one, if there was not even a connection."""
+        raise NotImplementedError
+
+
+def run_command(manner: Manner, make: Callable[[Any, Screen], Command]) -> int:
+    """Run a program that is one `Command`; its exit status."""
+
+    async def program(reactor: Any, signals: Signals) -> int:
+        broken: list[bool] = []
+        reactor.suggestThreadPoolSize(2 * manner.jobs + 8)  # they wait for disks
+        screen = make_screen(reactor, manner.quiet, lambda: broken.append(True))
+        try:
+            status = await make(reactor, screen).run()
+        finally:
+            screen.close()
+            await screen.flushed()
+        return FAILED if broken else status
+
+    return run(program)
 
 
 class Haul:

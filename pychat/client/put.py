@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,11 @@ from ..grammar import Line
 from .answers import Refused
 from .connection import Client
 from .errand import Errand
-from .haul import Haul, Manner, make_screen
+from .haul import Command, Haul, Manner, run_command
 from .offers import Offer
-from .program import FAILED, OK, Signals, run
+from .program import FAILED, OK
 from .progress import Total, Transfer
 from .render import show_message, visible
-from .results import json_failure
 from .send import Send, check_name
 from .terminal import Screen
 from .visit import login_name
@@ -48,13 +48,13 @@ ADVICE = {
 """What to do about a refusal whose own sentence does not say it in the words of this program."""
 
 
-class Putting:
+class Putting(Command):
     """One ``pychat put``."""
 
     def __init__(self, reactor: Any, parcel: Parcel, screen: Screen) -> None:
+        super().__init__(parcel, screen)
         self._reactor = reactor
         self._parcel = parcel
-        self._screen = screen
         self._total = Total(len(parcel.paths))
         name = parcel.name if parcel.name is not None else login_name()
         self._haul = Haul(
@@ -68,21 +68,10 @@ class Putting:
         )
         self._paths: dict[str, str] = {}
 
-    async def run(self) -> int:
-        """Send them.
+    def _wanted(self) -> Iterable[str]:
+        return self._paths
 
-        :return: the exit status.
-        :raise PychatError: before there was a first file to send.
-        """
-        try:
-            return await self._run()
-        except PychatError as error:
-            if self._parcel.json:
-                for name in self._paths:
-                    self._screen.data(json_failure(name, error))
-            raise
-
-    async def _run(self) -> int:
+    async def _move(self) -> int:
         haul = self._haul
         self._place()
         if not self._paths:
@@ -195,16 +184,4 @@ def _unfit(name: str) -> TransferError | None:
 
 def run_put(parcel: Parcel) -> int:
     """Run ``pychat put``."""
-
-    async def program(reactor: Any, signals: Signals) -> int:
-        broken: list[bool] = []
-        reactor.suggestThreadPoolSize(2 * parcel.jobs + 8)
-        screen = make_screen(reactor, parcel.quiet, lambda: broken.append(True))
-        try:
-            status = await Putting(reactor, parcel, screen).run()
-        finally:
-            screen.close()
-            await screen.flushed()
-        return FAILED if broken else status
-
-    return run(program)
+    return run_command(parcel, lambda reactor, screen: Putting(reactor, parcel, screen))

@@ -40,30 +40,22 @@ READ_BYTES = 1024 * 1024
 
 
 class Send(Errand):
-    """A file that is sent.
-
-    :ivar path: where it is.
-    """
+    """A file that is sent."""
 
     up = True
 
     def __init__(
-        self, *arguments: Any, path: str, congestion: str = "model", whole: bool = True, **settings: Any
+        self, *arguments: Any, congestion: str = "model", whole: bool = True, **settings: Any
     ) -> None:
         """
         The other parameters are those of `Errand`.
 
-        :param path: of the file.
         :param congestion: one of `CONTROLLERS`.
         :param whole: compute its SHA-256.
         """
         super().__init__(*arguments, **settings)
-        self.path = path
         self._congestion = congestion
         self._whole = whole
-        self._size = 0
-        self._already = False
-        self._sha256 = ""
         self._source: ShelfFile | None = None
         self._have: list[tuple[int, int]] = []
         self._sending: Sending | None = None
@@ -142,20 +134,6 @@ class Send(Errand):
     async def _finish(self) -> None:
         if self._whole:
             self._sha256 = await self._run(hash_file, self.path)
-
-    def _carried(self, seconds: float) -> Carried:
-        return Carried(
-            self.name,
-            self.path,
-            self._size,
-            self._sha256,
-            seconds,
-            self._lost,
-            self._via,
-            self._resumed or 0,
-            self._rtt,
-            self._already,
-        )
 
 
 def check_name(name: str) -> None:

@@ -150,7 +150,8 @@ class Pretended(Errand):
     """An errand without a file."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, path="p", **settings)
+        self._size = 100
         self.offers: list[Any] = []  # an exception is raised
         self.asked = 0
         self.have = 0
@@ -184,9 +185,6 @@ class Pretended(Errand):
 
     async def _close(self, outcome: Outcome | None) -> None:
         self.closed.append(outcome)
-
-    def _carried(self, seconds: float) -> Carried:
-        return Carried(self.name, "p", 100, "", seconds, self._lost, self._via, self._resumed or 0, self._rtt)
 
 
 def make_offer(port: int | None = 9, tcp: bool = True, path: bytes | None = None) -> Offer:
