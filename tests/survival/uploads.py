@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import signal
 from pathlib import Path
 from time import monotonic
@@ -116,7 +116,7 @@ def full_disk(world: World, mbytes: int = 16) -> list[Seen]:
             before = world.sent("client").size
             with world.client("put", "fits", "--json") as client:
                 until(lambda: world.sent("client").size > before + MB, "an upload under way", 60)
-                (world.shelf / ".filler").write_bytes(bytes(filling(world.shelf)))
+                fill(world.shelf / ".filler")
                 seen.append(refused(world, client, "disk-full", left=("other",)))
             world.rules("client")
             with world.client("get", "other", "-o", "got") as client:
@@ -127,10 +127,16 @@ def full_disk(world: World, mbytes: int = 16) -> list[Seen]:
     return seen
 
 
-def filling(folder: Path) -> int:
-    """Bytes that fill its disk."""
-    free = os.statvfs(folder)
-    return free.f_bavail * free.f_frsize
+def fill(path: Path) -> None:
+    """Write until the disk is full, whatever else is written there meanwhile."""
+    with path.open("wb", buffering=0) as file:
+        for size in (64 * 1024, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 def hostile(world: World) -> list[Seen]:
