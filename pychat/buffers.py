@@ -8,7 +8,7 @@ from pychat.transfer.packet import Buffer
 from pychat.transfer.terms import PIECE_BYTES
 
 #: Smaller buffers are joined before they are written and hashed: below 2 KB hashing holds the interpreter.
-SMALL_BYTES = 16 * 1024
+SMALL_BYTES = 256 * 1024
 
 
 def batches(buffers: Sequence[Buffer]) -> Iterator[list[Buffer]]:

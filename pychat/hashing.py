@@ -13,7 +13,7 @@ from typing import Any
 from pychat.transfer.packet import DIGEST_BYTES, Buffer
 from pychat.transfer.pieces import piece_bounds
 from pychat.transfer.ranges import RangeSet
-from pychat.transfer.terms import PIECE_BYTES, pieces_of, root_of
+from pychat.transfer.terms import PIECE_BYTES, new_hash, pieces_of, root_of
 
 #: Bytes read back at once.
 READ_BACK_BYTES = 256 * 1024
@@ -67,7 +67,7 @@ class Hashes:
             while view:
                 index = at // PIECE_BYTES
                 data = view[: (index + 1) * PIECE_BYTES - at]
-                state, upto = self._partial.get(index) or (sha256(), index * PIECE_BYTES)
+                state, upto = self._partial.get(index) or (new_hash(), index * PIECE_BYTES)
                 if upto == at:
                     state.update(data)
                     upto += len(data)
@@ -113,7 +113,7 @@ class Hashes:
             nbytes -= self._file_at - at
 
     def root(self) -> bytes | None:
-        """The SHA-256 of all digests; None when a piece is not whole or not hashed."""
+        """The digest of all digests; None when a piece is not whole or not hashed."""
         if self.held.missing(0, self._size) or self._unchecked:
             return None
         return root_of([bytes(self._digests)])
@@ -153,7 +153,7 @@ class Hashes:
     def _complete(self, index: int) -> tuple[int, bytes]:
         """All of a piece is on the disk: its digest."""
         start, end = piece_bounds(index, self._size)
-        state, upto = self._partial.pop(index, None) or (sha256(), start)
+        state, upto = self._partial.pop(index, None) or (new_hash(), start)
         for at, data in self._read_back(upto, end):
             state.update(data)
             self._add_to_file(at, data)

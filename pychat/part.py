@@ -50,6 +50,8 @@ _LOOK = (
 )
 #: How often to look again at a ``.part`` that others come and go with.
 _ATTEMPTS = 5
+#: Written bytes after which the disk is to begin with them, so that the sync at the end does not wait for all.
+WRITE_BACK_BYTES = 8 * 1024 * 1024
 #: Buffers that one system call takes.
 _VECTOR = 512
 
@@ -66,7 +68,7 @@ class Written(NamedTuple):
     """What a `PartFile.write` did.
 
     :ivar nbytes: bytes that were written.
-    :ivar pieces: the pieces that are whole since then, each with the SHA-256 of what is on the disk.
+    :ivar pieces: the pieces that are whole since then, each with the digest of what is on the disk.
     """
 
     nbytes: int
@@ -122,6 +124,7 @@ class PartFile:
         self._identity: tuple[int, int] | None = None
         self._claimed: str | None = None
         self._discarded = False
+        self._dirty, self._dirty_bytes = RangeSet(), 0
         self._hashes = Hashes(size, whole, self._read)
         if hasattr(os, "pwritev"):
             self._write_at: Callable[[list[Buffer], int], int] = self._pwritev
@@ -174,6 +177,7 @@ class PartFile:
                     news.add(offset, end)
                     nbytes += end - offset
                     offset = end
+            self._write_back(news, nbytes)
             if nbytes and self._sidecar.append(news):
                 self._sidecar.start(self._hashes.held)
             pieces = self._hashes.completed(news)
@@ -189,7 +193,7 @@ class PartFile:
     def check(self) -> list[tuple[int, bytes]]:
         """Read and hash some of what was there already: about `CHECK_BYTES`, so that writing need not wait for long.
 
-        :return: pieces, each with the SHA-256 of what is on the disk.
+        :return: pieces, each with the digest of what is on the disk.
         :raises TransferError: as `write`.
         """
         with self._lock, self._errors():
@@ -198,7 +202,7 @@ class PartFile:
     def finish(self, root: bytes) -> bytes:
         """All bytes are written: compare, sync, and give the file its name.
 
-        :param root: the SHA-256 of the digests of all pieces.
+        :param root: the digest of the digests of all pieces.
         :return: the SHA-256 of the file, or nothing if it is not computed.
         :raises TransferError: ``digest-mismatch``; or ``exists``, if something got that name meanwhile; or as `write`.
         """
@@ -370,6 +374,18 @@ class PartFile:
             left = rest(left, count)
         self._hashes.add(offset, buffers)
         return end
+
+    def _write_back(self, news: RangeSet, nbytes: int) -> None:
+        """These ranges were written, of so many bytes: have the disk begin, if it is much by now.  Does not wait."""
+        for start, end in news:
+            self._dirty.add(start, end)
+        self._dirty_bytes += nbytes
+        if self._dirty_bytes >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+            for start, end in self._dirty:
+                # Linux begins to write what is dirty there; where a file system refuses, all waits for the sync.
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(self._opened(), start, end - start, os.POSIX_FADV_DONTNEED)
+            self._dirty, self._dirty_bytes = RangeSet(), 0
 
     def _read(self, length: int, offset: int) -> bytes:
         data = self._read_at(length, offset)

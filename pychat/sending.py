@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from hashlib import sha256
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
 from pychat.digests import Digests
 from pychat.transfer.sender import Sender
-from pychat.transfer.terms import PIECE_BYTES, Failed, Outcome, pieces_of
+from pychat.transfer.terms import PIECE_BYTES, Failed, Outcome, new_hash, pieces_of
 from pychat.turns import Carrier, Turns
 from pychat.udp import RunInThread
 
@@ -79,7 +78,7 @@ class Sending(Turns):
         self._digests = digests if keeps else None
         self._version = version
         self._found: dict[int, bytes] = {}
-        self._hash = sha256()
+        self._hash = new_hash()
 
     @property
     def sender(self) -> Sender:
@@ -126,7 +125,7 @@ class Sending(Turns):
         if not news:
             return offset, data, None
         if offset % PIECE_BYTES == 0:
-            self._hash = sha256()
+            self._hash = new_hash()
         self._hash.update(data)
         at = offset + length
         return offset, data, self._hash.digest() if at % PIECE_BYTES == 0 or at == self.source.size else None

@@ -396,7 +396,13 @@ class RefusalTests(DatagramCase):
         terms = self.offer(File(b"x")).terms
         for length in (0, 1, 15, 31, 32, 100, 1200):
             self.assertEqual(self.hear(Random(length).randbytes(length)), 0)
-        self.assertEqual(self.hear(b"\x21no such." + bytes(50), b"\x21" + terms.transfer + bytes(50)), 0)
+        self.assertEqual(
+            self.hear(
+                bytes((FROM_CLIENT,)) + b"no such." + bytes(50),
+                bytes((FROM_CLIENT,)) + terms.transfer + bytes(50),
+            ),
+            0,
+        )
         self.assertEqual(self.protocol.refused, {"malformed": 7, "unknown-transfer": 1, "forged": 1})
         self.net.finish()
         # What the transfer counted is kept after it.
@@ -438,7 +444,7 @@ class RefusalTests(DatagramCase):
     def test_logged(self) -> None:
         """How many datagrams were refused, and why; nothing when there were none."""
         terms = self.offer(File(b"x")).terms
-        self.hear(b"x", b"\x21" + terms.transfer + bytes(50), b"y")
+        self.hear(b"x", bytes((FROM_CLIENT,)) + terms.transfer + bytes(50), b"y")
         with capturedLogs() as events:
             self.protocol.stopProtocol()
             self.make_protocol().stopProtocol()
@@ -1086,7 +1092,7 @@ async def test_flood(tmp_path: Any) -> None:
                 junk = random.choice([
                     mutated,
                     mutated[:at],
-                    b"\x21" + victim.transfer + random.randbytes(random.randrange(1400)),
+                    bytes((FROM_CLIENT,)) + victim.transfer + random.randbytes(random.randrange(1400)),
                     random.randbytes(random.randrange(1, 1400)),
                 ])  # fmt: skip
                 try:

@@ -8,10 +8,10 @@ import shutil
 import stat
 import tempfile
 import unittest
-from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
+from blake3 import blake3
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,9 +80,9 @@ class Case(SynchronousTestCase):
     def finish(self, upload: Upload, data: bytes, file: part.PartFile | None = None) -> None:
         """All of it has come, and agrees."""
         file = file or self.write(upload, data)
-        digests = b"".join(sha256(data[at : at + (1 << 20)]).digest() for at in range(0, len(data), 1 << 20))
+        digests = b"".join(blake3(data[at : at + (1 << 20)]).digest() for at in range(0, len(data), 1 << 20))
         try:
-            file.finish(sha256(digests).digest())
+            file.finish(blake3(digests).digest())
         finally:
             file.keep()
             self.incoming.end(upload, keep=True)
@@ -229,7 +229,7 @@ class Arriving(Case):
         """What does not agree gets no name."""
         upload = self.begin()
         file = self.write(upload, b"hellO")
-        error = self.assertRaises(TransferError, file.finish, sha256(sha256(b"hello").digest()).digest())
+        error = self.assertRaises(TransferError, file.finish, blake3(blake3(b"hello").digest()).digest())
         self.assertEqual(error.code, "digest-mismatch")
         file.discard()
         self.incoming.end(upload, keep=False)

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 from unittest import mock, skipUnless
 
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,8 +34,8 @@ from tests.transfer.offers import make_content
 
 def root(content: bytes, piece: int = terms_module.PIECE_BYTES) -> bytes:
     """The root of a file."""
-    digests = [sha256(content[at : at + piece]).digest() for at in range(0, len(content), piece)]
-    return sha256(b"".join(digests)).digest()
+    digests = [blake3(content[at : at + piece]).digest() for at in range(0, len(content), piece)]
+    return blake3(b"".join(digests)).digest()
 
 
 @contextlib.contextmanager
@@ -404,6 +405,38 @@ class PartFileTests(PartCase):
         self.assert_code("cancelled", part.write, [(0, [b"abc"])])
         self.assertEqual(self.left(), [])
 
+    def test_disk_begins_early(self) -> None:
+        """What was written is given to the disk in large parts, before the end, and where that fails it is no loss."""
+        content = make_content(5000)
+        for refusal in (None, OSError(22, "not here")):
+            advise = mock.Mock(side_effect=refusal)
+            with (
+                mock.patch.object(module, "WRITE_BACK_BYTES", 2000),
+                mock.patch.object(os, "posix_fadvise", advise, create=True),
+                mock.patch.object(os, "POSIX_FADV_DONTNEED", 4, create=True),
+            ):
+                part = self.make(5000, overwrite=True)
+                part.open()
+                for start, end in ((0, 1000), (3000, 4000), (1000, 3000), (4000, 5000)):
+                    part.write([(start, [content[start:end]])])
+                asked = [call.args[1:3] for call in advise.call_args_list]
+                self.assertEqual(asked, [(0, 1000), (3000, 1000), (1000, 2000)])
+                part.finish(root(content))
+            self.assertEqual(self.path.read_bytes(), content)
+
+    def test_no_early_disk(self) -> None:
+        """A system that cannot be told so gets it all with the sync."""
+        content = make_content(5000)
+        with (
+            mock.patch.object(module, "WRITE_BACK_BYTES", 2000),
+            mock.patch.object(module, "os", _without(os, "posix_fadvise")),
+        ):
+            part = self.make(5000)
+            part.open()
+            part.write([(0, [content])])
+            part.finish(root(content))
+        self.assertEqual(self.path.read_bytes(), content)
+
 
 class ResumeTests(PartCase):
     """Going on with what an earlier process left."""
@@ -438,7 +471,7 @@ class ResumeTests(PartCase):
             self.assertEqual(have, [(0, 1500), (2500, 3000)])
             self.assertTrue(part.resumed)
             self.assertTrue(part.behind)
-            self.assertEqual(part.check(), [(0, sha256(self.content[:1000]).digest())])
+            self.assertEqual(part.check(), [(0, blake3(self.content[:1000]).digest())])
             self.assertFalse(part.behind)
             self.assertEqual(self.go_on(part, have), sha256(self.content).digest())
         self.assertEqual(self.left(), ["a file"])
@@ -463,7 +496,7 @@ class ResumeTests(PartCase):
             part = self.make(3000, "v1")
             part.open()
             digests = dict(part.check())
-            good = [sha256(self.content[at : at + 1000]).digest() for at in (0, 1000, 2000)]
+            good = [blake3(self.content[at : at + 1000]).digest() for at in (0, 1000, 2000)]
             self.assertEqual([digests[index] == good[index] for index in range(3)], [True, False, True])
             self.assert_code("digest-mismatch", part.finish, root(self.content, 1000))
             self.assertEqual(part.write([(1500, [self.content[1500:2000]])]), Written(500, []))
@@ -733,7 +766,7 @@ class KillTests(PartCase):
                 wrong = [
                     index
                     for index, digest in pieces
-                    if digest != sha256(content[index * 1000 : index * 1000 + 1000]).digest()
+                    if digest != blake3(content[index * 1000 : index * 1000 + 1000]).digest()
                 ]
             self.assertEqual(part.finish(root(content, 1000)), sha256(content).digest())
         finally:

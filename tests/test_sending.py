@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
+from blake3 import blake3
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -82,7 +82,7 @@ class SendingTests(SynchronousTestCase):
 
     def expected(self) -> dict[int, bytes]:
         return {
-            index: sha256(self.content[index * PIECE_BYTES : (index + 1) * PIECE_BYTES]).digest()
+            index: blake3(self.content[index * PIECE_BYTES : (index + 1) * PIECE_BYTES]).digest()
             for index in range(PIECES)
         }
 

@@ -168,7 +168,7 @@ class Carrier:
 
 def datagram(transfer: bytes = b"transfer", body: bytes = b"") -> bytes:
     """What looks like a datagram of a client, and opens with no key."""
-    return b"\x21" + transfer + body.ljust(40, b"x")
+    return bytes((FROM_CLIENT,)) + transfer + body.ljust(40, b"x")
 
 
 def seconds_of(*values: float) -> SimpleNamespace:

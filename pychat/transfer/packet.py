@@ -25,9 +25,9 @@ from pychat.errors import TransferError
 #: What holds bytes.
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: First byte: version 2 in the high half, the direction in the low half.
-FROM_CLIENT = 0x21
-FROM_DAEMON = 0x22
+#: First byte: version 3 in the high half, the direction in the low half.
+FROM_CLIENT = 0x31
+FROM_DAEMON = 0x32
 
 HEADER_BYTES = 15
 TAG_BYTES = 16
@@ -42,7 +42,7 @@ DATA_HEADER_BYTES = 9
 ASK_BYTES = 9
 MAX_PACKET_NUMBER = 2**48 - 1
 MAX_ACK_RANGES = 64
-#: SHA-256 of pieces of the file, and how many one frame holds.
+#: A BLAKE3 digest of a piece of the file, and how many one frame holds.
 DIGEST_BYTES = 32
 MAX_PIECES = 32
 MAX_CODE_BYTES = 32
@@ -123,7 +123,7 @@ class Ping(NamedTuple):
 class Digest(NamedTuple):
     """The whole file has been sent.
 
-    :ivar root: the SHA-256 of the SHA-256s of its pieces, one after the other.
+    :ivar root: the digest of the digests of its pieces, one after the other.
     :ivar lost: how many datagrams were lost on the way so far.
     """
 
@@ -151,7 +151,7 @@ class Data(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """The SHA-256s of consecutive pieces of the file, of 1 MiB each (the last one may be shorter).
+    """The BLAKE3 digests of consecutive pieces of the file, of 1 MiB each (the last one may be shorter).
 
     :ivar first: the index of the first of them.
     """

@@ -1,6 +1,6 @@
 """The pieces of 1 MiB in which a file is verified.
 
-The sender tells the SHA-256 of each piece when it has read it, and at the end the *root*: the SHA-256 of all those
+The sender tells the BLAKE3 digest of each piece when it has read it, and at the end the *root*: the one of all those
 digests, one after the other.  So what was damaged costs its piece and not the file.  Only the last piece may be
 shorter, and an empty file has no piece.
 """
@@ -8,11 +8,10 @@ shorter, and an empty file has no piece.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from pychat.errors import TransferError
 from pychat.transfer.packet import DIGEST_BYTES, Buffer
-from pychat.transfer.terms import PIECE_BYTES, pieces_of
+from pychat.transfer.terms import PIECE_BYTES, new_hash, pieces_of
 
 #: Digests that may be known beyond the first one that is not.
 MAX_AHEAD = 16 * 1024
@@ -29,11 +28,11 @@ def piece_bounds(index: int, size: int) -> tuple[int, int]:
 class PieceHasher:
     """Computes the digests of a stream that is read in order, from the beginning of a piece.
 
-    It blocks for as long as the hashing takes: 0.7 ms a MiB.
+    It blocks for as long as the hashing takes: 0.1 ms a MiB.
     """
 
     def __init__(self) -> None:
-        self._hash = sha256()
+        self._hash = new_hash()
         self._room = PIECE_BYTES
 
     def update(self, data: Buffer) -> list[bytes]:
@@ -47,7 +46,7 @@ class PieceHasher:
             self._hash.update(view[: self._room])
             digests.append(self._hash.digest())
             view = view[self._room :]
-            self._hash = sha256()
+            self._hash = new_hash()
             self._room = PIECE_BYTES
         if view:
             self._hash.update(view)
@@ -74,7 +73,7 @@ class PieceTable:
         self._digests = bytearray()
         self._next = 0
         self._ahead: dict[int, bytes] = {}
-        self._hash = sha256()
+        self._hash = new_hash()
 
     @property
     def complete(self) -> bool:

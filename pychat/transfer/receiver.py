@@ -133,7 +133,7 @@ class Receiver(Endpoint):
 
     @property
     def root(self) -> bytes:
-        """The SHA-256 of the digests of all pieces, once the file is `complete`; nothing before."""
+        """The digest of the digests of all pieces, once the file is `complete`; nothing before."""
         return self._root if self._root is not None and self.complete else b""
 
     @property
@@ -173,7 +173,7 @@ class Receiver(Endpoint):
                 self._ack_at = self._now
 
     def hashed(self, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """These pieces are whole and on the disk, with these SHA-256s; so they were written."""
+        """These pieces are whole and on the disk, with these digests; so they were written."""
         for index, digest in pieces:
             if self.outcome is None:
                 self._hashed[index] = digest

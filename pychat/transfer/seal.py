@@ -41,7 +41,7 @@ class Seal:
     def __init__(self, terms: Terms, kind: int) -> None:
         direction = b"client" if kind == FROM_CLIENT else b"daemon"
         material = HKDF(
-            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 2 from " + direction
+            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 3 from " + direction
         ).derive(terms.key)
         aead = AESGCM(material[:32])
         self._encrypt = aead.encrypt

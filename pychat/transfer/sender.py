@@ -94,7 +94,7 @@ class Sender(Endpoint):
     :param random_bytes: gives so many unpredictable bytes.
     :param max_window: bytes of the file to hold in memory at most, at least two blocks; may be set while running.
     :param have: byte ranges that the receiver has already, ascending.
-    :param digests: the SHA-256s of all pieces, if they are known; then nothing is read to be hashed.
+    :param digests: the digests of all pieces, if they are known; then nothing is read to be hashed.
     :param mtu: UDP payload bytes that the path is known to take.
     :param max_datagram: UDP payload bytes that no datagram goes beyond.
     :param reliable: what leaves arrives, in order (a TCP stream).
@@ -242,7 +242,7 @@ class Sender(Endpoint):
             self._outgoing.supply(offset, data)
 
     def pieces(self, first: int, digests: Sequence[bytes]) -> None:
-        """The SHA-256s of consecutive pieces, which have been read; `first` is the index of the first of them."""
+        """The digests of consecutive pieces, which have been read; `first` is the index of the first of them."""
         for index, digest in enumerate(digests, first):
             if index not in self._known:
                 at = index * DIGEST_BYTES

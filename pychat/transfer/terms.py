@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import NamedTuple, TypeAlias
+
+from blake3 import blake3
 
 from pychat.errors import TransferError
 
@@ -83,9 +84,19 @@ def pieces_of(size: int) -> int:
     return -(-size // PIECE_BYTES)
 
 
+def new_hash() -> blake3:
+    """The hash of pieces and of the root, at the beginning: BLAKE3, five times as fast as SHA-256 in hardware."""
+    return blake3()
+
+
+def digest_of(data: bytes | memoryview) -> bytes:
+    """The digest of a piece, 32 bytes."""
+    return blake3(data).digest()
+
+
 def root_of(digests: list[bytes]) -> bytes:
-    """The SHA-256 of a file's piece digests, all of them, in order."""
-    return sha256(b"".join(digests)).digest()
+    """The digest of a file's piece digests, all of them, in order."""
+    return digest_of(b"".join(digests))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from blake3 import blake3
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
@@ -380,7 +380,7 @@ class Offers:
         part = self._all[transfer][3]
         if data:
             part.write([(0, [data])])
-        part.finish(sha256(sha256(data).digest() if data else b"").digest())
+        part.finish(blake3(blake3(data).digest() if data else b"").digest())
         self.end(transfer, Done())
 
 

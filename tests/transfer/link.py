@@ -9,10 +9,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import inf
 from random import Random
 from typing import Any
+
+from blake3 import blake3
 
 from pychat.hashing import Hashes
 from pychat.transfer.congestion import CONTROLLERS
@@ -245,7 +246,7 @@ class Link:
         if length and (end % PIECE_BYTES == 0 or end == sender.terms.size):
             index = (end - 1) // PIECE_BYTES
             if sender.outcome is None and not sender.knows(index):
-                sender.pieces(index, [sha256(self.content[index * PIECE_BYTES : end]).digest()])
+                sender.pieces(index, [blake3(self.content[index * PIECE_BYTES : end]).digest()])
 
     def _receiver_turn(self) -> None:
         receiver = self.receiver

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from itertools import count
 from typing import Any
+
+from blake3 import blake3
 
 from pychat.transfer.congestion import CONTROLLERS
 from pychat.transfer.packet import FROM_CLIENT, FROM_DAEMON
@@ -104,7 +105,7 @@ class Pair:
 
     def _tell_piece(self, index: int) -> None:
         piece = self.content[index * PIECE_BYTES : (index + 1) * PIECE_BYTES]
-        self.sender.pieces(index, [sha256(piece).digest()])
+        self.sender.pieces(index, [blake3(piece).digest()])
 
     def _drain(self) -> None:
         receiver = self.receiver
@@ -113,7 +114,7 @@ class Pair:
         if receiver.received == len(self.content) and receiver.outcome is None:
             pieces = range(0, len(self.content), PIECE_BYTES)
             receiver.hashed(
-                (index, sha256(self.content[at : at + PIECE_BYTES]).digest())
+                (index, blake3(self.content[at : at + PIECE_BYTES]).digest())
                 for index, at in enumerate(pieces)
             )
             if receiver.complete:

@@ -88,8 +88,8 @@ class DocumentTests(SynchronousTestCase):
 #: What docs/transfer.md says.
 NUMBERS: dict[ModuleType, dict[str, object]] = {
     packet: {
-        "FROM_CLIENT": 0x21,
-        "FROM_DAEMON": 0x22,
+        "FROM_CLIENT": 0x31,
+        "FROM_DAEMON": 0x32,
         "DATAGRAM_BYTES": 1200,
         "MAX_DATAGRAM_BYTES": 65507,
         "MAX_ACK_RANGES": 64,

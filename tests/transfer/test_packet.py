@@ -271,4 +271,4 @@ class SealTests(SynchronousTestCase):
         self.assertTrue(issubclass(PacketError, TransferError))
 
 
-KNOWN_DATAGRAM = "217472616e7366657200000000000139fb66941b6778e3ee32414fd1efaa8c3d"
+KNOWN_DATAGRAM = "317472616e73666572000000000001b4e5a2b5b546b6e4c061b95716fbe36551"

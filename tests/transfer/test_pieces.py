@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from itertools import pairwise
 from random import Random
 from unittest import mock
 
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,7 +44,7 @@ class PieceHasherTests(SynchronousTestCase):
             for start, end in pairwise(bounds):
                 digests += hasher.update(content[start:end])
             digests += hasher.end()
-        self.assertEqual(digests, [sha256(content[at : at + 100]).digest() for at in range(0, size, 100)])
+        self.assertEqual(digests, [blake3(content[at : at + 100]).digest() for at in range(0, size, 100)])
 
 
 class PieceTableTests(SynchronousTestCase):
@@ -54,7 +54,7 @@ class PieceTableTests(SynchronousTestCase):
         """A file of no bytes has no piece, and all of them are known."""
         table = PieceTable(0)
         self.assertTrue(table.complete)
-        self.assertEqual(table.root, sha256(b"").digest())
+        self.assertEqual(table.root, blake3(b"").digest())
 
     @given(count=st.integers(1, 40), shuffle=st.randoms(use_true_random=False))
     def test_any_order(self, count: int, shuffle: Random) -> None:

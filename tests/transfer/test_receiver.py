@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from unittest import mock
 
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -108,7 +108,7 @@ class ReceiverCase(SynchronousTestCase):
 
     def digests(self) -> list[bytes]:
         return [
-            sha256(self.content[at : at + PIECE_BYTES]).digest()
+            blake3(self.content[at : at + PIECE_BYTES]).digest()
             for at in range(0, len(self.content), PIECE_BYTES)
         ]
 
@@ -139,7 +139,7 @@ class ReceivingTests(ReceiverCase):
         self.assertEqual(self.receiver.waiting, 0)
         self.assertEqual(self.receiver.take_writes(), [])
         self.receiver.written(3)
-        self.receiver.hashed([(0, sha256(self.content).digest())])
+        self.receiver.hashed([(0, blake3(self.content).digest())])
         self.assertRaises(ValueError, self.receiver.verified)
         self.assertEqual(self.receiver.root, b"")
         self.tell(10.3, self.digest())
@@ -163,7 +163,7 @@ class ReceivingTests(ReceiverCase):
         """It has no pieces: the root is enough."""
         self.start(0)
         self.assertFalse(self.receiver.complete)
-        self.tell(10.2, Digest(0, sha256(b"").digest()))
+        self.tell(10.2, Digest(0, blake3(b"").digest()))
         self.assertTrue(self.receiver.complete)
 
     def test_any_order(self) -> None:
@@ -264,7 +264,7 @@ class ReceivingTests(ReceiverCase):
         """A file that has its name is there, whatever either end said meanwhile."""
         for remote in (False, True):
             self.start(0)
-            self.tell(10.2, Digest(0, sha256(b"").digest()))
+            self.tell(10.2, Digest(0, blake3(b"").digest()))
             self.assertTrue(self.receiver.complete)
             if remote:
                 self.tell(10.3, Abort("cancelled", "No."))
@@ -287,7 +287,7 @@ class ReceivingTests(ReceiverCase):
     def test_data_after_the_end(self) -> None:
         """It counts for nothing."""
         self.start(0)
-        self.tell(10.2, Digest(0, sha256(b"").digest()))
+        self.tell(10.2, Digest(0, blake3(b"").digest()))
         self.receiver.verified()
         self.tell(10.2, Data(0, b"x"))
         self.assertEqual(self.receiver.outcome, Done())
@@ -668,7 +668,7 @@ class AnyBytesTests(ReceiverCase):
             self.go_through(steps, ranges, bad)
 
     def go_through(self, steps: list[tuple[int, int, str]], ranges: list[tuple[int, int]], bad: int) -> None:
-        digests = [sha256(self.content[at : at + 1000]).digest() for at in range(0, 3000, 1000)]
+        digests = [blake3(self.content[at : at + 1000]).digest() for at in range(0, 3000, 1000)]
         disk = bytearray(3000)
         hashes = Hashes(3000, True, lambda length, at: bytes(disk[at : at + length]))
         before = RangeSet()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from math import inf
 
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -119,7 +119,7 @@ class SenderCase(SynchronousTestCase):
             )
         else:
             path = DaemonPath(self.terms.token, make_random(), proven="c" if proven else None)
-        pieces = [sha256(self.content[at : at + PIECE_BYTES]).digest() for at in range(0, size, PIECE_BYTES)]
+        pieces = [blake3(self.content[at : at + PIECE_BYTES]).digest() for at in range(0, size, PIECE_BYTES)]
         self.digests = pieces
         if known:
             options["digests"] = pieces
@@ -224,7 +224,7 @@ class SendingTests(SenderCase):
         """A small file leaves in one train, its piece's digest before, its root behind; then it is done."""
         self.begin(5000)
         said = self.poll(1.0)
-        self.assertEqual(said[0].frames, [Pieces(0, (sha256(self.content).digest(),))])
+        self.assertEqual(said[0].frames, [Pieces(0, (blake3(self.content).digest(),))])
         self.assertEqual(self.offsets(said), [0, ROOM, 2 * ROOM, 3 * ROOM, 4 * ROOM])
         self.assertEqual([packet.has(Ask) for packet in said], [False] * 5 + [True, False])
         self.assertEqual([train.segment for train in self.trains[1:2]], [DATAGRAM_BYTES])
@@ -249,7 +249,7 @@ class SendingTests(SenderCase):
         self.assertEqual(self.poll(1.0), [])
         self.assertEqual(self.supply(), [(0, 0)])
         (packet,) = self.poll(1.0)
-        self.assertEqual(packet.frames, [Digest(0, sha256().digest(), 0)])
+        self.assertEqual(packet.frames, [Digest(0, blake3().digest(), 0)])
 
     def test_window(self) -> None:
         """No more is under way than the window allows, and the last packet of it asks."""
@@ -484,7 +484,7 @@ class ReadingTests(SenderCase):
             now=1.0,
             random_bytes=make_random(),
         )
-        digests = [sha256(b"%d" % index).digest() for index in range(count)]
+        digests = [blake3(b"%d" % index).digest() for index in range(count)]
         self.sender.pieces(count // 2, digests[count // 2 :])
         self.sender.pieces(0, digests[: count // 2])
         self.sender.pieces(0, digests[:10])
