@@ -15,7 +15,7 @@ TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test trial test-system chaos coverage lint types docs survive bench bench-transfer bench-history clean
+.PHONY: help serve test trial test-system chaos crowd coverage lint types docs survive bench bench-chat bench-transfer bench-history clean
 
 help:  ## list these verbs
 	@echo 'make VERB, where VERB is one of'
@@ -39,6 +39,9 @@ test-system: $(TESTS)  ## run the tests that need root, nc, telnet, tmux and net
 chaos: $(TESTS)  ## kill the daemon 50 times while 80 people talk in rooms, and check that nothing is lost, double, leaked or untrue
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+crowd: $(TESTS)  ## stop readers, cut off 5,000 at once, pipeline a million commands, download and soak, and hold it against the targets
+	$(BIN)/python -m tests.crowd $(ARGS)
+
 survive: $(TESTS)  ## break links, kill both ends, fill disks, send noise: PYCHAT_LINK=COMMAND make survive
 	$(BIN)/python -m tests.survival $(ARGS)
 
@@ -57,10 +60,12 @@ docs: $(TESTS)  ## run the transcripts of the documents
 	$(BIN)/pytest -m 'not system' docs tests/plays $(ARGS)
 
 bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, time to accept, and MB/s of a download
-	$(BIN)/python benchmarks/chat.py --journal memory
-	$(BIN)/python benchmarks/chat.py --journal sqlite
+	$(BIN)/python benchmarks/chat.py --only sat100 --no-peers
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/transfer.py --only loopback --no-peers --runs 3
+
+bench-chat: $(SERVES)  ## measure the chat beside redis and IRC servers: make bench-chat ARGS="--load COMMAND"
+	$(BIN)/python benchmarks/chat.py $(ARGS)
 
 bench-transfer: $(SERVES)  ## measure files over bad links, beside TCP and QUIC: make bench-transfer ARGS="--link COMMAND"
 	$(BIN)/python benchmarks/transfer.py $(ARGS)

@@ -67,11 +67,7 @@ class Daemon:
 
     def rss_kib(self) -> int:
         """Resident memory in KiB; 0 where the system has no /proc."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except OSError:
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+        return rss_kib(self.pid)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -81,6 +77,35 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of a process in KiB; 0 where the system has no /proc."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def file_limit() -> float:
+    """How many files and connections a process may have open, at most (``ulimit -Hn``)."""
+    try:
+        import resource
+    except ImportError:
+        return float("inf")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return float("inf") if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many open as it may."""
+    try:
+        import resource
+    except ImportError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def pin(pid: int, cpu: int | None) -> None:

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,13 +165,15 @@ class Link:
 
     :param command: what raises it, see the top of this module.
     :param options: for its ``up``.
-    :param host: the address of its end ``a``.
+    :param host: the address of its end ``a``; that of its end ``b`` is the next one.
+    :ivar other: the address of its end ``b``.
     """
 
     def __init__(self, command: str, options: str, host: str = "10.77.0.1") -> None:
         self._command = command
         self._options = options
         self.host = host
+        self.other = str(ip_address(host) + 1)
 
     def __enter__(self) -> Link:
         must([self._command, "up", *self._options.split()])

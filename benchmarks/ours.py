@@ -81,15 +81,19 @@ class Daemon:
     """``twistd -n pychat`` at one end of a link, or on loopback; default settings but for where it listens.
 
     :param link: at its end ``a``; ``None`` for loopback.
+    :param everywhere: listen on all addresses of that end.
     """
 
-    def __init__(self, shelf: Path, link: Link | None = None, *options: str) -> None:
+    def __init__(
+        self, shelf: Path, link: Link | None = None, *options: str, everywhere: bool = False
+    ) -> None:
         self.link = link
         self.host = link.host if link else "127.0.0.1"
         self.port = 50000 if link else free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="pychat-bench-"))
         command = [
-            *DAEMON, "--listen", f"tcp:{self.port}:interface={self.host}", "--files", str(shelf),
+            *DAEMON, "--listen", f"tcp:{self.port}" + ("" if everywhere else f":interface={self.host}"),
+            "--files", str(shelf),
             "--state", str(self.folder / "state"), *options,
         ]  # fmt: skip
         self._program = Program(link.at("a", *command) if link else command, cwd=self.folder)
@@ -125,10 +129,13 @@ class Daemon:
         """Let ``VmHWM`` begin anew."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
-    def get(self, target: Path, *options: str) -> Program:
-        """Start a client at the other end."""
+    def get(self, target: Path, *options: str, host: str = "") -> Program:
+        """Start a client at the other end.
+
+        :param host: at which of the daemon's addresses, if it listens on several.
+        """
         command = [
-            *CLIENT, "get", f"{self.host}:{self.port}", NAME, "-o", str(target), "--force",
+            *CLIENT, "get", f"{host or self.host}:{self.port}", NAME, "-o", str(target), "--force",
             *(["--json"] if "--json" in client_help() else ["--quiet"]), *options,
         ]  # fmt: skip
         return Program(self.link.at("b", *command) if self.link else command, cwd=self.folder)

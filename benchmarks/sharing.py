@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from links import Counters, Link, Pinging, Program, allow_congestion_controls, jain, median, percentile
+from links import Counters, Link, Pinging, Program, allow_congestion_controls, jain, median, must, percentile
 from ours import Daemon, Failed, Files
 from peers import Nginx
 from report import TOLD, Row, judged
@@ -107,7 +107,9 @@ def rates_of(
             if len(first) >= flows:
                 break
             if began > deadline:
-                raise Failed(f"{len(first)} of {flows} flows began: {[p.output()[-200:] for p in programs]}")
+                raise Failed(
+                    f"{len(first)} of {flows} flows began; the last one says: {programs[-1].output()[-200:]!r}"
+                )
             time.sleep(0.05)
         time.sleep(seconds)
         last, took = counters.read(), time.monotonic() - began
@@ -217,17 +219,37 @@ def own(count: int, raise_link: LinkRaiser, files: Files, runs: int, seconds: fl
     yield Row(name, [told, "Jain ≥ 0.95", found], judged(median(indices) >= 0.95))
 
 
+def addresses(link: Link, count: int) -> list[str]:
+    """Give both ends of a link more addresses, so that each client comes from one of its own: to the daemon they are
+    so many people, whose transfers it does not bound together.
+
+    :return: the daemon's, each of which is reached from another one.
+    """
+    there, here = "10.78.1", "10.78.2"
+    must(link.at("a", "ip", "route", "add", f"{here}.0/24", "via", link.other))
+    for number in range(1, count + 1):
+        must(link.at("a", "ip", "address", "add", f"{there}.{number}/32", "dev", "lo"))
+        must(link.at("b", "ip", "address", "add", f"{here}.{number}/32", "dev", "lo"))
+        must(
+            link.at(
+                "b", "ip", "route", "add", f"{there}.{number}/32", "via", link.host, "src", f"{here}.{number}"
+            )
+        )
+    return [f"{there}.{number}" for number in range(1, count + 1)]
+
+
 def many(raise_link: LinkRaiser, files: Files, count: int, seconds: float) -> Iterator[Row]:
     """Memory of many downloads at once, and how evenly they share."""
     told, target = f"{count} at once on 100 Mbit/s, 20 ms", "≤ 100 MB above idle, Jain ≥ 0.9"
     shelf = files.shelf(50)
     try:
-        with raise_link(NEAR) as link, Daemon(shelf, link) as daemon:
+        with raise_link(NEAR) as link, Daemon(shelf, link, everywhere=True) as daemon:
+            hosts = addresses(link, count)
             idle = daemon.memory()
 
             def start(programs: list[Program]) -> None:
-                for number in range(count):
-                    programs.append(daemon.get(daemon.folder / f"got-{number}.bin"))
+                for number, host in enumerate(hosts):
+                    programs.append(daemon.get(daemon.folder / f"got-{number}.bin", host=host))
 
             rates = rates_of(link, start, count, seconds)
             grown = (daemon.memory("VmHWM") - idle) * 1024e-6

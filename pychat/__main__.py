@@ -61,7 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pychat {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, does: str, epilog: str, run: Callable[[argparse.Namespace], int]) -> _Parser:
+    def command(
+        name: str, does: str, epilog: str, run: Callable[[argparse.Namespace], int], *, here: bool = False
+    ) -> _Parser:
+        """:param here: without an address this machine is meant."""
         made: _Parser = commands.add_parser(
             name,
             help=does,
@@ -74,7 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
             "address",
             metavar="HOST[:PORT]",
             type=_address,
-            help=f"where the daemon listens; the port is {DEFAULT_PORT} unless you name one",
+            nargs="?" if here else None,
+            default=("127.0.0.1", DEFAULT_PORT) if here else None,
+            help="where the daemon listens"
+            + (" (default: 127.0.0.1)" if here else "")
+            + f"; the port is {DEFAULT_PORT} unless you name one",
         )
         return made
 
@@ -110,6 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     files = command("files", "list the files on the shelf", manual.FILES, _files)
     files.add_argument("--json", action="store_true", help="tell of each file as a JSON object, a line each")
+
+    status = command("status", "tell how a daemon is doing", manual.STATUS, _status, here=True)
+    status.add_argument("--json", action="store_true", help="tell it as one JSON object")
     commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
     _add_journal(commands)
     return parser
@@ -276,6 +286,12 @@ def _files(options: argparse.Namespace) -> int:
     from .client.scripts import run_files
 
     return run_files(*options.address, json=options.json)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .client.status import run_status
+
+    return run_status(*options.address, json_line=options.json)
 
 
 def serve(arguments: Sequence[str]) -> int:

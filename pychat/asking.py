@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from . import names
+from . import __version__, names
 from .conversation import Conversation, id_of, limit_of, name_in, position
 from .errors import RemoteProtocolError
 from .grammar import Line, check_text, decode_name, isolate, require_clean
@@ -19,6 +19,7 @@ from .vocabulary import (
     SEARCH_LIMIT,
     SEARCH_USUAL,
     UNREAD_LIMIT,
+    USERS_LIMIT,
     Found,
     Kept,
     Place,
@@ -44,16 +45,20 @@ class Asking(Conversation):
     def _do_get_users(self, line: Line, label: bytes) -> None:
         require_clean(line.text)
         name = decode_name(line.text)
-        if is_room(name):
-            room = self.find_room(name)
-            lines, count = self.hub.users_of(room, self.person)
-            closing = b"<users%s in=%s count=%d>\n" % (label, room.label, count)
-        else:
-            lines, count = self.hub.users(self.person)
-            closing = b"<users%s count=%d>\n" % (label, count)
+        room = self.find_room(name) if is_room(name) else None
+        # Who types gets all of it, unless she says otherwise.
+        limit = (
+            limit_of(line, USERS_LIMIT, USERS_LIMIT)
+            if self.peer.full or b"limit" in line.attributes
+            else None
+        )
+        after = name_in(line, b"more")
+        lines, count, more = self.hub.users(self.person, room, key_of(after) if after else "", limit)
         if label:
             lines = lines.replace(b"<user", b"<user%s" % label)
-        self.peer.answer(lines + closing)
+        place = b" in=" + room.label if room else b""
+        on = b" more=" + more if more else b""
+        self.peer.answer(lines + b"<users%s%s count=%d%s>\n" % (label, place, count, on))
 
     def _do_get_rooms(self, line: Line, label: bytes) -> None:
         person = self.person
@@ -90,6 +95,15 @@ class Asking(Conversation):
                 lines = b"<absent%s from=%s>%s\n" % (label, name, text)
         when = b"" if seen is None else b" seen=" + stamp(now_ms - int(max(now - seen, 0) * 1000))
         self.peer.answer(lines + b"<whois%s state=%s%s>%s\n" % (label, state, when, name))
+
+    # -- how the daemon is doing
+
+    def _do_status(self, line: Line, label: bytes) -> None:
+        hub = self.hub
+        people, away = len(hub.roster), len(hub.roster.away)
+        known = {"people": people - away, "away": away, "rooms": len(hub.rooms), "messages": hub.last_id}
+        numbers = "".join(f" {name}={number}" for name, number in [*known.items(), *hub.measure()])
+        self.peer.answer(b"<status%s version=%s%s>\n" % (label, __version__.encode(), numbers.encode()))
 
     # -- what became of it
 

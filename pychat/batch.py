@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from .grammar import isolate
+from .mailbox import put_all
 from .peer import Peer, Post
 from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
 
@@ -36,6 +38,7 @@ class Batch:
         self._last_places: list[int] = []
         self._not: dict[Peer, set[int]] = {}
         self._rendered: list[list[bytes] | None] = [None, None, None]
+        self._buffers: list[tuple[bytes, list[int]] | None] = [None, None, None]
         # For those who get a buffer of their own: (places before it, places it replaces, line, id or 0)
         self._own: dict[Peer, list[tuple[int, int, bytes, int]]] = {}
         # For those who catch up: (places before it, line, id, sender)
@@ -115,6 +118,14 @@ class Batch:
         self._rendered[manner] = lines
         return lines
 
+    def _joined(self, manner: int) -> tuple[bytes, list[int]]:
+        """What is said to groups, as one buffer, and where each line begins in it."""
+        joined = self._buffers[manner]
+        if joined is None:
+            lines = self._lines(manner)
+            joined = self._buffers[manner] = b"".join(lines), [0, *accumulate(map(len, lines))]
+        return joined
+
     # -- on its way
 
     def deliver(self, dirty: list[Peer]) -> None:
@@ -164,12 +175,13 @@ class Batch:
         lines, ids = self._lines(manner), self._ids
         if len(places) != len(ids):
             lines, ids = [lines[place] for place in places], [ids[place] for place in places]
-        data = b"".join(lines)
+            data = b"".join(lines)
+        else:
+            data, _ = self._joined(manner)
         size, last = len(data), ids[-1]
-        for peer in members:
-            if peer in own or peer in spared:
-                continue
-            peer.mailbox.put_messages(data, last)
+        others = [peer for peer in members if peer not in own and peer not in spared]
+        put_all([peer.mailbox for peer in others], data, last)
+        for peer in others:
             if peer.unacked is not None:
                 peer.unacked.sent(ids, lines, size)
             if not peer.dirty:
@@ -179,6 +191,9 @@ class Batch:
     def _deliver_own(
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]
     ) -> None:
+        if places and len(places) == len(self._ids):
+            self._cut_own(peer, events)
+            return
         lines: Sequence[bytes] = self._lines(peer.manner) if places else ()
         ids: Sequence[int] = self._ids
         if len(places) != len(ids):
@@ -204,6 +219,35 @@ class Batch:
             peer.send(data, got_ids, got_lines)
         elif data:
             peer.mailbox.put(data)
+
+    def _cut_own(self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]]) -> None:
+        """The same for who gets all that was said: slices of the shared buffer around her own lines."""
+        data, starts = self._joined(peer.manner)
+        ids, lines = self._ids, self._lines(peer.manner)
+        unacked = peer.unacked
+        begin = last = 0
+        out: list[bytes] = []
+        got_ids: list[int] = []
+        got_lines: list[bytes] = []
+        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+            if begin < before:
+                out.append(data[starts[begin] : starts[before]])
+                last = ids[before - 1]
+                if unacked is not None:
+                    got_ids += ids[begin:before]
+                    got_lines += lines[begin:before]
+            out.append(line)
+            if id:
+                last = id
+                got_ids.append(id)
+                got_lines.append(line)
+            begin = before + replaces
+        if not last:
+            peer.mailbox.put(b"".join(out))
+            return
+        peer.mailbox.put_messages(b"".join(out), last)
+        if unacked is not None:
+            unacked.sent(got_ids, got_lines, sum(map(len, got_lines)))
 
     def deliver_late(self, peer: Peer, after: int, hears: Mapping[Audience, Member | None]) -> int:
         """Deliver what is above an id to somebody who has just caught up to there; return how many messages.

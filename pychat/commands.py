@@ -47,7 +47,7 @@ COMMANDS = {
                 hint="<connect>alice"),
         Command("disconnect", "", Stage.NEW, "leave the chat and close the connection", hint="<disconnect>"),
         Command("get_users", "#room", Stage.JOINED, "list who is here, or who is in a room",
-                hint="<get_users>\n<get_users>#tea"),
+                ("limit", "more"), hint="<get_users>\n<get_users>#tea"),
         Command("set_msg", "name text", Stage.JOINED, "send a message to one person, or to a #room",
                 ("once", "reply", "enc"),
                 "Who shall get it, and what? Type <set_msg>name your text",
@@ -119,6 +119,7 @@ COMMANDS = {
                 hint="<hello caps=ack,resume>"),
         Command("stream", "", Stage.NEW, "for programs: have a transfer on this connection, which says nothing else",
                 ("transfer", "token"), hint="<stream transfer=9f1c2b7a6e5d4c3b token=...>"),
+        Command("status", "", Stage.NEW, "tell how the daemon is doing, in numbers", hint="<status>"),
         Command("help", "command", Stage.NEW, "list the commands, or tell about one", hint="<help>set_msg"),
     )
 }  # fmt: skip

@@ -126,7 +126,7 @@ def text_of(line: Line, text: bytes) -> bytes:
 
     :raise RemoteProtocolError: ``bad-text``, ``bad-attribute``, or ``missing-argument`` if there is nothing to be seen.
     """
-    encoding = line.attributes.get(b"enc")
+    encoding = line.attributes.get(b"enc") if line.attributes else None
     if encoding is None:
         check_text(text)
     elif encoding == b"pct":

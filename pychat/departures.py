@@ -94,7 +94,7 @@ class Departures(Presence):
         self._detach(peer)
         self.roster.go_away(person, now)
         self._set_aside(person)
-        self._announce(b"<away>%s\n" % person.label)
+        self._announce(b"away", person)
         if len(self.roster.away) > AWAY_LIMIT:
             self._expire(next(iter(self.roster.away)))
 
@@ -165,7 +165,11 @@ class Departures(Presence):
             return
         peer.parting = None
         self._end(person)
-        self._announce(b"<left>%s\n" % person.label)
+        self._announce_left(person)
+
+    def _announce_left(self, person: Person) -> None:
+        """Tell everybody that she has ended."""
+        self._announce(b"left", person)
 
     def _end(self, person: Person) -> None:
         if person.left is None:
@@ -174,7 +178,7 @@ class Departures(Presence):
         if person.resumes or person.kept:
             self._ledger.move(person)
         self.roster.release(person)
-        self._users = None
+        self._by_name.discard(person)
 
     def expire(self, now: float) -> bool:
         """End those who have been away for too long, a bounded number at once; return whether there are more."""
@@ -190,4 +194,4 @@ class Departures(Presence):
         person.lost = b"expired"
         self._end(person)
         self._groups.departed(person)
-        self._announce(b"<left>%s\n" % person.label)
+        self._announce_left(person)

@@ -27,6 +27,11 @@ def of_living(person: Person, id: int, told: bytes) -> bytes:
     return WAITING
 
 
+def is_lost(person: Person, id: int) -> bool:
+    """Whether what waits for her will not come: she has parted, and it was said later, or her connection is gone."""
+    return person.left is not None and (id > person.left or not person.lingers)
+
+
 def of_kept(standing: Standing | None, id: int, told: bytes, earlier: bool) -> tuple[bytes, bytes]:
     """How far a message came with somebody who lives no more, and why no farther.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from . import names
+from .crowd import is_crowd
 from .errors import RemoteProtocolError
 from .grammar import isolate
 from .members import Members
@@ -39,6 +40,9 @@ class Gathering(Members):
         self._ignored_by: dict[str, dict[Person, None]] = {}
         self._last_seen: dict[str, float] = {}
         self._fleeting: dict[tuple[Person, Person | Room | None], None] = {}
+        # Who has ended, or is about to, left these rooms with that: their members are told so by <left>name, or, in a
+        # crowd, each room by itself.
+        self._emptied: dict[Person, list[Room]] = {}
 
     def _push(self, post: Post) -> None:
         """Put an event on its way into the journal."""
@@ -52,9 +56,10 @@ class Gathering(Members):
                 continue
             member = Member(room, person, stay.joined, stay.left)
             if stay.left is None:
-                person.stays[room] = room.members[person] = member
+                person.stays[room] = member
+                room.admit(member)
             else:
-                person.former.append(member)
+                person.former = [*person.former, member]
         for person in self.roster.away:
             decode(person)
             for key in person.ignores:
@@ -122,13 +127,19 @@ class Gathering(Members):
             self._left(room, person, peer, id)
 
     def _joined(self, room: Room, person: Person, peer: Peer, id: int) -> None:
-        self._tell_room(room, b"<joined in=%s>%s\n" % (room.label, person.label), person)
         person.kept = True
-        if person.left is not None:
+        ended = person.left is not None
+        if ended:
             # She ended before the journal had it, which will hear so.
             self._ledger.move(person)
+            if self.roster.numbered(person.id) is None:
+                return  # and all were told
+            self._emptied.setdefault(person, []).append(room)
+        self._announce(b"joined", person, room)
+        if ended:
             return
-        person.stays[room] = room.members[person] = Member(room, person, id)
+        person.stays[room] = Member(room, person, id)
+        room.admit(person.stays[room])
         self._set_aside(person)
         if person.peer is peer and self._is_here(peer):
             room.audience.add(peer)
@@ -148,13 +159,12 @@ class Gathering(Members):
             encode(person)
         # For what was said in it before, the journal has to know how she stands.
         self._ledger.move(person)
-        self._tell_room(room, b"<left in=%s>%s\n" % (room.label, person.label), person)
+        self._announce(b"left", person, room)
 
     def _close(self, member: Member, id: int) -> None:
         room = member.room
         member.left = id
-        room.members.pop(member.person, None)
-        room.aside.pop(member.person, None)
+        room.dismiss(member.person)
         room.receipts.departed(member)
         self.rooms.tidy(room, self.oldest)
 
@@ -200,11 +210,20 @@ class Gathering(Members):
             self._end_ignoring(person, key)
         person.ignores = {}
         assert person.left is not None
+        if person.stays:
+            self._emptied.setdefault(person, []).extend(person.stays)
         for room, member in person.stays.items():
             if person.peer is not None:
                 room.audience.discard(person.peer)
             self._close(member, person.left)
         person.stays = {}
+
+    def _announce_left(self, person: Person) -> None:
+        rooms = self._emptied.pop(person, ())
+        if self._counted():
+            for room in rooms:
+                self._announce(b"left", person, room)
+        super()._announce_left(person)
 
     # -- settings
 
@@ -287,7 +306,7 @@ class Gathering(Members):
         person = peer.identity
         assert person is not None
         person.hidden = person.hidden | {what} if hide else person.hidden - {what}
-        self._users = None
+        person.listed = b""
         self._set(peer, label, f"You {'hide' if hide else 'show'} this: {what}.")
 
     def read_room(self, peer: Peer, room: Room, upto: int) -> None:
@@ -320,11 +339,11 @@ class Gathering(Members):
         assert person is not None
         if text != person.absent:
             person.absent = text
-            self._users = None
+            person.listed = b""
             self._fleeting[person, None] = None
 
     def tell_fleeting(self) -> None:
-        """Once a turn, however often she said it: tell who is typing, and who is away."""
+        """Once a turn, however often she said it: tell who is typing, and who is away; a crowd is not told."""
         fleeting, self._fleeting = self._fleeting, {}
         for person, to in fleeting:
             peer = person.peer
@@ -332,7 +351,7 @@ class Gathering(Members):
                 continue
             if to is None:
                 self._tell_absent(peer, person)
-            elif "typing" not in person.hidden:
+            elif "typing" not in person.hidden and not (isinstance(to, Room) and is_crowd(len(to.audience))):
                 line = b"<typing from=%s to=%s>\n" % (person.label, to.label)
                 others = to.audience if isinstance(to, Room) else [to.peer] if to.peer is not None else []
                 for other in others:
@@ -340,7 +359,7 @@ class Gathering(Members):
                         other.tell(line)
 
     def _tell_absent(self, peer: Peer, person: Person) -> None:
-        if "away" in person.hidden:
+        if "away" in person.hidden or is_crowd(self._hearing()):
             return
         text = person.absent
         form = b"<absent from=%s>%s\n" if text else b"<present from=%s>%s\n"

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import LocalProtocolError, RemoteProtocolError
@@ -36,8 +36,7 @@ TEXT_LINES_LIMIT = 200
 NO_ATTRIBUTES: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One parsed line."""
 
     verb: bytes

@@ -61,6 +61,8 @@ class Hub(Posting):
         self.reads: list[tuple[Person, int, int]] = []
         """Who read what (above which id, up to which), and is so in the journal: senders are to be told."""
         self.told = told
+        self.measure: Callable[[], Sequence[tuple[str, int]]] = tuple
+        """What ``<status>`` tells besides what is known here: names and numbers."""
 
     # -- what the journal says
 

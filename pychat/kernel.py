@@ -1,10 +1,11 @@
-"""What the operating system can tell and do about a TCP socket, by probing: nothing here is required.
+"""What the operating system can tell and do about a socket and a process, by probing: nothing here is required.
 
 Everything returns a harmless answer where a capability is missing (Windows, macOS, a transport without a socket).
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
@@ -14,6 +15,11 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _SIOCOUTQ = 0x5411
 """Linux, tcp(7): bytes in the send queue that the peer has not acknowledged."""
@@ -32,6 +38,9 @@ USER_TIMEOUT = 55
 
 Bytes that are sent late in a silence put keepalive aside and start this clock anew: the two together stay below two
 minutes."""
+
+_OPEN_MAX = 10_240
+"""macOS, sys/syslimits.h: what a process gets that asks for no limit on its open files."""
 
 
 def can_tell_unsent() -> bool:
@@ -90,3 +99,40 @@ def find_dead_peers(handle: socket.socket) -> None:
         except OSError:
             # A UNIX socket, or a kernel that knows the name and not the option.
             pass
+
+
+def raise_file_limit() -> int | None:
+    """Let this process have as many open files as it may; return how many that are, ``None`` if nobody can tell."""
+    if resource is None:
+        return None
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except (OSError, ValueError):
+        return None
+    for wanted in (hard, _OPEN_MAX):
+        if soft == resource.RLIM_INFINITY:
+            return None
+        if wanted == resource.RLIM_INFINITY or wanted > soft:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            except (OSError, ValueError):
+                continue  # no limit is more than some systems give
+            soft = wanted
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def open_files() -> int | None:
+    """How many open files, sockets among them, this process has; ``None`` where that takes more than one look."""
+    try:
+        return os.stat("/proc/self/fd").st_size or None  # Linux from 6.2 on
+    except OSError:
+        return None
+
+
+def memory() -> int | None:
+    """Bytes of memory that this process holds; ``None`` if nobody can tell."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -87,6 +87,8 @@ class Ledger:
 
     def owe(self, person: Person, sender: Person, verdict: bytes) -> None:
         """Tell a sender this line once the journal knows how its recipient stands."""
+        if person.due is None:
+            person.due = []
         person.due.append((sender, verdict))
         self._moved[person] = None
 
@@ -100,7 +102,7 @@ class Ledger:
         changes = []
         for person in self._moved:
             person.kept = True
-            due, person.due = person.due, []
+            due, person.due = person.due or [], None
             changes.append(Change(person, person.standing(time_ms), due))
         self._moved = {}
         arrivals, self._arrivals = self._arrivals, []
@@ -121,5 +123,5 @@ class Ledger:
         """The journal did not take them: they wait for the next time."""
         self.done()
         for change in changes.all:
-            change.person.due = change.due + change.person.due
+            change.person.due = change.due + (change.person.due or [])
             self._moved[change.person] = None

@@ -52,8 +52,8 @@ SOFT_MARK = 256 * 1024
 PIPELINE_LIMIT = 1000
 """Messages of one peer without their answer past which its commands wait."""
 
-LINES_A_TURN = 1000
-"""Lines of one peer handled before the others have their turn."""
+LINES_A_TURN = 250
+"""Lines of one peer handled before the others have their turn: about 3 ms."""
 
 _STREAM = b"<stream "
 _FOR_DESK = (ListFiles, OpenFile, TakeFile, ProvePath, ListTransfers, Steer)
@@ -73,19 +73,20 @@ class ChatProtocol(LineReceiver):
     def __init__(self, pump: Pump, desk: Desk) -> None:
         self._pump = pump
         self._desk = desk
-        self._telnet = TelnetFilter()
+        self._telnet: TelnetFilter | None = None
         self._splitter = LineSplitter(self.MAX_LENGTH)
-        self._held: deque[bytes | None] = deque()
+        self._held: deque[bytes | None] | None = None  # lines that wait for their turn
         self._request: Deferred[None] | None = None
         self._handling = False
+        self._coming = False  # a turn of ours is to come
         self._paused = False
         self._ended = False  # the peer sends nothing more
         self._redelivery: Redelivery | None = None
         self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
         self.stream: StreamCarrier | None = None
         """What it carries in place of lines."""
-        self.gone: Deferred[None] = Deferred()
-        """Fires when the connection is gone."""
+        self._gone: Deferred[None] | None = None
+        self._lost = False
 
     # -- from the transport
 
@@ -123,12 +124,25 @@ class ChatProtocol(LineReceiver):
         confirmed_at = self.peer.confirmed_at
         if confirmed_at is not None and self._outlet.position() >= confirmed_at:
             self._pump.hub.confirm(self.peer)
+        if self._telnet is not None or b"\xff" in data:
+            data = self._without_telnet(data)
+        lines = self._splitter.feed(data)
+        if lines:
+            if self._held is None:
+                self._held = deque(lines)
+            else:
+                self._held.extend(lines)
+        self._handle()
+        self._pump.wake()
+
+    def _without_telnet(self, data: bytes) -> bytes:
+        """Take telnet's sequences out, and answer them; most peers never send any."""
+        if self._telnet is None:
+            self._telnet = TelnetFilter()
         data, reply = self._telnet.feed(data)
         if reply:
             self.peer.tell(reply)
-        self._held.extend(self._splitter.feed(data))
-        self._handle()
-        self._pump.wake()
+        return data
 
     def _look_at_first(self, data: bytes) -> bytes:
         """Before telnet's sequences are taken out: what follows ``<stream>`` is no text.
@@ -161,7 +175,7 @@ class ChatProtocol(LineReceiver):
             self._pump.wake()
             return
         self.session.streaming(request.label)
-        self._held.clear()
+        self._held = None
         self._outlet.release()
         self.stream = stream
         stream.connected(cast("ITCPTransport", self.transport))
@@ -185,7 +199,7 @@ class ChatProtocol(LineReceiver):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.session.closing = True
-        self._held.clear()
+        self._held = None
         self.factory.connections.pop(self, None)
         self._outlet.lost()
         if self.stream is not None:
@@ -195,7 +209,17 @@ class ChatProtocol(LineReceiver):
         self._desk.left(self)
         self._pump.hub.leave(self.peer, self._pump.reactor.seconds())
         self._pump.wake()
-        self.gone.callback(None)
+        self._lost = True
+        if self._gone is not None:
+            self._gone.callback(None)
+
+    def gone(self) -> Deferred[None]:
+        """Fires when the connection is gone."""
+        if self._gone is None:
+            self._gone = Deferred()
+            if self._lost:
+                self._gone.callback(None)
+        return self._gone
 
     # -- lines in
 
@@ -240,18 +264,26 @@ class ChatProtocol(LineReceiver):
                 done.addErrback(self._broken)
                 done.addBoth(self._carried_out)
         self._handling = False
+        if not held:
+            self._held = None
         if count:
             self._pump.wake()
         if self.session.closing:
             self.end()
-        elif held:
-            if not self._waiting:
-                self._pump.reactor.callLater(0, self._handle)
+        elif self._held:
+            if not self._waiting and not self._coming:
+                self._coming = True
+                self._pump.reactor.callLater(0, self._go_on)
             self._pause(True)
         else:
             self._pause(False)
             if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
                 self._finish()
+
+    def _go_on(self) -> None:
+        """The others had their turn."""
+        self._coming = False
+        self._handle()
 
     def _finish(self) -> None:
         """All that the peer will ever send has its answer."""
@@ -282,18 +314,14 @@ class ChatProtocol(LineReceiver):
     # -- bytes out
 
     def flush(self) -> None:
-        """See :class:`pychat.pump.Wire`."""
+        """See :class:`pychat.mailroom.Wire`."""
         self._outlet.flush()
         if self.peer.unacked is not None:
             self._acks().check()
 
-    def look(self, now: float) -> bool:
-        """See :class:`pychat.pump.Wire`."""
-        return self._outlet.look(now)
-
     def drained(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
-        if self._held or self._paused or self._ended:
+        if (self._held or self._paused or self._ended) and not self._coming:
             self._handle()
 
     def overflowed(self) -> None:
@@ -322,7 +350,7 @@ class ChatProtocol(LineReceiver):
             self._pump.wake()
         self.session.closing = True
         self._pump.hub.part(self.peer, self._pump.reactor.seconds())
-        self._held.clear()
+        self._held = None
         self._pause(False)  # what still comes in is read and thrown away, so that our close is no reset
         self._outlet.close()
 
@@ -360,7 +388,7 @@ class ChatFactory(ServerFactory):
         connections = [*self.connections]
         for connection in connections:
             connection.end(code, sentence)
-        return cast("Deferred[object]", DeferredList([connection.gone for connection in connections]))
+        return cast("Deferred[object]", DeferredList([connection.gone() for connection in connections]))
 
     def abort_all(self) -> None:
         """Close what is still there at once."""

@@ -1,19 +1,46 @@
-"""Listening for connections on what ``--listen`` says, and telling a person what is wrong with it."""
+"""Listening for connections on what ``--listen`` says, and telling a person what is wrong with it.
+
+Very many may come at once, as when a network is back after a break.  They wait in a long queue of the kernel, are taken
+out of it in bursts that do not hold the reactor, and when no more fit they are told so.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
+import time
+from collections.abc import Sized
 from typing import Any, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.internet.tcp import Port
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .errors import PychatError
+
+BACKLOG = 4096
+"""Connections that wait in the kernel to be accepted, if it has room for so many (Linux: net.core.somaxconn)."""
+
+_TWISTED_BACKLOG = 50
+"""What an endpoint without ``backlog=`` asks for."""
+
+BURST = 16
+"""Connections that are accepted before a look at the clock."""
+
+BURST_SECONDS = 0.003
+"""CPU time for accepting in one turn of the reactor: each of those will be greeted in it, too."""
+
+SPARE_FILES = 64
+"""Open files that are no connections: the journal, the ports, files that are sent and taken."""
+
+FULL_SAID_EVERY = 60.0
+"""Seconds between two lines in the log that say that the daemon is full."""
+
+_cpu = getattr(time, "thread_time", time.monotonic)  # not every system has it
 
 _HOW = "Write tcp:50000 for all addresses of this machine, or tcp:50000:interface=127.0.0.1 for one."
 
@@ -41,17 +68,35 @@ class _Port(Port):
             self._made.close()
             raise
 
+    def doRead(self) -> None:
+        """Accept who is waiting, as many as fit into a turn; the reactor comes back for the others."""
+        began = _cpu()
+        while True:
+            self.numberAccepts = BURST
+            super().doRead()
+            # Twisted says by it how many it would accept the next time: more only if it accepted all it might.
+            if self.numberAccepts <= BURST or _cpu() - began >= BURST_SECONDS:
+                return
+
 
 class _Reactor:
     """The reactor, but for the ports that it listens on."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, description: str) -> None:
         self._reactor = reactor
+        self._chosen = "backlog=" in description
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
-    def listenTCP(self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = "") -> Any:
+    def _backlog(self, backlog: int) -> int:
+        return BACKLOG if backlog == _TWISTED_BACKLOG and not self._chosen else backlog
+
+    def listenUNIX(self, address: str, factory: ServerFactory, backlog: int, *rest: Any, **more: Any) -> Any:
+        return self._reactor.listenUNIX(address, factory, self._backlog(backlog), *rest, **more)
+
+    def listenTCP(self, port: int, factory: ServerFactory, backlog: int, interface: str = "") -> Any:
+        backlog = self._backlog(backlog)
         if not IReactorFDSet.providedBy(self._reactor):
             # Windows' completion ports: no descriptors to watch, so the reactor's own port has to do.
             return self._reactor.listenTCP(port, factory, backlog, interface)
@@ -60,13 +105,61 @@ class _Reactor:
         return listening
 
 
+class _TurnedAway(Protocol):
+    """A connection that does not fit."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(
+            b"<goodbye code=full>The daemon has no room for more connections. Come back later.\n"
+        )
+        self.transport.loseConnection()
+
+
+class Door(ServerFactory):
+    """Lets connections in while they fit."""
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, inside: Factory, connections: Sized, limit: int | None) -> None:
+        """
+        :param inside: makes the protocols of those that fit.
+        :param connections: those that there are.
+        :param limit: how many fit; ``None``: all that the system lets in.
+        """
+        self._clock = clock
+        self._inside = inside
+        self._connections = connections
+        self.limit = limit
+        self._said_at: float | None = None
+
+    def doStart(self) -> None:
+        self._inside.doStart()
+
+    def doStop(self) -> None:
+        self._inside.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        if self.limit is None or len(self._connections) < self.limit:
+            return cast("Protocol | None", self._inside.buildProtocol(addr))
+        now = self._clock.seconds()
+        if self._said_at is None or now - self._said_at >= FULL_SAID_EVERY:
+            self._said_at = now
+            self._log.warn(
+                "Full: there are {limit} connections, and more are turned away. Raise the limit of open files "
+                "(ulimit -Hn) for more.", limit=self.limit,
+            )  # fmt: skip
+        return _TurnedAway()
+
+
 def listen(reactor: Any, description: str, factory: ServerFactory) -> IListeningPort:
     """Listen on a Twisted endpoint.
 
     :raise StartError: if that is not possible now.
     """
     try:
-        listening = serverFromString(_Reactor(reactor), description).listen(factory)
+        listening = serverFromString(_Reactor(reactor, description), description).listen(factory)
     except (ValueError, TypeError, KeyError, IndexError):
         raise StartError("bad-endpoint", f"--listen {description} is not an endpoint. {_HOW}") from None
     except ImportError as error:

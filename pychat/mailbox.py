@@ -13,8 +13,7 @@ and lines of one batch, shared in the same way.  An ack is cumulative over the o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Mailbox:
@@ -23,8 +22,9 @@ class Mailbox:
     __slots__ = ("_cleared", "_marks", "_queue", "queued", "total")
 
     def __init__(self) -> None:
-        self._queue: deque[bytes] = deque()
-        self._marks: deque[tuple[int, int]] | None = None
+        # Lists, for an empty deque takes ten times the memory, and most connections are idle most of the time.
+        self._queue: list[bytes] | None = None
+        self._marks: list[tuple[int, int]] | None = None
         self._cleared = False
         self.queued = 0
         """Bytes put in and not yet taken."""
@@ -33,7 +33,10 @@ class Mailbox:
 
     def put(self, data: bytes) -> None:
         """Queue whole lines."""
-        self._queue.append(data)
+        if self._queue is None:
+            self._queue = [data]
+        else:
+            self._queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
@@ -43,35 +46,47 @@ class Mailbox:
 
         Once messages were dropped no later position can say that: there is no mark then.
         """
-        self._queue.append(data)
+        if self._queue is None:
+            self._queue = [data]
+        else:
+            self._queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
         if self._cleared:
             return
         if self._marks is None:
-            self._marks = deque()
-        self._marks.append((self.total, upto))
+            self._marks = [(self.total, upto)]
+        else:
+            self._marks.append((self.total, upto))
 
     def take(self, limit: int) -> bytes:
         """Take buffers, oldest first, until at least ``limit`` bytes are taken or none is left."""
         queue = self._queue
-        if len(queue) == 1 or (queue and len(queue[0]) >= limit):
-            data = queue.popleft()
+        if queue is None:
+            return b""
+        if len(queue) == 1:
+            data = queue[0]
+            self._queue = None
+        elif self.queued <= limit:
+            data = b"".join(queue)
+            self._queue = None
         else:
-            taken, size = [], 0
-            while queue and size < limit:
-                buffer = queue.popleft()
-                size += len(buffer)
-                taken.append(buffer)
-            data = b"".join(taken)
+            count = size = 0
+            while size < limit and count < len(queue):
+                size += len(queue[count])
+                count += 1
+            data = queue[0] if count == 1 else b"".join(queue[:count])
+            del queue[:count]
+            if not queue:
+                self._queue = None
         self.queued -= len(data)
         return data
 
     def clear(self) -> None:
         """Drop what is queued; what was taken counts as before."""
         self._cleared = True
-        self._queue.clear()
+        self._queue = None
         self.total -= self.queued
         self.queued = 0
         while self._marks and self._marks[-1][0] > self.total:
@@ -84,11 +99,38 @@ class Mailbox:
 
     def reached(self, position: int) -> int:
         """Drop the marks at or before a position; return the highest id among them, or 0."""
-        upto = 0
         marks = self._marks
-        while marks and marks[0][0] <= position:
-            upto = marks.popleft()[1]
+        if not marks or marks[0][0] > position:
+            return 0
+        if marks[-1][0] <= position:
+            self._marks = None
+            return marks[-1][1]
+        count = bisect_right(marks, position, key=_position)
+        upto = marks[count - 1][1]
+        del marks[:count]
         return upto
+
+
+def put_all(mailboxes: Iterable[Mailbox], data: bytes, upto: int) -> None:
+    """Queue the same lines in many mailboxes: :meth:`Mailbox.put_messages`, without a call for each."""
+    size = len(data)
+    for mailbox in mailboxes:
+        if mailbox._queue is None:
+            mailbox._queue = [data]
+        else:
+            mailbox._queue.append(data)
+        mailbox.queued += size
+        mailbox.total = total = mailbox.total + size
+        if mailbox._cleared:
+            continue
+        if mailbox._marks is None:
+            mailbox._marks = [(total, upto)]
+        else:
+            mailbox._marks.append((total, upto))
+
+
+def _position(mark: tuple[int, int]) -> int:
+    return mark[0]
 
 
 class Unacked:
@@ -97,7 +139,7 @@ class Unacked:
     __slots__ = ("_first", "_parcels", "_skip", "messages", "size")
 
     def __init__(self) -> None:
-        self._parcels: list[tuple[Sequence[int], Sequence[bytes]]] = []
+        self._parcels: list[tuple[Sequence[int], Sequence[bytes], int]] = []
         self._first = 0  # parcels before this one are done with
         self._skip = 0
         self.messages = 0
@@ -107,7 +149,7 @@ class Unacked:
 
     def sent(self, ids: Sequence[int], lines: Sequence[bytes], size: int) -> None:
         """Note messages as sent, in the order of sending; ids rise.  ``size`` is the lines' bytes."""
-        self._parcels.append((ids, lines))
+        self._parcels.append((ids, lines, size))
         self.messages += len(ids)
         self.size += size
 
@@ -122,7 +164,7 @@ class Unacked:
         place = bisect_left(parcels, upto, self._first, key=_last_id)
         if place == len(parcels):
             return None
-        ids, _ = parcels[place]
+        ids = parcels[place][0]
         end = bisect_right(ids, upto)
         if not end or ids[end - 1] != upto or (place == self._first and end <= self._skip):
             return None
@@ -138,9 +180,10 @@ class Unacked:
 
     def _drop(self, end: int) -> int:
         """Drop the first parcel's messages before ``end``; return how many."""
-        ids, lines = self._parcels[self._first]
+        ids, lines, size = self._parcels[self._first]
         skip = self._skip
-        self.size -= sum(map(len, lines[skip:end]))
+        # Mostly whole ones.
+        self.size -= size if not skip and end == len(ids) else sum(map(len, lines[skip:end]))
         if end == len(ids):
             self._first += 1
             self._skip = 0
@@ -152,7 +195,7 @@ class Unacked:
         """The lines to send again: oldest first, whole lines, one at least, up to ``limit`` bytes."""
         again: list[bytes] = []
         size, skip = 0, self._skip
-        for _, lines in self._parcels[self._first :]:
+        for _, lines, _ in self._parcels[self._first :]:
             for line in lines[skip:]:
                 if again and size + len(line) > limit:
                     return b"".join(again)
@@ -162,5 +205,5 @@ class Unacked:
         return b"".join(again)
 
 
-def _last_id(parcel: tuple[Sequence[int], Sequence[bytes]]) -> int:
+def _last_id(parcel: tuple[Sequence[int], Sequence[bytes], int]) -> int:
     return parcel[0][-1]

@@ -9,6 +9,7 @@ examples:
   pychat get 192.168.1.5 report.pdf         get a file from it
   pychat get 192.168.1.5 '*.pdf' -o papers  get several
   pychat put 192.168.1.5 photo.jpg          put one there
+  pychat status 192.168.1.5                 how the daemon is doing
 
 `pychat COMMAND --help` tells more.
 """
@@ -97,6 +98,20 @@ One line a file: its size in bytes, a TAB, its name. With --json it is an object
 exit status:
   0    that is the list
   1    there is none; standard error says why
+  2    the command line is wrong
+  130  Ctrl-C came first (143: SIGTERM did)
+"""
+
+STATUS = """\
+A line for each number. With --json it is one object, with the names and units of docs/protocol.md: version, up
+(seconds), people, away, rooms, messages (the id of the last), connections, limit (of them), slow (ended
+because too much waited for all of them), transfers, refused (datagrams), stalls (turns that held the daemon for more
+than 10 ms), longest and stalled (ms, of one and of all), cpu (ms), memory (KiB), descriptors, timers, threads. What a
+system does not tell is left out.
+
+exit status:
+  0    that is how it does
+  1    there is no daemon, or one that does not know <status>; standard error says so
   2    the command line is wrong
   130  Ctrl-C came first (143: SIGTERM did)
 """

@@ -189,7 +189,8 @@ class Members(Departures):
         return b"<connected%s%s>%s\n" % (attributes, durable, person.label)
 
     def _enter(self, peer: Peer, person: Person) -> None:
-        self._announce(b"<joined>%s\n" % person.label)
+        self._announce(b"joined", person)
+        self._by_name.add(person)
         person.begin(self._last_id)
         self._everybody.add(peer)
 
@@ -201,7 +202,7 @@ class Members(Departures):
         else:
             self.roster.come_back(person)
             self._set_aside(person)
-            self._announce(b"<back>%s\n" % person.label)
+            self._announce(b"back", person)
         self._supersede(person)
         person.peer = peer
         person.bot = peer.bot

@@ -10,12 +10,16 @@ from twisted.python import usage
 from . import __version__
 from .address import parse_host_port
 from .journal.prune import parse_age, parse_size
+from .mailroom import MEMORY_LIMIT
 from .transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER
 from .transfer.packet import DATAGRAM_BYTES, MAX_DATAGRAM_BYTES
 
 JOURNALS = ("sqlite", "memory")
 
 UPLOADS = {"everyone": True, "nobody": False}
+
+LEAST_MEMORY = 16 * 1024 * 1024
+"""The smallest ceiling for what waits for slow readers: each may have 2 MiB."""
 
 DEFAULT_LISTEN = "tcp:50000:interface=127.0.0.1"
 
@@ -57,6 +61,7 @@ class Options(usage.Options):
         self["rate-limit"] = None
         self["rate-limit-each"] = None
         self["max-datagram"] = MAX_DATAGRAM_BYTES
+        self["memory-limit"] = MEMORY_LIMIT
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -122,6 +127,13 @@ class Options(usage.Options):
     def opt_rate_limit_each(self, rate: str) -> None:
         """The same for one person. [default: no limit]"""
         self["rate-limit-each"] = _rate("--rate-limit-each", rate)
+
+    def opt_memory_limit(self, size: str) -> None:
+        """How much may wait for slow readers, all together; past it the slowest are ended. [default: 512M]"""
+        limit = _number(parse_size, "--memory-limit", size)
+        if limit < LEAST_MEMORY:
+            raise usage.UsageError(f"--memory-limit: {size} is too little: 16M is the least")
+        self["memory-limit"] = limit
 
     def opt_max_datagram(self, size: str) -> None:
         """Largest UDP payload that is tried. [default: what the path carries]"""

@@ -30,7 +30,7 @@ CLOSE_LIMIT = 5.0
 """Seconds that a closing connection has to take its last lines."""
 
 LINGER_LIMIT = 2.0
-"""Seconds that a close waits to learn whether the last messages arrived."""
+"""Seconds that a close waits for the last bytes to arrive, and to learn whether the last messages did."""
 
 
 class Owner(Protocol):
@@ -51,8 +51,8 @@ class Outlet:
     """Writes what one mailbox holds."""
 
     __slots__ = (
-        "_closing", "_deadline", "_in_transport", "_linger_until", "_lost", "_owner", "_peer", "_pump", "_socket",
-        "_transport", "_written",
+        "_closing", "_deadline", "_in_transport", "_linger_until", "_lost", "_mailroom", "_owner", "_peer", "_pump",
+        "_socket", "_transport", "_written",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
@@ -60,6 +60,7 @@ class Outlet:
         self._socket = kernel.plain_socket(transport)
         self._peer = peer
         self._pump = pump
+        self._mailroom = pump.mailroom
         self._owner = owner
         self._written = 0  # bytes that our kernel took
         self._in_transport = 0  # bytes that lie in the transport's buffer
@@ -80,19 +81,38 @@ class Outlet:
         mailbox = self._peer.mailbox
         while mailbox.queued and not self._in_transport:
             self._write(mailbox.take(CHUNK))
-        if mailbox.queued > HARD_MARK:
-            if self._closing:
-                # It had its goodbye, and takes nothing: do not wait for it while the others go on talking.
-                self._transport.abortConnection()
-                return
-            mailbox.clear()
-            self._owner.overflowed()
+        if self._in_transport:
+            self._mailroom.clogged(self)
+            if mailbox.queued > HARD_MARK:
+                self.give_up()
+                if self._lost:
+                    return
         if mailbox.marked or self._peer.unacked is not None:
-            self._pump.watch(self)
+            self._mailroom.watch(self)
         if self._closing:
             self._try_to_close()
         else:
             self._owner.drained()
+
+    @property
+    def urgent(self) -> bool:
+        """See :class:`pychat.mailroom.Way`."""
+        return bool(self._peer.awaiting) or self._closing
+
+    @property
+    def waiting(self) -> int:
+        """See :class:`pychat.mailroom.Way`."""
+        return self._in_transport + self._peer.mailbox.queued
+
+    def give_up(self) -> None:
+        """See :class:`pychat.mailroom.Way`."""
+        if self._closing:
+            # It had its goodbye, and takes nothing: do not wait for it while the others go on talking.
+            self._lost = True
+            self._transport.abortConnection()
+            return
+        self._peer.mailbox.clear()
+        self._owner.overflowed()
 
     def _write(self, data: bytes) -> None:
         if self._socket is not None:
@@ -166,7 +186,11 @@ class Outlet:
             self._linger_until = now + LINGER_LIMIT
         if self._peer.mailbox.marked and self._peer.awaiting and now < self._linger_until:
             # Somebody waits to know whether her message arrived: the answer comes within a round trip.
-            self._pump.watch(self)
+            self._mailroom.watch(self)
+            return
+        if self._socket is not None and now < self._linger_until and not self.has_all():
+            # Whatever the peer says to a closed connection resets it, and what is under way to it is lost.
+            self._mailroom.watch(self)
             return
         self._lost = True
         self._transport.unregisterProducer()
@@ -181,11 +205,11 @@ class Outlet:
             rest = self._peer.mailbox.take(self._peer.mailbox.queued)
             if rest:
                 self._transport.write(rest)
-            self._pump.forget(self)
+            self._mailroom.forget(self)
 
     def lost(self) -> None:
         """The connection is gone: let go of everything."""
         self._lost = True
-        self._pump.forget(self)
+        self._mailroom.forget(self)
         if self._deadline is not None:
             self._deadline.cancel()

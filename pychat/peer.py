@@ -180,7 +180,9 @@ class Post(Known):
         kind: int = SAID,
         ref: int = 0,
     ) -> None:
-        super().__init__(to)
+        self.to = to
+        self.id = 0
+        self.digest = b""
         assert sender.identity is not None
         self.sender = sender
         self.person: Person = sender.identity

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from operator import attrgetter
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from .crowd import Tally, is_crowd
 from .errors import RemoteProtocolError
 from .peer import Peer
 from .rendering import stamp
 from .rooms import Audience, Rooms
-from .roster import Roster, key_of
+from .roster import ByName, Roster, key_of
 
 if TYPE_CHECKING:
     from .catchup import CatchUp
@@ -35,8 +35,10 @@ class Presence:
         self.rooms = Rooms()
         self._everybody = Audience()
         self._catching: dict[Peer, CatchUp] = {}
-        self._users: bytes | None = None
-        """The list of all, for :meth:`users`."""
+        self._by_name: ByName[Peer] = ByName()
+        # By where it happened, ``None`` for the chat itself.
+        self._changed: dict[Room | None, Tally] = {}
+        self._telling: list[Room | None] = []
 
     def catching(self, peer: Peer) -> CatchUp | None:
         """What a connection still has to be told of the past."""
@@ -49,23 +51,29 @@ class Presence:
         for room in peer.identity.stays:
             room.audience.discard(peer)
 
-    def users(self, asker: Person) -> tuple[bytes, int]:
-        """One ``<user>`` line for everybody here or away, by name, and their number."""
-        listing = self.roster.listing()
-        if self._users is None:
-            self._users = b"".join(map(self._user, listing))
-        return _shown_to(asker, self._users), len(listing)
+    def users(
+        self, asker: Person, room: Room | None = None, after: str = "", limit: int | None = None
+    ) -> tuple[bytes, int, bytes]:
+        """One ``<user>`` line for everybody here or away, by name, or for the members of a room.
 
-    def users_of(self, room: Room, asker: Person) -> tuple[bytes, int]:
-        """The same for the members of a room."""
-        listing = sorted(room.members, key=attrgetter("key"))
-        lines = b"".join(map(self._user, listing)).replace(b"<user", b"<user in=" + room.label)
-        return _shown_to(asker, lines), len(listing)
+        :param after: the key of a name: only who is behind it; empty: from the beginning.
+        :param limit: at most so many lines; ``None``: all.
+        :return: the lines; how many people there are in all; the last name of these, if there are more behind it.
+        """
+        if room is None:
+            page, count, more = self._by_name.page(self.roster.everybody(), after, limit)
+        else:
+            page, count, more = room.by_name.page(room.members, after, limit)
+        lines = b"".join([person.listed or self._list(person) for person in page])
+        if room is not None:
+            lines = lines.replace(b"<user", b"<user in=" + room.label)
+        return _shown_to(asker, lines), count, page[-1].label if more else b""
 
-    def _user(self, person: Person) -> bytes:
+    def _list(self, person: Person) -> bytes:
         away = b" away" if person in self.roster.away else b""
         absent = b" absent" if person.absent and "away" not in person.hidden else b""
-        return b"<user%s%s>%s\n" % (away, absent, person.label)
+        person.listed = b"<user%s%s>%s\n" % (away, absent, person.label)
+        return person.listed
 
     def require_present(self, person: Person) -> None:
         """Who writes to a bot that is away is told so: nothing is kept for it.
@@ -75,11 +83,59 @@ class Presence:
         if person.bot and person in self.roster.away:
             raise RemoteProtocolError("away", f"{person.name} is a bot and away. Try again when it is back.")
 
-    def _announce(self, notice: bytes) -> None:
-        """Tell everybody who came, or went."""
-        self._users = None
-        for other in self._members():
+    # -- who comes and goes
+
+    def _announce(self, change: bytes, person: Person, room: Room | None = None) -> None:
+        """Tell everybody, or the members of a room, what happened to one of them; a crowd is told later, in numbers.
+
+        She herself hears what is told there not yet, or no more: she gets an answer.
+
+        :param change: one of :data:`~pychat.crowd.CHANGES`, and the verb of the notice.
+        """
+        if self._counted(room):
+            tally = self._changed.get(room)
+            if tally is None:
+                tally = self._changed[room] = Tally()
+            tally.add(change)
+            return
+        place = b" in=" + room.label if room else b""
+        notice = b"<%s%s>%s\n" % (change, place, person.label)
+        for other in self._hearers(room):
             other.tell(notice)
+
+    def _counted(self, room: Room | None = None) -> bool:
+        """Whether those who are told what happens in a room, or in the chat, are told of it in numbers.
+
+        What was counted is told before somebody is called by name again.
+        """
+        return room in self._changed or is_crowd(self._hearing(room))
+
+    @property
+    def counts_people(self) -> bool:
+        """True while there is something for :meth:`tell_people`."""
+        return bool(self._changed)
+
+    def tell_people(self) -> bool:
+        """Tell a crowd who came and went, in one place a call; return whether others are to be told so as well.
+
+        To be called a second after there was something to tell, and then again, while it returns True.
+        """
+        if not self._telling:
+            self._telling = [*self._changed]
+        if self._telling:
+            room = self._telling.pop()
+            people = sum(1 for _ in self.roster.everybody()) if room is None else len(room.members)
+            line = self._changed.pop(room).line(b" in=" + room.label if room else b"", people)
+            for other in self._hearers(room):
+                other.tell(line)
+        return bool(self._telling)
+
+    def _hearing(self, room: Room | None = None) -> int:
+        """How many connections are told what happens in a room, or in the chat."""
+        return len(self._everybody) + len(self._catching) if room is None else len(room.audience)
+
+    def _hearers(self, room: Room | None) -> Iterable[Peer]:
+        return self._members() if room is None else room.audience
 
     def tell_file(self, name: str, size: int, by: str, time_ms: int) -> None:
         """Tell everybody that a file has come, and by whom; who ignores her is not told, and nobody keeps it.

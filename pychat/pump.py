@@ -1,8 +1,7 @@
 """The turns of the daemon: what was posted goes into the journal, what is due goes out, once a reactor turn.
 
 All that came in during one turn of the reactor makes one batch for the journal and one write for each
-connection.  While a batch is being committed the next one gathers.  A second, slow beat asks the kernel how far
-the peers' bytes have come: only while somebody waits for the answer, and never once a write.
+connection (:mod:`pychat.mailroom`).  While a batch is being committed the next one gathers.
 
 Cursors that moved go into the journal with the next batch; if there is none they make one of their own after
 :data:`MOVED_DELAY`, so that a hundred acknowledgements cost one commit.
@@ -11,7 +10,7 @@ Cursors that moved go into the journal with the next batch; if there is none the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,15 +21,9 @@ from .errors import JournalError
 from .hub import Hub
 from .interfaces import IJournal
 from .ledger import Changes
+from .mailroom import Mailroom
 from .peer import Post
 from .reading import Connection, Reading
-
-BEAT = 0.05
-"""Seconds between two looks at how far bytes have come; longer when very many are here."""
-
-BEAT_SHARE = 50e-6
-"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time."""
-
 
 MOVED_DELAY = 0.01
 """Seconds for which cursors that moved wait for a batch to go with."""
@@ -41,15 +34,8 @@ SWEEP_PAUSE = 0.05
 REFUSED_DELAY = 1.0
 """The same, after the journal could not keep them."""
 
-
-class Wire(Protocol):
-    """What the pump asks of a connection; the ``owner`` of a :class:`Peer`."""
-
-    def flush(self) -> None:
-        """Write what the mailbox holds."""
-
-    def look(self, now: float) -> bool:
-        """Tell the hub how far the bytes have come; return whether to look again."""
+PEOPLE_PAUSE = 1.0
+"""Seconds for which it is counted who comes and goes in a crowd, before it is told."""
 
 
 class Pump:
@@ -75,12 +61,13 @@ class Pump:
         self._turn: IDelayedCall | None = None
         self._moved: IDelayedCall | None = None
         self._sweep: IDelayedCall | None = None
+        self._people: IDelayedCall | None = None
         self._moved_delay = MOVED_DELAY
-        self._beat: IDelayedCall | None = None
-        self._watched: dict[Wire, None] = {}
         self._appending: Deferred[None] | None = None
         self._idle: list[Deferred[None]] = []
         self._stopped = False
+        self.mailroom = Mailroom(reactor, hub, self._beaten, self._emptied)
+        """The way out for all connections."""
         if journal is not None:
             self.start(journal)
 
@@ -116,15 +103,6 @@ class Pump:
         self.hub.tell_file(name, size, by, self._now_ms())
         self.wake()
 
-    def watch(self, wire: Wire) -> None:
-        """Look at this connection at every beat until it says that it needs no more."""
-        self._watched[wire] = None
-        self._start_beat()
-
-    def forget(self, wire: Wire) -> None:
-        """The connection is gone."""
-        self._watched.pop(wire, None)
-
     def settled(self) -> Deferred[None]:
         """Fires when everything posted so far has its answer, and the journal knows all that has changed."""
         if self._appending is None and not self.hub.posting and not self.hub.moved:
@@ -137,10 +115,11 @@ class Pump:
     def stop(self) -> None:
         """No more turns and beats."""
         self._stopped = True
-        for call in (self._turn, self._beat, self._moved, self._sweep):
+        self.mailroom.stop()
+        for call in (self._turn, self._moved, self._sweep, self._people):
             if call is not None and call.active():
                 call.cancel()
-        self._turn = self._beat = self._moved = self._sweep = None
+        self._turn = self._moved = self._sweep = self._people = None
 
     def sweep(self) -> None:
         """From time to time: end those who have been away for too long, and do what could not be done."""
@@ -160,7 +139,7 @@ class Pump:
 
     def _take_turn(self) -> None:
         self._turn = None
-        if self._appending is None:
+        if self._appending is None and not self.mailroom.busy:
             if self.hub.posting:
                 self._append()
             elif self.hub.moved:
@@ -172,13 +151,20 @@ class Pump:
                     waiting.callback(None)
         self.reading.look()
         self.hub.tell_fleeting()
-        self._flush()
+        if self._people is None and self.hub.counts_people and not self._stopped:
+            self._people = self.reactor.callLater(PEOPLE_PAUSE, self._tell_people)
+        self.mailroom.flush()
+
+    def _tell_people(self) -> None:
+        """Tell one crowd who came and went, and the others in the next turns."""
+        self._people = self.reactor.callLater(0, self._tell_people) if self.hub.tell_people() else None
+        self.wake()
 
     def _take_moved(self) -> None:
         self._moved = None
         if self._appending is None:
             self._append()
-        self._flush()
+        self.mailroom.flush()
 
     def _append(self) -> None:
         if self._moved is not None:
@@ -206,7 +192,7 @@ class Pump:
             self.hub.appended(posts, ids, time_ms, self.reactor.seconds())
         self._end_replaced()
         if self.hub.counting:
-            self._start_beat()
+            self.mailroom.start_beat()
 
     def _refused(self, failure: Failure, changes: Changes, posts: list[Post]) -> None:
         if failure.check(JournalError):
@@ -233,46 +219,17 @@ class Pump:
     def _next(self, result: object) -> None:
         self._appending = None
         self.reading.look()
-        # What gathered meanwhile, the answers that just fell due, and whoever waits for the end of it.
-        if self.hub.posting or self.hub.moved or self.hub.dirty or self._idle:
+        # What gathered meanwhile, the answers that just fell due, who went, and whoever waits for the end of it.
+        if self.hub.posting or self.hub.moved or self.hub.dirty or self.hub.counts_people or self._idle:
             self.wake()
 
-    def _flush(self) -> None:
-        dirty = self.hub.dirty
-        if not dirty:
-            return
-        flushing = dirty[:]
-        dirty.clear()
-        for peer in flushing:
-            peer.dirty = False
-            try:
-                cast("Wire", peer.owner).flush()
-            except Exception:
-                # Whatever is wrong with this one, the others get theirs.
-                self._log.failure("writing to a connection failed")
+    def _emptied(self) -> None:
+        """All that was due has gone out: what gathered meanwhile makes the next batch."""
+        if self._appending is None and (self.hub.posting or self.hub.moved or self._idle):
+            self.wake()
 
-    def _start_beat(self) -> None:
-        if self._beat is None and not self._stopped:
-            delay = max(BEAT, BEAT_SHARE * len(self.hub.roster))
-            self._beat = self.reactor.callLater(delay, self._take_beat)
-
-    def _take_beat(self) -> None:
-        self._beat = None
-        now = self.reactor.seconds()
-        for wire in [*self._watched]:
-            try:
-                more = wire.look(now)
-            except Exception:
-                self._log.failure("looking at a connection failed")
-                more = False
-            if not more:
-                self._watched.pop(wire, None)
-        if self.hub.counting:
-            self.hub.count(now)
-        if self._watched or self.hub.counting:
-            self._start_beat()
+    def _beaten(self) -> None:
+        """How far bytes have come is known anew."""
         self.reading.look()
         if self.hub.moved:
             self.wake()
-        if self.hub.dirty:
-            self._flush()

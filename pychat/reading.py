@@ -236,6 +236,9 @@ class Reading:
                 recipient = roster.numbered(to)
                 if recipient is not None:
                     state, reason = fate.of_living(recipient, id, told), b""
+                    if state == fate.WAITING and to not in due and fate.is_lost(recipient, id):
+                        # The sender was not back yet when this was to be told.
+                        state, reason = fate.UNDELIVERED, b"gone"
                 elif to in due:
                     continue  # the journal is about to know, and then she is told
                 else:

@@ -15,8 +15,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from math import inf
+from typing import NamedTuple, Protocol, TypeAlias
 
 COUNT_DEADLINE = 5.0
 """Seconds after which the sender is told the counts as they are."""
@@ -67,8 +67,7 @@ class Cursor:
         """It did not promise to acknowledge: for it *sent* is a verdict."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """The verdict on one message to a group.  ``sent``, ``delivered`` and ``gone`` exclude each other."""
 
     id: int
@@ -101,6 +100,16 @@ class _Above:
     def count(self, id: int) -> int:
         values, joins = self._values, self._joins
         return (len(values) - bisect_left(values, id)) - (len(joins) - bisect_left(joins, id))
+
+    def until(self, id: int) -> float:
+        """Up to which id the count is the same."""
+        return min(_next(self._values, id), _next(self._joins, id))
+
+
+def _next(values: Sequence[int], id: int) -> float:
+    """The first of these, ascending, that is at or above an id."""
+    place = bisect_left(values, id)
+    return values[place] if place < len(values) else inf
 
 
 _Open: TypeAlias = "tuple[int, object, int, float, Sequence[AnyCursor]]"
@@ -151,12 +160,21 @@ class GroupReceipts:
         told: list[Count] = []
         kept: deque[_Open] = deque()
         excess = len(self._open) - OPEN_LIMIT
+        counts, upto = (0, 0, 0), -inf
         for entry in self._open:
             id, sender, of, deadline, without = entry
-            delivered = acked.count(id)
-            reached = sent.count(id) - plain_acked.count(id)
-            owed_gone = bisect_left(gone_joined, id) - bisect_left(gone_left, id)
-            lost = owed_gone - gone_has.count(id)
+            if id > upto:
+                # Most cursors stand close together, so what holds for one message holds for many.
+                counts = (
+                    acked.count(id),
+                    sent.count(id) - plain_acked.count(id),
+                    bisect_left(gone_joined, id) - bisect_left(gone_left, id) - gone_has.count(id),
+                )
+                upto = min(
+                    *[above.until(id) for above in (acked, sent, plain_acked, gone_has)],
+                    _next(gone_joined, id), _next(gone_left, id),
+                )  # fmt: skip
+            delivered, reached, lost = counts
             for cursor in without:
                 if cursor.acked >= id:
                     delivered -= 1

@@ -16,7 +16,7 @@ from .errors import RemoteProtocolError
 from .grammar import isolate
 from .receipts import GroupReceipts
 from .rendering import stamp
-from .roster import key_of
+from .roster import ByName, key_of
 from .vocabulary import EVERYBODY, Place, RoomRecord
 
 if TYPE_CHECKING:
@@ -148,8 +148,8 @@ class Room:
     """One room."""
 
     __slots__ = (
-        "aside", "audience", "coming", "id", "key", "label", "members", "name", "newest", "receipts", "topic",
-        "topic_by", "topic_ms",
+        "aside", "audience", "by_name", "coming", "id", "key", "label", "members", "name", "newest", "receipts",
+        "topic", "topic_by", "topic_ms",
     )  # fmt: skip
 
     def __init__(self, record: RoomRecord) -> None:
@@ -164,12 +164,25 @@ class Room:
         self.newest = record.newest
         """The highest id of a message said in it; 0: none that is kept."""
         self.members: dict[Person, Member] = {}
+        self.by_name: ByName[Peer] = ByName()
+        """The members, in the order in which they are listed."""
         self.aside: dict[Person, None] = {}
         """Members who are not shown what is said now: they muted it, or are bots and away."""
         self.coming = 0
         """How much is on its way into it: the journal has yet to know."""
         self.audience = Audience()
         self.receipts = GroupReceipts()
+
+    def admit(self, member: Member) -> None:
+        """Somebody is a member from now on."""
+        self.members[member.person] = member
+        self.by_name.add(member.person)
+
+    def dismiss(self, person: Person) -> None:
+        """Somebody is a member no more."""
+        self.members.pop(person, None)
+        self.by_name.discard(person)
+        self.aside.pop(person, None)
 
     def topic_line(self, label: bytes = b"", *, manner: int, timed: bool = True) -> bytes:
         """What it is about, as a line."""

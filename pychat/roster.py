@@ -7,7 +7,11 @@ proves that somebody is the same one as before.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from . import names
@@ -16,6 +20,12 @@ from .receipts import Cursor
 from .vocabulary import Standing
 
 P = TypeVar("P")
+
+_key = attrgetter("key")
+
+# Shared by all who have none: most people.
+_NOBODY: Mapping[str, tuple[str, int]] = MappingProxyType({})
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Identity(Cursor, Generic[P]):
@@ -36,6 +46,7 @@ class Identity(Cursor, Generic[P]):
         "kept",
         "key",
         "label",
+        "listed",
         "lost",
         "name",
         "once",
@@ -62,6 +73,8 @@ class Identity(Cursor, Generic[P]):
         """The name's bytes on the wire."""
         self.key = key
         """As compared."""
+        self.listed = b""
+        """How she stands in a list of people, as a line; empty: that has yet to be made, or made anew."""
         self.peer: P | None = peer
         """Her session, while she has one."""
         self.once: dict[bytes, object] | None = None
@@ -75,7 +88,7 @@ class Identity(Cursor, Generic[P]):
         come back and was not told what she missed."""
         self.read = self.read_told = 0
         """The highest id she read, and the one up to which senders were told."""
-        self.due: list[tuple[Identity[P], bytes]] = []
+        self.due: list[tuple[Identity[P], bytes]] | None = None
         """Verdicts that wait for the journal to have her cursors: whom to tell, and the line."""
         self.counts: deque[bytes] | None = None
         """Lines on messages to everybody that wait for her to come back."""
@@ -95,13 +108,13 @@ class Identity(Cursor, Generic[P]):
         """She was away when the daemon started, and has not been here since."""
         self.stays: dict[Any, Any] = {}
         """The rooms that she is a member of (:mod:`pychat.rooms`)."""
-        self.former: list[Any] = []
+        self.former: Sequence[Any] = ()
         """Stays that ended before she acknowledged all that she is owed of them."""
-        self.ignores: dict[str, tuple[str, int]] = {}
+        self.ignores: Mapping[str, tuple[str, int]] = _NOBODY
         """Whom she ignores: the name as typed, and the newest id when she began to, by the name's key."""
-        self.ignored: list[tuple[str, int, int]] = []
+        self.ignored: Sequence[tuple[str, int, int]] = ()
         """Whom she ignored for a time: the name's key, and above which id and up to which."""
-        self.hidden: frozenset[str] = frozenset()
+        self.hidden = _NOTHING
         """What she does not want others to see."""
         self.absent = b""
         """What she said when she went for a while; empty: she is at her keyboard."""
@@ -130,6 +143,46 @@ class Identity(Cursor, Generic[P]):
             self.id, self.name, self.joined, self.sent, self.claimed, self.read, self.left, self.plain, self.resumes,
             self.bot, self.token, self.spare, time_ms, self.personal,
         )  # fmt: skip
+
+
+class ByName(Generic[P]):
+    """People in the order of their names: made when somebody asks for the first time, and kept in it from then on.
+
+    So a newcomer costs little, and no list is sorted again for each who asks while very many come.
+    """
+
+    __slots__ = ("_people",)
+
+    def __init__(self) -> None:
+        self._people: list[Identity[P]] | None = None
+
+    def add(self, person: Identity[P]) -> None:
+        """She is one of them from now on."""
+        if self._people is not None:
+            insort(self._people, person, key=_key)
+
+    def discard(self, person: Identity[P]) -> None:
+        """She is none of them, or no more."""
+        people = self._people or ()
+        place = bisect_left(people, person.key, key=_key)
+        if self._people and place < len(people) and people[place] is person:
+            del self._people[place]
+
+    def page(
+        self, everybody: Iterable[Identity[P]], after: str, limit: int | None
+    ) -> tuple[list[Identity[P]], int, bool]:
+        """Some of them, how many there are in all, and whether there are more behind these.
+
+        :param everybody: all of them, in whatever order; only read the first time.
+        :param after: the key of a name: only who is behind it; empty: from the beginning.
+        :param limit: at most so many; ``None``: all.
+        """
+        if self._people is None:
+            self._people = sorted(everybody, key=_key)
+        people = self._people
+        start = bisect_right(people, after, key=_key)
+        end = len(people) if limit is None else min(start + limit, len(people))
+        return people[start:end], len(people), end < len(people)
 
 
 class Roster(Generic[P]):
@@ -211,12 +264,14 @@ class Roster(Generic[P]):
     def go_away(self, identity: Identity[P], now: float) -> None:
         """She has no session any more, and may come back."""
         identity.peer = None
+        identity.listed = b""
         self.away[identity] = now
         self.people_away += not identity.bot
 
     def come_back(self, identity: Identity[P]) -> None:
         """She is not away any more."""
         identity.unseen = False
+        identity.listed = b""
         del self.away[identity]
         self.people_away -= not identity.bot
 
@@ -232,10 +287,13 @@ class Roster(Generic[P]):
         """The identity with this number, while she lives."""
         return self._by_id.get(id)
 
+    def everybody(self) -> Iterator[Identity[P]]:
+        """Everybody who is here or away."""
+        return (identity for identity in self._by_key.values() if not identity.arriving)
+
     def listing(self) -> list[Identity[P]]:
-        """Everybody, by name."""
-        everybody = (self._by_key[key] for key in sorted(self._by_key))
-        return [identity for identity in everybody if not identity.arriving]
+        """The same, by name."""
+        return sorted(self.everybody(), key=_key)
 
     # -- tokens
 

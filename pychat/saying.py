@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .conversation import Conversation, id_and_text, id_of, name_in, once_of, position, require, text_of
 from .errors import RemoteProtocolError
-from .grammar import Line, check_text, decode_name
+from .grammar import NO_ATTRIBUTES, Line, check_text, decode_name
 from .posting import no_such_message, taken_back
 from .requests import Again, LookUp
 from .rooms import check_room, is_room
@@ -50,6 +50,9 @@ class Saying(Conversation):
         return to
 
     def _say(self, line: Line, label: bytes, to: Addressee, text: bytes) -> LookUp | None:
+        if line.attributes is NO_ATTRIBUTES:
+            self.hub.post(self.peer, to, text)
+            return None
         once, ref = once_of(line), position(line, b"reply") or 0
         if not ref or self.hub.repeated(self.peer, once) is not None:
             # What is repeated need not be possible any more: it is what it was.

@@ -36,6 +36,7 @@ from twisted.logger import Logger
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
 from .budget import Budget, Limits
+from .collecting import Collecting
 from .datagram import TransferProtocol
 from .desk import Desk, UdpPort
 from .digests import Digests
@@ -46,12 +47,15 @@ from .journal.memory import MemoryJournal
 from .journal.prune import Retention
 from .journal.sqlite import SqliteJournal
 from .line import ChatFactory
-from .listening import StartError, cannot_listen, listen
+from .listening import SPARE_FILES, Door, StartError, cannot_listen, listen
+from .measures import Measures
 from .options import Options
+from .poller import poller_for
 from .pump import Pump
 from .shelf import Shelf
 from .udp import listen_udp
 from .uploading import Uploading
+from .watchdog import Watchdog
 
 SWEEP_INTERVAL = 30.0
 """Seconds between two looks for connections that have not joined in time."""
@@ -67,6 +71,12 @@ PRUNE_PAUSE = 0.05
 
 TOKEN_BYTES = 18
 """Random bytes in a token."""
+
+MANY_CONNECTIONS = 10_000
+"""A daemon that can have fewer says at its start how it could have more."""
+
+FLUSH_PAUSE = 0.001
+"""Seconds between two rounds of writing to connections."""
 
 FLUSH_LIMIT = 2.0
 """Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
@@ -89,6 +99,8 @@ class ChatService(MultiService):
         told = b"sent" if kernel.can_tell_unsent() else b"handed"
         hub = Hub(durable=options["journal"] == "sqlite", told=told, make_token=_make_token)
         self.pump = Pump(cast("IReactorTime", reactor), hub, None, time.time)
+        self.pump.mailroom.memory_limit = options["memory-limit"]
+        self.pump.mailroom.pause = FLUSH_PAUSE
         self._budget = Budget(
             Limits(rate=options["rate-limit"] or inf, rate_each=options["rate-limit-each"] or inf)
         )
@@ -101,6 +113,14 @@ class ChatService(MultiService):
         uploading = Uploading(incoming, in_thread, self.pump.tell_file, options["uploads"])
         self.desk = Desk(cast("IReactorTime", reactor), self._shelf, self._udp, in_thread, uploading)
         self.factory = ChatFactory(self.pump, self.desk)
+        connections = self.factory.connections
+        self._door = Door(cast("IReactorTime", reactor), self.factory, connections, None)
+        self._poller = poller_for(reactor)
+        self._watchdog = Watchdog(reactor)
+        self._collecting = Collecting(self.factory.connections)
+        self._measures = hub.measure = Measures(
+            reactor, connections, self._transfers, self._watchdog, lambda: self.pump.mailroom.given_up
+        )
         self.tcp_ports: list[IListeningPort] = []
         """The bound TCP ports, in the order of ``--listen``."""
         self.udp_ports: list[IListeningPort] = []
@@ -110,6 +130,7 @@ class ChatService(MultiService):
         self._retention = Retention(options["keep"], options["keep-bytes"])
         self._every(SWEEP_INTERVAL, self.factory.sweep)
         self._every(SWEEP_INTERVAL, self.pump.sweep)
+        self._every(SWEEP_INTERVAL, self._collecting.look)
         self._every(UPLOADS_INTERVAL, uploading.sweep)
         self._every(PRUNE_INTERVAL, lambda: Deferred.fromCoroutine(self._prune()))
 
@@ -139,7 +160,10 @@ class ChatService(MultiService):
         self._bind()
         self._open_journal()
         super().startService()
+        self._measures.begin()
         self._announce()
+        self._collecting.start()
+        self._watchdog.start()
         if self._signals:
             self._reactor.callWhenRunning(self._take_signals)
 
@@ -176,10 +200,13 @@ class ChatService(MultiService):
         if self._bound:
             return
         self._bound = True
+        files = kernel.raise_file_limit()
+        if files is not None:
+            self._door.limit = self._measures.limit = max(files - SPARE_FILES, 1)
         try:
             self._shelf.prepare()
             for description in self._options["listen"]:
-                self.tcp_ports.append(listen(self._reactor, description, self.factory))
+                self.tcp_ports.append(listen(self._poller, description, self._door))
             if self._options["no-udp"]:
                 self._udp.append(UdpPort(self._make_transfers(), "", None))
             else:
@@ -251,6 +278,10 @@ class ChatService(MultiService):
             )
         if self._options["no-udp"]:
             self._log.info("Sending files over TCP only")
+        limit = self._door.limit
+        if limit is not None:
+            more = ": raise the limit of open files (ulimit -Hn) for more" if limit < MANY_CONNECTIONS else ""
+            self._log.info("{limit:,} connections at most{more}", limit=limit, more=more)
         if beyond:
             self._log.warn(
                 "This chat can be reached from other machines, and its lines are not encrypted: anybody on the "
@@ -297,6 +328,8 @@ class ChatService(MultiService):
         self.pump.stop()
         if self._journal is not None:
             await self._journal.close()
+        self._watchdog.stop()
+        self._collecting.stop()
         await _as_deferred(super().stopService())
 
 

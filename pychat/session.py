@@ -22,6 +22,7 @@ concerns files in :mod:`pychat.sharing`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 
 from . import __version__
@@ -91,8 +92,7 @@ class Session(Saying, Asking, Sharing):
             peer.holding = False
             if command.needs and not line.text.strip(b" "):
                 raise require(line)
-            request: Request | None = getattr(self, "_do_" + command.verb)(line, label)
-            return request
+            return _HANDLERS[line.verb](self, line, label)
         except PychatError as error:
             self.failed(self._with_hint(error, raw or b""), label)
             return None
@@ -216,6 +216,11 @@ class Session(Saying, Asking, Sharing):
 
 
 _SLIP = re.compile(rb"[</]?([a-z_]+)[ >]+([^<>=]{1,200})(?:>(.*))?", re.DOTALL)
+
+
+_HANDLERS: dict[bytes, Callable[[Session, Line, bytes], Request | None]] = {
+    verb: getattr(Session, "_do_" + verb.decode()) for verb in COMMANDS
+}
 
 
 def _meant(raw: bytes) -> str:

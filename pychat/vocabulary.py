@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .transfer.terms import Terms
 
@@ -89,6 +89,7 @@ GOODBYE_CODES = {
     "replaced": "you came back on another connection",
     "cannot-read": "the journal could not be read for what you missed",
     "idle": "the connection did not say who it is in time",
+    "full": "there are as many connections as the daemon can have",
 }
 """The closed set of codes in ``<goodbye code=…>``, each with what it means."""
 
@@ -112,8 +113,7 @@ class Kind(IntEnum):
     """The sender is a member no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event as the journal keeps it: mostly a message."""
 
     time_ms: int
@@ -208,6 +208,9 @@ class Unread:
     count: int
     """At most :data:`UNREAD_LIMIT`."""
 
+
+USERS_LIMIT = 1000
+"""People in one answer to a client that said ``<hello>``."""
 
 UNREAD_LIMIT = 1000
 """Unread messages of one conversation are counted up to here."""

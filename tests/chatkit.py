@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -128,9 +127,9 @@ class Chat:
         edited = retracted = 0
         for number, entry in self.journal:
             if entry.ref == id and entry.kind == Kind.EDIT and not retracted:
-                edited, found = number, replace(found, text=entry.text)
+                edited, found = number, found._replace(text=entry.text)
             elif entry.ref == id and entry.kind == Kind.RETRACT:
-                edited, retracted, found = 0, retracted or number, replace(found, text=b"")
+                edited, retracted, found = 0, retracted or number, found._replace(text=b"")
         return Kept(id, found, edited, retracted)
 
     def say(self, talk: Talk, *lines: bytes) -> list[bytes]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+from pychat import crowd
 from tests.system.programs import Talker, serve
 
 CROWD = 200
@@ -46,3 +48,24 @@ def test_two_hundred_clients_in_two_hundred_threads(tmp_path: Path) -> None:
         before = (number - 1) % CROWD
         assert public == order
         assert re.match(rf"<msg id=\d+ from=n{before}>{before} to you$", private)
+
+
+def test_a_crowd_is_told_in_numbers(tmp_path: Path) -> None:
+    """The first hundred who come are told by name, those after them in numbers; and all of them are listed."""
+    count = crowd.CROWD + 5
+    with serve(tmp_path) as daemon, ExitStack() as stack:
+        first = stack.enter_context(Talker(daemon.port, "first"))
+        for number in range(count):
+            stack.enter_context(Talker(daemon.port, f"n{number:03}"))
+        names, counted, here = [], 0, ""
+        while len(names) + counted < count:
+            match = re.match(r"<(joined|people)(?: joined=(\d+))?>(.*)", first.hears("<(joined|people)"))
+            assert match
+            if match[1] == "joined":
+                names.append(match[3])
+            else:
+                counted, here = counted + int(match[2]), match[3]
+        assert names == [f"n{number:03}" for number in range(crowd.CROWD)]
+        assert (counted, here) == (5, str(count + 1))
+        first.say("<get_users>")
+        assert first.hears("<users") == f"<users count={count + 1}>"

@@ -309,8 +309,8 @@ class Joining(GatheringCase):
         self.assertEqual(self.alice.heard(), [b"<accepted id=4>#tea"])
         self.assertEqual(self.hear(self.bob, self.carol), [[], []])
         self.assertEqual(
-            self.hub.users_of(self.hub.rooms.find("#tea"), self.alice.peer.identity),
-            (b"<user in=#tea away>carol\n", 1),
+            self.hub.users(self.alice.peer.identity, self.hub.rooms.find("#tea")),
+            (b"<user in=#tea away>carol\n", 1, b""),
         )
 
 

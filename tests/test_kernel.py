@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import socket
 import sys
 from types import SimpleNamespace
@@ -78,6 +79,71 @@ class Told(SynchronousTestCase):
         self.assertIs(kernel.plain_socket(SimpleNamespace(getHandle=lambda: self.near, TLS=False)), self.near)
         self.assertIsNone(kernel.plain_socket(SimpleNamespace(getHandle=lambda: object())))
         self.assertIsNone(kernel.plain_socket(object()))
+
+
+class Limits(SynchronousTestCase):
+    """How many files may be open."""
+
+    def raised(
+        self, soft: int, hard: int, largest: int = 1 << 30
+    ) -> tuple[int | None, list[tuple[int, int]]]:
+        """What comes of it, and what was set, on a system that gives no more than ``largest``."""
+        taken: list[tuple[int, int]] = []
+
+        def setrlimit(what: int, limits: tuple[int, int]) -> None:
+            if limits[0] > largest or limits[0] == -1 or limits[0] > limits[1] >= 0:
+                raise ValueError("not allowed to raise maximum limit")
+            taken.append(limits)
+
+        system = SimpleNamespace(
+            RLIM_INFINITY=-1, RLIMIT_NOFILE=7, getrlimit=lambda what: (soft, hard), setrlimit=setrlimit
+        )
+        self.patch(kernel, "resource", system)
+        return kernel.raise_file_limit(), taken
+
+    def test_raised(self) -> None:
+        """The soft limit becomes the hard one, if it is not so already."""
+        self.assertEqual(self.raised(1024, 524_288), (524_288, [(524_288, 524_288)]))
+        self.assertEqual(self.raised(4096, 4096), (4096, []))
+
+    def test_no_limit(self) -> None:
+        """Where the hard one is no limit, but the system gives no such thing, it is what it gives at most."""
+        self.assertEqual(self.raised(256, -1), (10_240, [(10_240, -1)]))
+        self.assertEqual(self.raised(20_000, -1), (20_000, []))
+        self.assertEqual(self.raised(-1, -1), (None, []))
+
+    def test_refused(self) -> None:
+        """What cannot be raised stays, and is told as it is."""
+        self.assertEqual(self.raised(256, 4096, largest=300), (256, []))
+
+    def test_nobody_tells(self) -> None:
+        """Windows has no such limits; and a system may not say."""
+        self.patch(kernel, "resource", None)
+        self.assertIsNone(kernel.raise_file_limit())
+
+        def getrlimit(what: int) -> None:
+            raise OSError(38, "Function not implemented")
+
+        self.patch(kernel, "resource", SimpleNamespace(RLIMIT_NOFILE=7, getrlimit=getrlimit))
+        self.assertIsNone(kernel.raise_file_limit())
+
+    def test_of_this_process(self) -> None:
+        """What is told of this process is about right, where anything is told; and nothing where there is no /proc."""
+        before = kernel.open_files()
+        if before is not None:
+            with socket.socket(), socket.socket():
+                self.assertEqual(kernel.open_files(), before + 2)
+        memory = kernel.memory()
+        if sys.platform.startswith("linux"):
+            assert memory is not None
+            self.assertTrue(1 << 20 < memory < 1 << 34)
+
+        def missing(*_: object) -> None:
+            raise FileNotFoundError
+
+        self.patch(kernel, "os", SimpleNamespace(stat=missing))
+        self.patch(builtins, "open", missing)
+        self.assertEqual((kernel.open_files(), kernel.memory()), (None, None))
 
 
 class Missing(SynchronousTestCase):

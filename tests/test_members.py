@@ -1022,6 +1022,16 @@ class Fates(SynchronousTestCase):
         person.plain, person.acked, person.read_told = False, 4, 0
         self.assertEqual(fate.of_living(person, 5, b"sent"), b"waiting")
 
+    def test_parted(self) -> None:
+        """Who has parted gets what is on its way as long as her connection lasts, and nothing that was said since."""
+        roster: Roster[str] = Roster()
+        person = roster.claim("x", "peer")
+        self.assertFalse(fate.is_lost(person, 5))
+        person.left, person.lingers = 5, True
+        self.assertEqual([fate.is_lost(person, id) for id in (5, 6)], [False, True])
+        person.lingers = False
+        self.assertTrue(fate.is_lost(person, 5))
+
     def test_lines(self) -> None:
         """A sender is told nothing of what waits."""
         self.assertEqual(fate.verdict(b"waiting", b"", 1, b"x"), b"")

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pychat import pump as pump_module
+from pychat import mailroom as mailroom_module
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
@@ -57,7 +57,10 @@ class SlowJournal:
 
 
 class Wire(Talk):
-    """A connection that notes what it is asked."""
+    """A connection that notes what it is asked, and is its own way out."""
+
+    waiting = 0
+    urgent = True
 
     def __init__(self, hub: Hub, name: str = "") -> None:
         super().__init__(hub)
@@ -79,6 +82,9 @@ class Wire(Talk):
             raise self.error
         self.hub_reached()
         return self.more
+
+    def give_up(self) -> None:
+        raise NotImplementedError
 
     def hub_reached(self) -> None:
         self.session.hub.reached(self.peer, self.peer.mailbox.total)
@@ -232,12 +238,12 @@ class Turns(PumpCase):
 
     def test_stop(self) -> None:
         """Once it is stopped there are no more turns, beats or timers."""
-        self.pump.watch(self.alice)
+        self.pump.mailroom.watch(self.alice)
         self.pump.wake()
         self.pump.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.pump.wake()
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.bob)
         self.pump.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -248,9 +254,9 @@ class Beats(PumpCase):
     def test_watch(self) -> None:
         """A connection is looked at every beat until it needs no more; then there are no beats."""
         self.alice.more = True
-        self.pump.watch(self.alice)
-        self.pump.watch(self.alice)
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.alice)
+        self.pump.mailroom.watch(self.alice)
+        self.pump.mailroom.watch(self.bob)
         self.clock.pump([0.05] * 3)
         self.assertEqual((self.alice.looks, self.bob.looks), (3, 1))
         self.alice.more = False
@@ -260,13 +266,13 @@ class Beats(PumpCase):
 
     def test_forget(self) -> None:
         """A connection that is gone is not looked at, even if that happens in the middle of a beat."""
-        self.pump.watch(self.alice)
-        self.pump.forget(self.alice)
-        self.pump.forget(self.alice)
+        self.pump.mailroom.watch(self.alice)
+        self.pump.mailroom.forget(self.alice)
+        self.pump.mailroom.forget(self.alice)
         self.clock.advance(0.05)
         self.assertEqual(self.alice.looks, 0)
-        self.patch(self.bob, "look", lambda now: self.pump.forget(self.bob) or True)
-        self.pump.watch(self.bob)
+        self.patch(self.bob, "look", lambda now: self.pump.mailroom.forget(self.bob) or True)
+        self.pump.mailroom.watch(self.bob)
         self.clock.advance(0.05)
         self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
@@ -275,7 +281,7 @@ class Beats(PumpCase):
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.forget()
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.bob)
         self.journal.at_once = False
         self.clock.pump([0.05, MOVED_DELAY])
         self.assertEqual(self.alice.flushed, [])
@@ -291,7 +297,7 @@ class Beats(PumpCase):
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.journal.at_once = False
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.bob)
         self.clock.pump([0.05, MOVED_DELAY])
         self.journal.fail(JournalError("journal-unavailable", "The disk is full."))
         self.clock.pump([0.0, 0.5])
@@ -306,7 +312,7 @@ class Beats(PumpCase):
         """Who waits for the end waits until the journal knows all cursors, and does not wait long."""
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.bob)
         self.clock.advance(0.05)
         settled = self.pump.settled()
         self.assertNoResult(settled)
@@ -326,20 +332,33 @@ class Beats(PumpCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_slower_with_many(self) -> None:
-        """When very many are here the beat is slower, so that looking stays cheap."""
-        self.patch(pump_module, "BEAT_SHARE", 1.0)
-        self.pump.watch(self.alice)
-        self.clock.advance(1.9)
-        self.assertEqual(self.alice.looks, 0)
-        self.clock.advance(0.1)
-        self.assertEqual(self.alice.looks, 1)
+        """When very many are here the beat is slower, so that looking stays cheap; the more so when nobody waits."""
+        self.patch(mailroom_module, "BEAT_SHARE", 0.25)
+        self.patch(mailroom_module, "CALM_SHARE", 0.5)
+        self.alice.more = self.bob.more = True
+        self.bob.urgent = False
+        self.pump.mailroom.watch(self.bob)
+        self.clock.advance(0.25)
+        self.pump.mailroom.watch(self.alice)
+        looks = []
+        for _ in range(7):
+            self.clock.advance(0.25)
+            looks.append((self.alice.looks, self.bob.looks))
+        # Two people: Alice is asked every 0.5 s, because somebody waits for it, and each second both are.
+        self.assertEqual(looks, [(0, 0), (1, 0), (2, 1), (2, 1), (3, 1), (3, 1), (4, 2)])
+        self.patch(mailroom_module, "CALM_SHARE", 1000.0)
+        self.pump.mailroom.forget(self.alice)
+        self.clock.advance(mailroom_module.MAX_BEAT)
+        before = self.bob.looks
+        self.clock.advance(mailroom_module.MAX_BEAT)
+        self.assertEqual(self.bob.looks, before + 1)
 
     def test_one_look_breaks(self) -> None:
         """An error while one connection is looked at does not keep the others from their verdicts."""
         self.alice.error = ValueError("broken")
         self.bob.more = True
-        self.pump.watch(self.alice)
-        self.pump.watch(self.bob)
+        self.pump.mailroom.watch(self.alice)
+        self.pump.mailroom.watch(self.bob)
         self.clock.pump([0.05] * 3)
         self.assertEqual(self.bob.looks, 3)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

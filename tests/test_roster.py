@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import RemoteProtocolError
-from pychat.roster import Roster
+from pychat.roster import ByName, Roster
+from tests.chatkit import examples
 
 
 class Names(SynchronousTestCase):
@@ -66,3 +71,38 @@ class Names(SynchronousTestCase):
             self.roster.claim(name, "x")
         self.assertEqual([person.name for person in self.roster.listing()], ["alice", "Bob", "carol", "Dave"])
         self.assertEqual(len(self.roster), 4)
+
+
+class Order(SynchronousTestCase):
+    """`ByName`."""
+
+    @given(
+        st.lists(st.sampled_from("abcdef"), max_size=20), st.sampled_from(["", *"abcdef"]), st.integers(1, 7)
+    )
+    @examples(200)
+    def test_order(self, turns: list[str], after: str, limit: int) -> None:
+        """Whoever came and went: a page has those who come next, and says whether that is all."""
+        roster: Roster[str] = Roster()
+        people: ByName[str] = ByName()
+        ready: ByName[str] = ByName()
+        self.assertEqual(ready.page([], "", None), ([], 0, False))
+        strangers = {name: Roster[str]().claim(name, "x") for name in "abcdef"}
+        for name in turns:
+            person = roster.find(name)
+            if person is None:
+                person = roster.claim(name, "x")
+                for each in (people, ready):
+                    each.add(person)
+            else:
+                roster.release(person)
+                for each in (people, ready):
+                    each.discard(person)
+            for each in (people, ready):
+                each.discard(strangers[name])
+        everybody = roster.listing()
+        start = bisect_right([person.key for person in everybody], after)
+        page = everybody[start : start + limit]
+        expected = page, len(everybody), start + limit < len(everybody)
+        self.assertEqual(people.page(everybody[::-1], after, limit), expected)
+        self.assertEqual(ready.page((), after, limit), expected)
+        self.assertEqual(ready.page((), "", None), (everybody, len(everybody), False))

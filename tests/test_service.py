@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import closing
 from io import StringIO
@@ -76,6 +78,8 @@ class OptionTests(SynchronousTestCase):
         names = ("uploads", "quota", "shelf-limit", "keep-uploads", "no-udp", "rate-limit", "rate-limit-each")
         self.assertEqual([parsed[name] for name in names], [None, 1 << 30, 10 << 30, 86_400, 0, None, None])
         self.assertEqual((parsed["congestion"], parsed["max-datagram"]), ("model", 65507))
+        self.assertEqual(parsed["memory-limit"], 512 << 20)
+        self.assertEqual(options("--memory-limit", "64M")["memory-limit"], 64 << 20)
         parsed = options(
             "--uploads", "everyone", "--quota", "500M", "--shelf-limit", "20G", "--keep-uploads", "2h", "--no-udp",
             "--rate-limit", "10M", "--rate-limit-each", "1M/s", "--congestion", "cubic", "--max-datagram", "1452",
@@ -92,6 +96,7 @@ class OptionTests(SynchronousTestCase):
             ("--uploads", "alice", ""), ("--quota", "much", "-1"), ("--shelf-limit", "all"), ("--keep-uploads", "1"),
             ("--rate-limit", "fast", "10"), ("--rate-limit-each", "0"), ("--congestion", "bbr"),
             ("--max-datagram", "1199", "65508", "x", "٣"),
+            ("--memory-limit", "15M", "x", "-1"),
         ):  # fmt: skip
             for value in wrong:
                 self.assertIn(option, str(self.assertRaises(UsageError, options, option, value)))
@@ -460,3 +465,36 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(calls, ["stop"])
         chat._signalled(signal.SIGINT, None)
         self.assertEqual(calls[1:], [(signal.SIGINT, signal.SIG_DFL), signal.SIGINT])
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_watched() -> None:
+    """A daemon that runs tells what it can have and what held it; one that has ended leaves the reactor as it was."""
+    from twisted.internet import reactor
+    from twisted.internet.task import deferLater
+
+    loop: Any = reactor
+    before = loop._poller if hasattr(loop, "_poller") else None
+
+    def hold() -> None:
+        until = time.thread_time() + 0.03
+        while time.thread_time() < until:
+            pass
+
+    async with Running() as running:
+        chat = running.start()
+        said = [line for line in running.logged if " connections at most" in line]
+        assert bool(said) == (chat._door.limit is not None)
+        if before is not None:
+            await deferLater(loop, 0)
+            await deferLater(loop, 0, hold)
+            await deferLater(loop, 0)
+            assert [line for line in running.logged if line.startswith("The reactor was held for ")]
+            answer = await ask(chat.tcp_ports[0], "<status>")
+            match = re.search(
+                r"^<status .* connections=1 .*stalls=(\d+) longest=(\d+) ", answer, re.MULTILINE
+            )
+            assert match
+            assert (int(match[1]) >= 1, int(match[2]) >= 30) == (True, True)
+    assert before is None or loop._poller is before

@@ -164,7 +164,7 @@ class TermsTests(SynchronousTestCase):
         self.assertEqual((derived.transfer, derived.token, derived.size), (terms.transfer, terms.token, 7))
         # The known answer of docs/transfer.md.
         self.assertEqual(
-            derived.key.hex(), "582e995b776bf66ff62ae4f4825452e834090762223680166883d976e8698aef"
+            derived.key.hex(), "676725fbd16efb58276422005f79b54b803e5d058a9268cd7425ac0446a55124"
         )
 
 

@@ -19,6 +19,6 @@
 `chat`         ``pychat chat``: a script's; `talk` is a person's, `visit` what both need, `downloads` their files
 `report`       what a person is shown of what happens, `wording` how it is said; `missed`: how much that was
 `lookup`       what was said before, for who types ``<history>``, ``<search>`` or ``<join>``
-`scripts`      ``pychat get`` and ``pychat files``
+`scripts`      ``pychat get`` and ``pychat files``; `status`: ``pychat status``
 =============  ====================================================================================================
 """

@@ -53,6 +53,7 @@ CLOSINGS: Mapping[bytes, tuple[bytes, ...]] = {
     b"unread": (b"unread",),
     b"hide": (b"done",),
     b"show": (b"done",),
+    b"status": (b"status",),
 }
 """Which verbs close the answer to which command, besides ``<error>``.  For a command that is not in here it is the
 first line with the label that is no item."""
@@ -232,10 +233,29 @@ def read_recipients(answer: Answer) -> list[Recipient]:
 
 def read_page(answer: Answer) -> Page:
     """The messages of a ``<history>`` or a ``<search>``."""
+    return Page(tuple(line for line in answer.items if line.verb == b"msg"), read_more(answer))
+
+
+def read_more(answer: Answer) -> str | None:
+    """With what to ask for those that follow; ``None`` if there are none."""
     more = answer.line.attributes.get(b"more")
-    return Page(
-        tuple(line for line in answer.items if line.verb == b"msg"), None if more is None else decode(more)
-    )
+    return None if more is None else decode(more)
+
+
+def read_counts(line: Line) -> tuple[dict[str, int], int] | None:
+    """The numbers in a ``<people>``: how many came, went, or lost their connection or found it; and how many there are.
+
+    :return: ``None`` if there is something in it that is no number.
+    """
+    try:
+        people = _whole(line.text, _LARGEST_ID)
+        return {
+            change: _number(line, change.encode(), _LARGEST_ID)
+            for change in ("joined", "left", "away", "back")
+            if change.encode() in line.attributes
+        }, people
+    except ValueError:
+        return None
 
 
 def read_text(line: Line) -> bytes:
@@ -264,7 +284,10 @@ def message_id(line: Line) -> int | None:
 
 
 def _number(line: Line, key: bytes, largest: int) -> int:
-    value = line.attributes.get(key, b"")
+    return _whole(line.attributes.get(key, b""), largest)
+
+
+def _whole(value: bytes, largest: int) -> int:
     if not _NUMBER.fullmatch(value) or int(value) > largest:
-        raise ValueError(key)
+        raise ValueError(value)
     return int(value)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail
 
-from ..errors import LocalProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 from ..grammar import Line, encode_lines
 from .answers import (
     Answer,
@@ -22,6 +22,7 @@ from .answers import (
     read_id,
     read_joined,
     read_listing,
+    read_more,
     read_page,
     read_recipients,
     read_users,
@@ -30,6 +31,9 @@ from .offers import Offer, read_asked_offer, write_ranges
 
 SEVERAL_LINES = frozenset((b"set_msg", b"set_msg_all", b"edit"))
 """The verbs whose texts may hold LF."""
+
+PEOPLE_LIMIT = 100_000
+"""People in one list, over all pages of it; what is over fails."""
 
 
 class Asking:
@@ -166,13 +170,21 @@ class Asking:
         """Who has a message of ours."""
         return self.command("receipts", str(id)).addCallback(read_recipients)
 
-    def users(self) -> Deferred[list[str]]:
-        """The names of those who are here, or away."""
-        return self.people().addCallback(lambda people: [user.name for user in people])
+    def users(self, room: str = "") -> Deferred[list[str]]:
+        """The names of those who are here, or away; or of the members of a room of ours."""
+        return self.people(room).addCallback(lambda people: [user.name for user in people])
 
-    def people(self) -> Deferred[list[User]]:
-        """Those who are here, or away."""
-        return self.command("get_users").addCallback(read_users)
+    def people(self, room: str = "") -> Deferred[list[User]]:
+        """Those who are here, or away, or the members of a room of ours: all of them, however many pages that takes."""
+        return Deferred.fromCoroutine(self._people(room))
+
+    async def _people(self, room: str) -> list[User]:
+        people: list[User] = []
+        answer = await self.command("get_users", room)
+        while (more := next_people(answer, len(people))) is not None:
+            people += read_users(answer)
+            answer = await self.command("get_users", room, more=more)
+        return people + read_users(answer)
 
     def files(self) -> Deferred[Listing]:
         """What is on the shelf."""
@@ -203,6 +215,18 @@ class Asking:
     def ping(self, text: str = "") -> Deferred[str]:
         """Fires with the text once the daemon has answered all lines before."""
         return self.command("ping", text).addCallback(lambda answer: decode(answer.line.text))
+
+
+def next_people(answer: Answer, before: int) -> str | None:
+    """With which ``more=`` to ask for those who follow a page of people; ``None``: that was the last.
+
+    :param before: how many there were on the pages before.
+    :raise RemoteProtocolError: ``bad-answer``: it does not end.
+    """
+    more = read_more(answer)
+    if more is not None and (not answer.items or before + len(answer.items) > PEOPLE_LIMIT):
+        raise RemoteProtocolError("bad-answer", "The daemon's list of people does not end.")
+    return more
 
 
 def to_bytes(text: str | bytes) -> bytes:

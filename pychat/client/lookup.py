@@ -1,7 +1,8 @@
 """Typed commands that go with a label of ours: what answers them cannot be told from what is said now without one.
 
 ``<history>`` and ``<search>`` are answered with messages that were said before, and behind a ``<join>`` a person
-wants to know what the room is about and what was said there.
+wants to know what the room is about and what was said there.  ``<get_users>`` is answered in pages where very many are
+here: who types it is shown all of them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from twisted.python.failure import Failure
 from ..errors import PychatError
 from ..grammar import Line
 from .answers import Answer, LinkError, decode
-from .asking import Asking
+from .asking import Asking, next_people
 from .render import show_answer, visible
 
-LOOKS_UP = frozenset((b"history", b"search"))
+LOOKS_UP = frozenset((b"history", b"search", b"get_users"))
 
 JOIN_LINES = 20
 """Messages that are looked up when somebody joins a room."""
@@ -27,6 +28,7 @@ class Lookup:
     """Those of one visit.
 
     :ivar in_rooms: who types may be a member of rooms: a ``<join>`` was answered.
+    :ivar under_way: how many of them are not answered to the end.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Lookup:
         self._refused = refused
         self._bug = bug
         self.in_rooms = False
+        self.under_way = 0
         self._verbs = LOOKS_UP | {b"join"} if joins else LOOKS_UP
 
     def send(self, client: Asking, line: Line) -> bool:
@@ -55,17 +58,35 @@ class Lookup:
             return False
         attributes = {key.decode(): value for key, value in line.attributes.items()}
         answer = client.command(line.verb.decode(), line.text, **attributes)
-        shown = (
-            answer.addCallback(self._joined, client)
-            if line.verb == b"join"
-            else answer.addCallback(self._answered)
-        )
-        shown.addErrback(self._failed).addErrback(self._bug)
+        if line.verb == b"join":
+            shown: Deferred[None] = answer.addCallback(self._joined, client)
+        elif line.verb == b"get_users" and not attributes.keys() & {"limit", "more"}:
+            shown = answer.addCallback(self._listed, client, line.text, attributes, 0)
+        else:
+            shown = answer.addCallback(self._answered)
+        self.under_way += 1
+        shown.addErrback(self._failed).addErrback(self._bug).addCallback(self._done)
         return True
+
+    def _done(self, _: object) -> None:
+        self.under_way -= 1
 
     def _answered(self, answer: Answer) -> None:
         for line in (*answer.items, answer.line):
             self._show(show_answer(line))
+
+    def _listed(
+        self, answer: Answer, client: Asking, room: bytes, attributes: dict[str, bytes], before: int
+    ) -> Deferred[None] | None:
+        more = next_people(answer, before)
+        if more is None:
+            self._answered(answer)
+            return None
+        for line in answer.items:
+            self._show(show_answer(line))
+        before += len(answer.items)
+        asked = client.command("get_users", room, **attributes, more=more)
+        return asked.addCallback(self._listed, client, room, attributes, before)
 
     def _joined(self, answer: Answer, client: Asking) -> Deferred[None]:
         self.in_rooms = True

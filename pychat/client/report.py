@@ -14,7 +14,7 @@ from .observer import Linked
 from .render import show_answer, show_line, show_message, visible
 from .store import Post, Store
 from .terminal import Screen
-from .wording import NEWCOMER, NEWCOMER_BRIEFLY, REWOUND, SHORT_REASONS, as_typed, messages, soon
+from .wording import NEWCOMER, NEWCOMER_BRIEFLY, REWOUND, SHORT_REASONS, as_typed, messages, people, soon
 
 
 class Report:
@@ -167,6 +167,9 @@ class Report:
             self._downloads.path(line)
             return
         if line.verb == b"welcome" and self._was_in:
+            return
+        if line.verb == b"people" and (counted := people(line)):
+            self._screen.line(f"* {counted}")
             return
         if line.verb == b"goodbye":
             self.heard_goodbye = True

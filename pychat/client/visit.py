@@ -15,6 +15,7 @@ from ..framing import LineSplitter
 from ..vocabulary import CLIENT_LINE_LIMIT
 from .connection import Client
 from .downloads import Downloads
+from .lookup import Lookup
 from .program import Signals
 from .render import visible
 from .terminal import Screen, Sink, Splitter, Typist, Writer
@@ -41,6 +42,8 @@ class Visit:
 
     :ivar screen: where everything is printed.
     """
+
+    _lookup: Lookup
 
     _log = Logger()
 
@@ -95,9 +98,12 @@ class Visit:
 
     async def _answered(self) -> None:
         """Wait for the answers to all that was typed: they come in order."""
-        if self._client is not None:
+        client = self._client
+        if client is not None:
             try:
-                await self._client.ping()
+                await client.ping()
+                while self._lookup.under_way:
+                    await client.ping()  # it has asked for more
             except PychatError:
                 pass  # the connection is gone, and so are the answers
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..grammar import render
+from ..grammar import Line, render
+from .answers import read_counts
 from .asking import encoded
-from .render import show_line
+from .render import show_line, visible
 from .store import Post
 
 SHORT_REASONS = {
@@ -20,6 +21,7 @@ SHORT_REASONS = {
     "not-pychat": "what answers there is no Python Chat",
     "journal-unavailable": "the chat cannot keep anything now",
     "busy": "the chat is busy",
+    "full": "no room for more connections",
 }
 """What to call the reasons whose own sentences say what to do: that is being done."""
 
@@ -50,6 +52,17 @@ def as_typed(post: Post) -> str:
     """A post as somebody types it."""
     line = encoded(post.said)
     return show_line(line, render(line.verb, line.attributes)[:-1] + line.text)
+
+
+def people(line: Line) -> str | None:
+    """``12 joined, 3 left: 812 people`` for a ``<people>``; ``None`` if it says something else."""
+    counts = read_counts(line)
+    if counts is None or not counts[0]:
+        return None
+    happened = ", ".join(f"{count} {change}" for change, count in counts[0].items())
+    room = line.attributes.get(b"in")
+    place, whom = ("", "people") if room is None else (f"{visible(room)}: ", "members")
+    return f"{place}{happened}: {counts[1]:,} {whom}"
 
 
 def soon(seconds: float) -> str:

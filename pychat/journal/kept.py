@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..vocabulary import Entry, Kept, Kind
@@ -86,7 +85,7 @@ def _unpacked(row: list[Any]) -> Kept:
 
 def _changed(kept: Kept, edit: int, retract: int, texts: dict[int, bytes]) -> Kept:
     if retract:
-        return Kept(kept.id, replace(kept.entry, text=b""), 0, retract)
+        return Kept(kept.id, kept.entry._replace(text=b""), 0, retract)
     if edit not in texts:
         return kept
-    return Kept(kept.id, replace(kept.entry, text=texts[edit]), edit)
+    return Kept(kept.id, kept.entry._replace(text=texts[edit]), edit)

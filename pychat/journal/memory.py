@@ -173,9 +173,9 @@ class MemoryJournal:
     def _kept(self, id: int, entry: Entry) -> Kept:
         edit, retract = self._changes.get(id, (0, 0))
         if retract:
-            return Kept(id, replace(entry, text=b""), 0, retract)
+            return Kept(id, entry._replace(text=b""), 0, retract)
         if edit:
-            return Kept(id, replace(entry, text=self._entry(edit).text), edit)
+            return Kept(id, entry._replace(text=self._entry(edit).text), edit)
         return Kept(id, entry)
 
     def history(self, place: Place, before: int | None, after: int | None, limit: int) -> Deferred[Stretch]:

@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.client import calls
+from pychat.client import asking, calls
 from pychat.client.answers import (
     Answer,
     Joined,
@@ -172,6 +172,16 @@ class Asking(Connected):
         self.assertNoResult(users)
         self.receive(b"<users label=~1 count=2>\n")
         self.assertEqual(self.successResultOf(users), ["alice", "bob"])
+
+    def test_pages_of_users(self) -> None:
+        """Where very many are here they come in pages; all of them are asked for."""
+        people = self.client.people("#tea")
+        self.assertEqual(self.sent(), b"<get_users label=~1>#tea\n")
+        self.receive(b"<user label=~1 away>al\n<user label=~1>bo\n<users label=~1 count=3 more=bo>\n")
+        self.assertEqual(self.sent(), b"<get_users label=~2 more=bo>#tea\n")
+        self.assertNoResult(people)
+        self.receive(b"<user label=~2>cy\n<users label=~2 count=3>\n")
+        self.assertEqual(self.successResultOf(people), [User("al", away=True), User("bo"), User("cy")])
 
     def test_files(self) -> None:
         """The shelf's files with their sizes; lines that make no sense are left out."""
@@ -760,6 +770,18 @@ class Hostile(Connected):
         self.receive(b"<user label=~1>x\n" * 1000 + b"<users label=~1 count=1>\n")
         self.assertEqual(self.notices, [])
         self.assertEqual(self.client._calls._waiting, {})
+
+    def test_pages_without_end(self) -> None:
+        """So have all pages of a list together, and one that is empty is the last."""
+        self.patch(asking, "PEOPLE_LIMIT", 3)
+        for pages, page in ((3, b"<user label=~%d>x\n"), (0, b"")):
+            self.setUp()
+            users = self.client.users()
+            for number in range(1, pages + 2):
+                self.assertNoResult(users)
+                items = page % number if page else b""
+                self.receive(items + b"<users label=~%d more=x>\n" % number)
+            self.assertEqual(self.failing(users, RemoteProtocolError).code, "bad-answer")
 
     def test_big_list(self) -> None:
         """It has a bound in bytes as well."""

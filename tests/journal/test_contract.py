@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -205,7 +204,7 @@ class OnDisk(Promises, journalkit.OnDisk):
     ) -> None:
         """Pages of any limit, over windows of any size, give exactly what a plain filter gives."""
         # A window of nothing but old messages ends the search for keys, so here the clock only goes forward.
-        entries = [replace(entry, time_ms=NOON_MS + 2 * number) for number, entry in enumerate(entries)]
+        entries = [entry._replace(time_ms=NOON_MS + 2 * number) for number, entry in enumerate(entries)]
         patch = self.patch(reader, "WINDOW", window)
         try:
             self.check_reading(entries, cuts, identity, after, limit)

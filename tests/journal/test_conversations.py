@@ -45,9 +45,9 @@ def stands(entries: Sequence[Entry], id: int) -> Kept:
     kept = Kept(id, entries[id - 1])
     for later, entry in enumerate(entries, 1):
         if entry.ref == id and entry.kind == Kind.RETRACT:
-            return Kept(id, replace(kept.entry, text=b""), 0, later)
+            return Kept(id, kept.entry._replace(text=b""), 0, later)
         if entry.ref == id and entry.kind == Kind.EDIT:
-            kept = Kept(id, replace(kept.entry, text=entry.text), later)
+            kept = Kept(id, kept.entry._replace(text=entry.text), later)
     return kept
 
 
@@ -245,8 +245,8 @@ class Conversations:
         """A name is compared by its key, and whoever had it: another identity of this name is meant as well."""
         journal = self.make()
         self.keep(
-            journal, replace(message(1, 2), to_name="Zoë"), replace(message(5, 1), sender_name="ZOË"),
-            replace(message(6, 1), sender_name="zoe"),
+            journal, message(1, 2)._replace(to_name="Zoë"), message(5, 1)._replace(sender_name="ZOË"),
+            message(6, 1)._replace(sender_name="zoe"),
         )  # fmt: skip
         for _ in range(2):
             self.assertEqual(self.ids(self.wait(journal.history((1, "zoë"), None, None, 9))), [1, 2])

@@ -1,0 +1,260 @@
+"""The way out for all connections together: flushed in slices, looked at in slices, under one ceiling.
+
+Connections that got something are flushed in order, senders first, at most :data:`SLICE` in a turn of the reactor; the
+others follow in the next turns, before those that got something since.  What comes meanwhile for one that still waits
+goes out with the rest of its mail, so each connection's order is kept, and no message holds the reactor for longer than
+a slice.  A message that comes after a silence goes out at once; under load there is a round of flushes a millisecond at
+most, for a system call costs the same for one message and for ten.
+
+While messages wait to know how far they have come the connections are asked at a beat, in slices too.
+
+What the peers' kernels did not take waits in mailboxes, each with its own marks (:mod:`pychat.outlet`).  All of them
+together have a ceiling: past it those with the most are given up first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Protocol, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from .hub import Hub
+from .peer import Peer
+
+SLICE = 250
+"""Connections that are written to in one turn of the reactor: about 2 ms."""
+
+LOOKS = 150
+"""Connections that are asked how far their bytes have come in one turn: about 1 ms."""
+
+BEAT = 0.05
+"""Seconds between two looks at how far bytes have come; longer when very many are here."""
+
+BEAT_SHARE, CALM_SHARE = 100e-6, 500e-6
+"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: where somebody waits
+to know what became of a message of her own, and where it is only counted who has what was said to many."""
+
+MAX_BEAT = 1.0
+"""Seconds between two looks at most."""
+
+MEMORY_LIMIT = 512 * 1024 * 1024
+"""Bytes that wait for all peers together, unless told otherwise."""
+
+RELIEF = 0.75
+"""Past the ceiling connections are given up until what waits is this part of it."""
+
+
+class Wire(Protocol):
+    """What is asked of a connection; the ``owner`` of a :class:`Peer`."""
+
+    def flush(self) -> None:
+        """Write what the mailbox holds."""
+
+
+class Way(Protocol):
+    """The way out of one connection (:class:`pychat.outlet.Outlet`)."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the peer's kernel did not take yet, and ours neither."""
+
+    @property
+    def urgent(self) -> bool:
+        """Somebody waits to know how far they have come."""
+
+    def look(self, now: float) -> bool:
+        """Tell the hub how far the bytes have come; return whether to look again."""
+
+    def give_up(self) -> None:
+        """The peer is too slow: drop what waits for it."""
+
+
+class Mailroom:
+    """Flushes, watches and bounds the mail of one hub.
+
+    :ivar memory_limit: bytes that may wait for all peers together.
+    :ivar pause: seconds between two flushes at least: what comes sooner after one waits, and goes out together.
+    :ivar given_up: how many connections ended because all together were past that.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        hub: Hub,
+        beaten: Callable[[], object],
+        emptied: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        :param beaten: called at the end of each beat, before what is due goes out.
+        :param emptied: called when all that was due has gone out, if that took more than a turn.
+        """
+        self._reactor = reactor
+        self._hub = hub
+        self._beaten = beaten
+        self._emptied = emptied
+        self.memory_limit = MEMORY_LIMIT
+        self.pause = 0.0
+        self.given_up = 0
+        self._outgoing: deque[Peer] = deque()
+        self._slice: IDelayedCall | None = None
+        self._flushed_at = -inf
+        self._watched: dict[Way, None] = {}
+        self._urgent: dict[Way, None] = {}
+        self._beat: IDelayedCall | None = None
+        self._calm_at = 0.0  # when all are to be looked at
+        self._looking: list[Way] = []
+        self._clogged: dict[Way, None] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """No more slices and beats."""
+        self._stopped = True
+        for call in (self._slice, self._beat):
+            if call is not None:
+                call.cancel()
+        self._slice = self._beat = None
+
+    # -- out
+
+    @property
+    def busy(self) -> bool:
+        """Not all that was due has gone out: what is said now had better be said together."""
+        return bool(self._outgoing)
+
+    def flush(self) -> None:
+        """Write to all that got something: some now, and the rest in the next turns."""
+        dirty = self._hub.dirty
+        if dirty:
+            self._outgoing.extend(dirty)
+            dirty.clear()
+        if self._slice is None and self._outgoing:
+            rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
+            if rest > 0:
+                self._slice = self._reactor.callLater(rest, self._flush_some)
+            else:
+                self._flush_some()
+
+    def _flush_some(self) -> None:
+        self._slice = None
+        outgoing = self._outgoing
+        for _ in range(min(len(outgoing), SLICE)):
+            peer = outgoing.popleft()
+            peer.dirty = False
+            try:
+                cast("Wire", peer.owner).flush()
+            except Exception:
+                # Whatever is wrong with this one, the others get theirs.
+                self._log.failure("writing to a connection failed")
+        if not outgoing:
+            self._flushed_at = self._reactor.seconds()
+            self._emptied()
+        elif not self._stopped:
+            self._slice = self._reactor.callLater(0, self._flush_some)
+
+    # -- how far it has come
+
+    def watch(self, way: Way) -> None:
+        """Look at this connection at every beat until it says that it needs no more."""
+        self._watched[way] = None
+        if way.urgent and way not in self._urgent:
+            if self._beat is not None and not self._urgent and not self._looking:
+                self._beat.cancel()
+                self._beat = None
+            self._urgent[way] = None
+        if self._beat is None:
+            self.start_beat()
+
+    def clogged(self, way: Way) -> None:
+        """The kernel does not take what there is for this one: it is watched, and counts for the ceiling."""
+        self._clogged[way] = None
+        self.watch(way)
+
+    def forget(self, way: Way) -> None:
+        """The connection is gone."""
+        for ways in (self._watched, self._urgent, self._clogged):
+            ways.pop(way, None)
+
+    def start_beat(self) -> None:
+        """There is something to look at soon."""
+        if self._beat is None and not self._stopped:
+            now, count = self._reactor.seconds(), len(self._hub.roster)
+            calm = _beat(CALM_SHARE, count)
+            if not now < self._calm_at <= now + calm:
+                self._calm_at = now + calm
+            delay = self._calm_at - now
+            if self._urgent:
+                delay = min(delay, _beat(BEAT_SHARE, count))
+            self._beat = self._reactor.callLater(delay, self._take_beat)
+
+    def _take_beat(self) -> None:
+        calm = self._reactor.seconds() >= self._calm_at
+        self._looking = [*(self._watched if calm else self._urgent)]
+        self._look_on(calm)
+
+    def _look_on(self, calm: bool) -> None:
+        self._beat = None
+        now = self._reactor.seconds()
+        some, self._looking = self._looking[:LOOKS], self._looking[LOOKS:]
+        for way in some:
+            if way not in self._watched:
+                continue  # it is gone since
+            try:
+                more = way.look(now)
+                urgent = more and way.urgent
+            except Exception:
+                self._log.failure("looking at a connection failed")
+                more = urgent = False
+            if not more:
+                self._watched.pop(way, None)
+            if not urgent:
+                self._urgent.pop(way, None)
+        if self._looking and not self._stopped:
+            self._beat = self._reactor.callLater(0, self._look_on, calm)
+            return
+        if self._clogged:
+            self._relieve()
+        hub = self._hub
+        if calm and hub.counting:
+            hub.count(now)
+        if self._watched or hub.counting:
+            self.start_beat()
+        self._beaten()
+        self.flush()
+
+    # -- the ceiling
+
+    def _relieve(self) -> None:
+        """Give up the slowest while all together are past the ceiling."""
+        waiting: dict[Way, int] = {}
+        for way in [*self._clogged]:
+            nbytes = way.waiting
+            if nbytes:
+                waiting[way] = nbytes
+            else:
+                del self._clogged[way]
+        total = sum(waiting.values())
+        if total <= self.memory_limit:
+            return
+        enough = self.memory_limit * RELIEF
+        ended = 0
+        for way in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            if total <= enough:
+                break
+            total -= waiting[way]
+            ended += 1
+            way.give_up()
+        self.given_up += ended
+        self._log.warn(
+            "what waits for slow readers is past --memory-limit: {ended} of {all} were ended",
+            ended=ended, all=len(waiting),
+        )  # fmt: skip
+
+
+def _beat(share: float, count: int) -> float:
+    return min(max(BEAT, share * count), MAX_BEAT)

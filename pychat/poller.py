@@ -1,0 +1,189 @@
+"""A reactor within the reactor, for the connections of the chat: it asks an epoll descriptor of its own.
+
+For each event Twisted's reactor makes a context for the log, looks twice at what happened, and calls; that costs as
+much as a short message does.  A chat has thousands of sockets and does little with each of them, so here one reader of
+the reactor stands in as the reactor of all of them: when the reactor says that something happened, it asks which, and
+calls.  The ports, transports and protocols are Twisted's own, and so is everything else that they ask of a reactor.
+
+It comes back to the reactor after :data:`TURN_SECONDS`, however much is ready: the descriptor still is then, and the
+kernel puts at the end of the queue those that had their turn.  Where there is no epoll, the reactor does it all.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from errno import EBADF, ENOENT
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+TURN_SECONDS = 0.003
+"""CPU time after which the others in the process have their turn."""
+
+EVENTS = 64
+"""Events that are taken at once."""
+
+_cpu = getattr(time, "thread_time", time.monotonic)
+
+
+def poller_for(reactor: Any) -> Any:
+    """A reactor for many connections: a :class:`Poller` where there can be one, and else the reactor itself."""
+    if hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor):
+        return Poller(reactor)
+    return reactor
+
+
+@implementer(IReactorFDSet, IReadDescriptor)
+class Poller:
+    """Watches descriptors for one reactor, and is one that the reactor watches."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._selectables: dict[int, Any] = {}
+        self._events: dict[int, int] = {}
+        self._watched = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    # -- the reactor of many
+
+    def _watch(self, selectable: Any, event: int) -> None:
+        fd = selectable.fileno()
+        before = self._events.get(fd, 0)
+        if self._selectables.get(fd) is not selectable:
+            before = 0  # its number was another's, whose socket is closed
+        after = before | event
+        if after == before:
+            return
+        try:
+            if before:
+                self._epoll.modify(fd, after)
+            else:
+                self._epoll.register(fd, after)
+        except FileExistsError:
+            self._epoll.modify(fd, after)
+        self._selectables[fd] = selectable
+        self._events[fd] = after
+        if not self._watched:
+            self._watched = True
+            self._reactor.addReader(self)
+
+    def _ignore(self, selectable: Any, event: int) -> None:
+        fd = selectable.fileno()
+        if fd == -1 or self._selectables.get(fd) is not selectable:
+            # Its socket is closed already, or was never here.
+            fd = next((number for number, other in self._selectables.items() if other is selectable), -1)
+            if fd == -1:
+                return
+        after = self._events[fd] & ~event
+        if after == self._events[fd]:
+            return
+        try:
+            if after:
+                self._epoll.modify(fd, after)
+            else:
+                self._epoll.unregister(fd)
+        except OSError as error:
+            if error.errno not in (EBADF, ENOENT):
+                raise
+        if after:
+            self._events[fd] = after
+            return
+        del self._events[fd], self._selectables[fd]
+        if not self._events:
+            self._watched = False
+            self._reactor.removeReader(self)
+
+    def addReader(self, reader: Any) -> None:
+        self._watch(reader, select.EPOLLIN)
+
+    def addWriter(self, writer: Any) -> None:
+        self._watch(writer, select.EPOLLOUT)
+
+    def removeReader(self, reader: Any) -> None:
+        self._ignore(reader, select.EPOLLIN)
+
+    def removeWriter(self, writer: Any) -> None:
+        self._ignore(writer, select.EPOLLOUT)
+
+    def _with(self, event: int) -> list[Any]:
+        return [self._selectables[fd] for fd, events in self._events.items() if events & event]
+
+    def getReaders(self) -> list[Any]:
+        return self._with(select.EPOLLIN)
+
+    def getWriters(self) -> list[Any]:
+        return self._with(select.EPOLLOUT)
+
+    def removeAll(self) -> list[Any]:
+        selectables = [*self._selectables.values()]
+        for selectable in selectables:
+            self._ignore(selectable, select.EPOLLIN | select.EPOLLOUT)
+        return selectables
+
+    # -- one of the reactor's readers
+
+    def fileno(self) -> int:
+        """The epoll descriptor: readable when anything that it watches is ready."""
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """What the log calls it."""
+        return "chat"
+
+    def doRead(self) -> None:
+        """Something is ready: serve it."""
+        until = _cpu() + TURN_SECONDS
+        selectables = self._selectables
+        while True:
+            ready = self._epoll.poll(0, EVENTS)
+            for fd, event in ready:
+                selectable = selectables.get(fd)
+                if selectable is not None:
+                    self._serve(selectable, event)
+            if len(ready) < EVENTS or _cpu() >= until:
+                return
+
+    def _serve(self, selectable: Any, event: int) -> None:
+        reading = True
+        try:
+            if event & select.EPOLLIN:
+                why = selectable.doRead()
+            elif event & (select.EPOLLHUP | select.EPOLLERR):
+                reading = bool(self._events.get(selectable.fileno(), 0) & select.EPOLLIN)
+                why = ConnectionDone() if reading else ConnectionLost()
+            else:
+                why = None
+            if why is None and event & select.EPOLLOUT and selectable.fileno() != -1:
+                reading = False
+                why = selectable.doWrite()
+        except Exception as error:
+            self._log.failure("a connection failed in a way that nobody foresaw")
+            why = error
+        if why is not None:
+            self._disconnect(selectable, why, reading)
+
+    def _disconnect(self, selectable: Any, why: Exception, reading: bool) -> None:
+        self.removeReader(selectable)
+        half = reading and isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(selectable)
+        if half:
+            selectable.readConnectionLost(Failure(why))
+            return
+        self.removeWriter(selectable)
+        selectable.connectionLost(Failure(why))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends: so does everything here."""
+        for selectable in self.removeAll():
+            selectable.connectionLost(reason)
+        self._watched = False
+        self._epoll.close()

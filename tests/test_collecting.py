@@ -1,0 +1,60 @@
+"""The garbage collector: what stays is set aside, and nothing is lost by that."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.collecting import MANY, THRESHOLDS, Collecting
+
+
+class Circle:
+    """Something that only a collection frees."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+class CollectingTests(SynchronousTestCase):
+    """`Collecting`."""
+
+    def setUp(self) -> None:
+        self.before = gc.get_threshold()
+        self.connections: list[Circle] = []
+        self.collecting = Collecting(self.connections)
+        self.collecting.start()
+        self.addCleanup(self.collecting.stop)
+
+    def test_set_aside(self) -> None:
+        """What is there at the start is set aside, and what thousands of connections have is, too."""
+        aside = gc.get_freeze_count()
+        self.assertGreater(aside, 1000)
+        self.assertEqual(gc.get_threshold(), THRESHOLDS)
+        self.connections += [Circle() for _ in range(MANY - 1)]
+        self.collecting.look()
+        self.assertEqual(gc.get_freeze_count(), aside)
+        self.connections.append(Circle())
+        self.collecting.look()
+        self.assertGreaterEqual(gc.get_freeze_count(), aside + MANY)
+
+    def test_taken_back(self) -> None:
+        """When half of them are gone, so is what they held."""
+        self.connections += [Circle() for _ in range(2 * MANY)]
+        self.collecting.look()
+        gone = weakref.ref(self.connections[0])
+        del self.connections[: MANY - 1]
+        self.collecting.look()
+        gc.collect()
+        self.assertIsNotNone(gone())
+        del self.connections[:10]
+        self.collecting.look()
+        self.assertIsNone(gone())
+
+    def test_stop(self) -> None:
+        """It leaves everything as it was, and may be asked to look."""
+        self.collecting.stop()
+        self.collecting.stop()
+        self.collecting.look()
+        self.assertEqual((gc.get_threshold(), gc.get_freeze_count()), (self.before, 0))

@@ -1,0 +1,221 @@
+"""The way out for all connections: in slices, in order, under one ceiling."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat import mailroom as module
+from pychat.hub import Hub
+from pychat.mailroom import BEAT, RELIEF, Mailroom
+from tests.chatkit import Talk
+
+
+class Turns(Clock):
+    """A clock that, like a reactor, runs in one turn only what was due before it."""
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.rightNow += seconds
+        for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+class Crowd(SynchronousTestCase):
+    """Seven connections, and slices of three."""
+
+    def setUp(self) -> None:
+        self.patch(module, "SLICE", 3)
+        self.patch(module, "LOOKS", 3)
+        self.clock = Turns()
+        self.hub = Hub(durable=True)
+        self.beats = 0
+        self.mailroom = Mailroom(self.clock, self.hub, self.beaten)
+        self.ways = [Way(self.hub, self.mailroom) for _ in range(7)]
+        self.hub.dirty.clear()
+        for way in self.ways:
+            way.heard()
+            way.peer.dirty = False
+
+    def beaten(self) -> None:
+        self.beats += 1
+
+    def flushed(self) -> list[list[bytes]]:
+        lines = [way.flushed for way in self.ways]
+        for way in self.ways:
+            way.flushed = []
+        return lines
+
+
+class Way(Talk):
+    """A connection that is its own way out."""
+
+    def __init__(self, hub: Hub, mailroom: Mailroom) -> None:
+        super().__init__(hub)
+        self.mailroom = mailroom
+        self.flushed: list[bytes] = []
+        self.waiting = 0
+        self.urgent = True
+        self.looks: list[float] = []
+        self.more = False
+        self.ended = 0
+        self.error: Exception | None = None
+
+    def flush(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.flushed += self.heard()
+
+    def look(self, now: float) -> bool:
+        self.looks.append(now)
+        if self.error is not None:
+            raise self.error
+        return self.more
+
+    def give_up(self) -> None:
+        self.ended += 1
+        self.waiting = 0
+
+
+class FlushTests(Crowd):
+    """`Mailroom.flush`."""
+
+    def test_slices(self) -> None:
+        """Some are written to at once, and the others in the turns of the reactor that follow."""
+        for number, way in enumerate(self.ways):
+            way.peer.tell(b"%d\n" % number)
+        self.mailroom.flush()
+        self.assertEqual(self.flushed(), [[b"0"], [b"1"], [b"2"], [], [], [], []])
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[], [], [], [b"3"], [b"4"], [b"5"], []])
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[], [], [], [], [], [], [b"6"]])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_order(self) -> None:
+        """Who still waits gets what came since with the rest, in order, and nobody is passed by."""
+        for way in self.ways:
+            way.peer.tell(b"first\n")
+        self.mailroom.flush()
+        self.ways[0].peer.tell(b"second\n")
+        self.ways[6].peer.tell(b"second\n")
+        self.mailroom.flush()
+        self.assertEqual(self.ways[0].flushed, [b"first"])
+        self.clock.turn()
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[b"first", b"second"], *[[b"first"]] * 5, [b"first", b"second"]])
+        self.assertEqual((self.clock.getDelayedCalls(), self.hub.dirty), ([], []))
+
+    def test_pause(self) -> None:
+        """After a silence it goes out at once; what comes too soon after that waits, and goes out together."""
+        self.mailroom.pause = 0.5
+        self.clock.turn(1.0)
+        told = self.ways[0].peer.tell
+        for line in (b"1\n", b"2\n", b"3\n"):
+            told(line)
+            self.mailroom.flush()
+        self.assertEqual(self.ways[0].flushed, [b"1"])
+        self.clock.turn(0.25)
+        told(b"4\n")
+        self.mailroom.flush()
+        self.assertEqual(self.ways[0].flushed, [b"1"])
+        self.clock.turn(0.25)
+        self.assertEqual(self.ways[0].flushed, [b"1", b"2", b"3", b"4"])
+        self.clock.turn(0.5)
+        told(b"5\n")
+        self.mailroom.flush()
+        self.assertEqual(self.ways[0].flushed[4:], [b"5"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_fault(self) -> None:
+        """What goes wrong with one connection is its own."""
+        for way in self.ways:
+            way.peer.tell(b"hi\n")
+        self.ways[1].error = ValueError("a fault")
+        self.mailroom.flush()
+        self.clock.turn()
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[b"hi"], [], *[[b"hi"]] * 5])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_stop(self) -> None:
+        """Nothing is left to run once it has stopped."""
+        for way in self.ways:
+            way.peer.tell(b"hi\n")
+            self.mailroom.watch(way)
+        self.mailroom.flush()
+        self.mailroom.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.mailroom.flush()
+        self.mailroom.watch(self.ways[0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class BeatTests(Crowd):
+    """`Mailroom.watch`."""
+
+    def test_slices(self) -> None:
+        """The connections are asked in slices; the beat is over when all were, and only then comes the next one."""
+        for way in self.ways:
+            way.more = True
+            self.mailroom.watch(way)
+        self.clock.turn(BEAT)
+        self.assertEqual(([len(way.looks) for way in self.ways], self.beats), ([1, 1, 1, 0, 0, 0, 0], 0))
+        self.mailroom.watch(self.ways[0])
+        self.mailroom.forget(self.ways[4])
+        self.clock.turn()
+        self.assertEqual(([len(way.looks) for way in self.ways], self.beats), ([1, 1, 1, 1, 0, 1, 0], 0))
+        self.clock.turn()
+        self.assertEqual(([len(way.looks) for way in self.ways], self.beats), ([1, 1, 1, 1, 0, 1, 1], 1))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_a_fault(self) -> None:
+        """Who cannot be asked is not asked again."""
+        self.ways[0].error = ValueError("a fault")
+        self.mailroom.watch(self.ways[0])
+        self.clock.turn(BEAT)
+        self.assertEqual((len(self.ways[0].looks), self.clock.getDelayedCalls()), (1, []))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class CeilingTests(Crowd):
+    """`Mailroom.clogged`."""
+
+    def clog(self, *sizes: int) -> None:
+        for way, size in zip(self.ways, sizes, strict=False):
+            way.waiting = size
+            way.more = size > 0
+            self.mailroom.clogged(way)
+
+    def beat(self) -> list[int]:
+        self.clock.turn(BEAT)
+        for _ in range(3):
+            self.clock.turn()
+        return [way.ended for way in self.ways]
+
+    def test_below(self) -> None:
+        """Up to the ceiling each has its own bound only."""
+        self.mailroom.memory_limit = 100
+        self.clog(50, 30, 20)
+        self.assertEqual((self.beat(), self.mailroom.given_up), ([0] * 7, 0))
+
+    def test_slowest_first(self) -> None:
+        """Past it those with the most are given up, until there is room again."""
+        self.mailroom.memory_limit = 100
+        self.clog(20, 45, 36)
+        self.assertEqual(self.beat(), [0, 1, 0, 0, 0, 0, 0])
+        self.assertEqual(self.mailroom.given_up, 1)
+        self.assertLessEqual(sum(way.waiting for way in self.ways), 100 * RELIEF)
+        self.clog(20, 70, 70)
+        self.assertEqual(self.beat(), [0, 2, 1, 0, 0, 0, 0])
+
+    def test_drained(self) -> None:
+        """Who took all counts no more."""
+        self.mailroom.memory_limit = 100
+        self.clog(90, 5)
+        self.beat()
+        self.ways[0].waiting = 0
+        self.beat()
+        self.clog(0, 96)
+        self.assertEqual((self.beat(), self.mailroom.given_up), ([0] * 7, 0))

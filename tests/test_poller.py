@@ -1,0 +1,220 @@
+"""The reactor within the reactor: who is called when, and who is let go of."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+from unittest import skipUnless
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides, implementer
+
+from pychat import poller as module
+from pychat.poller import Poller, poller_for
+
+
+@implementer(IReactorFDSet)
+class Reactor(Clock):
+    """Notes whom it is to watch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+    def _none(self, *arguments: Any) -> Any:
+        raise NotImplementedError
+
+    addWriter = removeWriter = removeAll = getReaders = getWriters = _none
+
+
+class End:
+    """One end of a pair of sockets, that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.socket, self.other = socket.socketpair()
+        self.socket.setblocking(False)
+        self.told: list[Any] = []
+        self.why: Exception | None = None
+        self.error: Exception | None = None
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def doRead(self) -> Exception | None:
+        if self.error is not None:
+            raise self.error
+        self.told.append(self.socket.recv(100))
+        return self.why
+
+    def doWrite(self) -> Exception | None:
+        self.told.append("write")
+        return self.why
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        self.told.append(("read", reason.type))
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.told.append(reason.type)
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+        self.other.close()
+
+
+@skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
+class PollerTests(SynchronousTestCase):
+    """`Poller`."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.poller = Poller(self.reactor)
+        self.addCleanup(lambda: self.poller.connectionLost(Failure(ConnectionDone())))
+
+    def end(self) -> End:
+        end = End()
+        self.addCleanup(end.close)
+        return end
+
+    def test_reading(self) -> None:
+        """Who has something to read is called, and the reactor watches while anybody waits."""
+        one, two = self.end(), self.end()
+        self.assertEqual(self.reactor.readers, [])
+        self.poller.addReader(one)
+        self.poller.addReader(two)
+        self.poller.addReader(two)
+        self.assertEqual((self.reactor.readers, self.poller.getReaders()), ([self.poller], [one, two]))
+        one.other.send(b"hi")
+        self.poller.doRead()
+        self.assertEqual((one.told, two.told), ([b"hi"], []))
+        self.poller.removeReader(one)
+        two.other.send(b"ho")
+        one.other.send(b"more")
+        self.poller.doRead()
+        self.assertEqual((one.told, two.told), ([b"hi"], [b"ho"]))
+        self.poller.removeReader(two)
+        self.poller.removeReader(two)
+        self.assertEqual(self.reactor.readers, [])
+
+    def test_writing(self) -> None:
+        """Who waits to write is called when there is room; who reads, too, is called for both."""
+        end = self.end()
+        self.poller.addWriter(end)
+        self.poller.doRead()
+        self.assertEqual(end.told, ["write"])
+        self.poller.addReader(end)
+        end.other.send(b"hi")
+        self.poller.doRead()
+        self.assertEqual(end.told, ["write", b"hi", "write"])
+        self.assertEqual((self.poller.getReaders(), self.poller.getWriters()), ([end], [end]))
+        self.poller.removeWriter(end)
+        self.poller.doRead()
+        self.assertEqual(end.told, ["write", b"hi", "write"])
+
+    def test_end(self) -> None:
+        """Whoever says that it is over is let go of; who can be closed by half hears that its half is."""
+        whole, half, writer = self.end(), self.end(), self.end()
+        directlyProvides(half, IHalfCloseableDescriptor)
+        for end in (whole, half):
+            end.why = ConnectionDone()
+            self.poller.addReader(end)
+            self.poller.addWriter(end)
+            end.other.send(b"x")
+        writer.why = ConnectionLost()
+        self.poller.addWriter(writer)
+        self.poller.doRead()
+        self.assertEqual(whole.told, [b"x", ConnectionDone])
+        self.assertEqual(half.told, [b"x", ("read", ConnectionDone)])
+        self.assertEqual(writer.told, ["write", ConnectionLost])
+        self.assertEqual((self.poller.getReaders(), self.poller.getWriters()), ([], [half]))
+
+    def test_hung_up(self) -> None:
+        """The other end is gone and there is nothing to read: who waited for it hears the end."""
+        reader, writer = self.end(), self.end()
+        self.poller.addReader(reader)
+        self.poller.addWriter(writer)
+        for end in (reader, writer):
+            end.other.close()
+        self.poller._serve(reader, select.EPOLLHUP)
+        self.poller._serve(writer, select.EPOLLHUP)
+        self.assertEqual((reader.told, writer.told), ([ConnectionDone], [ConnectionLost]))
+        self.assertEqual(self.reactor.readers, [])
+
+    def test_a_fault(self) -> None:
+        """What goes wrong in one is logged and ends it, and the others go on."""
+        bad, good = self.end(), self.end()
+        bad.error = ValueError("a fault")
+        for end in (bad, good):
+            self.poller.addReader(end)
+            end.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual((bad.told, good.told), ([ValueError], [b"x"]))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_closed_before(self) -> None:
+        """A socket that was closed first is let go of all the same, and its number may be another's by then."""
+        gone = self.end()
+        self.poller.addReader(gone)
+        number = gone.fileno()
+        gone.socket.close()
+        fresh = self.end()
+        self.assertEqual(fresh.fileno(), number)
+        self.poller.addReader(fresh)
+        self.poller.removeReader(gone)
+        fresh.other.send(b"hi")
+        self.poller.doRead()
+        self.assertEqual((gone.told, fresh.told), ([], [b"hi"]))
+        self.poller.addWriter(gone2 := self.end())
+        gone2.socket.close()
+        self.poller.removeReader(gone2)
+        self.poller.removeWriter(gone2)
+        self.poller.removeReader(fresh)
+        self.assertEqual(self.reactor.readers, [])
+
+    def test_turn(self) -> None:
+        """However many are ready, the reactor has its turn when the time is up, and all are served in the end."""
+        now = iter(range(100))
+        self.patch(module, "_cpu", lambda: next(now) * module.TURN_SECONDS / 2)
+        self.patch(module, "EVENTS", 2)
+        ends = [self.end() for _ in range(10)]
+        for end in ends:
+            self.poller.addReader(end)
+            end.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(sum(len(end.told) for end in ends), 4)
+        for _ in range(2):
+            self.poller.doRead()
+        self.assertEqual([end.told for end in ends], [[b"x"]] * 10)
+
+    def test_the_end(self) -> None:
+        """When the reactor ends all connections do."""
+        ends = [self.end(), self.end()]
+        for end in ends:
+            self.poller.addReader(end)
+            self.poller.addWriter(end)
+        self.poller.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual([end.told for end in ends], [[ConnectionDone]] * 2)
+        self.assertEqual(self.poller.removeAll(), [])
+
+    def test_the_rest(self) -> None:
+        """All else is the reactor's; and where there is no epoll, so are the connections."""
+        self.assertEqual(self.poller.seconds(), 0.0)
+        self.assertEqual(self.poller.logPrefix(), "chat")
+        made = poller_for(self.reactor)
+        self.assertIsInstance(made, Poller)
+        made.connectionLost(Failure(ConnectionDone()))
+        clock = Clock()
+        self.assertIs(poller_for(clock), clock)
+        self.patch(module, "select", object())
+        self.assertIs(poller_for(self.reactor), self.reactor)
