@@ -218,7 +218,8 @@ def headings(peers: Iterable[str]) -> tuple[str, ...]:
 
 SINGLE_HEADINGS = (
     "case", "server", "run", "CPU µs a delivery", "deliveries/s", "p50 ms", "p99 ms", "logins/s", "KiB a connection",
-    "MiB before / after login / at the end", "generator CPU %", "steal %", "warnings logged", "lost, twice, out of order, …",
+    "MiB before / after login / at the end", "generator CPU %", "steal %", "warnings logged",
+    "lost, twice, out of order, …",
 )  # fmt: skip
 
 CASES = (

@@ -14,8 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from .grammar import isolate
-from .mailbox import put_all
-from .peer import Peer, Post
+from .peer import Peer, Post, send_all
 from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
 
 if TYPE_CHECKING:
@@ -178,15 +177,9 @@ class Batch:
             data = b"".join(lines)
         else:
             data, _ = self._joined(manner)
-        size, last = len(data), ids[-1]
-        others = [peer for peer in members if peer not in own and peer not in spared]
-        put_all([peer.mailbox for peer in others], data, last)
-        for peer in others:
-            if peer.unacked is not None:
-                peer.unacked.sent(ids, lines, size)
-            if not peer.dirty:
-                peer.dirty = True
-                dirty.append(peer)
+        if own or spared:
+            members = [peer for peer in members if peer not in own and peer not in spared]
+        send_all(members, data, ids, lines, dirty)
 
     def _deliver_own(
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]

@@ -9,6 +9,7 @@ answered (:data:`PIPELINE_LIMIT`), gets no further line handled, and then nothin
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -400,4 +401,8 @@ class ChatFactory(ServerFactory):
 def _here(host: object) -> str:
     """Where a connection was made, as somebody may type it elsewhere."""
     name = getattr(host, "host", None)
-    return format_host_port(name, getattr(host, "port", 0)) if isinstance(name, str) else str(host)
+    return _address(name, getattr(host, "port", 0)) if isinstance(name, str) else str(host)
+
+
+# Thousands of connections share one string.
+_address = lru_cache(maxsize=64)(format_host_port)

@@ -16,7 +16,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, ServerFactory
-from twisted.internet.tcp import Port
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -49,6 +49,17 @@ class StartError(PychatError):
     """The daemon cannot start; the sentence says what to do."""
 
 
+class _Connection(Server):
+    """A connection without a name of its own for the log: thousands of them take room, and none is used."""
+
+    logstr = "a chat connection"
+    repstr = "<a chat connection>"
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        del self.logstr, self.repstr
+
+
 class _Port(Port):
     """A TCP port that leaves the other family alone, on every system, and nothing open when it cannot be bound.
 
@@ -60,6 +71,8 @@ class _Port(Port):
         if self.addressFamily == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return made
+
+    transport: type[Server] = _Connection
 
     def startListening(self) -> None:
         try:

@@ -13,19 +13,22 @@ and lines of one batch, shared in the same way.  An ack is cumulative over the o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 class Mailbox:
     """Queue of whole-line buffers for one connection, with marks that tie bytes to message ids."""
 
-    __slots__ = ("_cleared", "_marks", "_queue", "queued", "total")
+    __slots__ = ("cleared", "marks", "queue", "queued", "total")
 
     def __init__(self) -> None:
         # Lists, for an empty deque takes ten times the memory, and most connections are idle most of the time.
-        self._queue: list[bytes] | None = None
-        self._marks: list[tuple[int, int]] | None = None
-        self._cleared = False
+        self.queue: list[bytes] | None = None
+        """The buffers; ``None`` if there are none.  Only :func:`pychat.peer.send_all` looks in here, too."""
+        self.marks: list[tuple[int, int]] | None = None
+        """Positions, and up to which id the peer has its messages there."""
+        self.cleared = False
+        """Messages were dropped."""
         self.queued = 0
         """Bytes put in and not yet taken."""
         self.total = 0
@@ -33,10 +36,10 @@ class Mailbox:
 
     def put(self, data: bytes) -> None:
         """Queue whole lines."""
-        if self._queue is None:
-            self._queue = [data]
+        if self.queue is None:
+            self.queue = [data]
         else:
-            self._queue.append(data)
+            self.queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
@@ -46,31 +49,31 @@ class Mailbox:
 
         Once messages were dropped no later position can say that: there is no mark then.
         """
-        if self._queue is None:
-            self._queue = [data]
+        if self.queue is None:
+            self.queue = [data]
         else:
-            self._queue.append(data)
+            self.queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
-        if self._cleared:
+        if self.cleared:
             return
-        if self._marks is None:
-            self._marks = [(self.total, upto)]
+        if self.marks is None:
+            self.marks = [(self.total, upto)]
         else:
-            self._marks.append((self.total, upto))
+            self.marks.append((self.total, upto))
 
     def take(self, limit: int) -> bytes:
         """Take buffers, oldest first, until at least ``limit`` bytes are taken or none is left."""
-        queue = self._queue
+        queue = self.queue
         if queue is None:
             return b""
         if len(queue) == 1:
             data = queue[0]
-            self._queue = None
+            self.queue = None
         elif self.queued <= limit:
             data = b"".join(queue)
-            self._queue = None
+            self.queue = None
         else:
             count = size = 0
             while size < limit and count < len(queue):
@@ -79,54 +82,36 @@ class Mailbox:
             data = queue[0] if count == 1 else b"".join(queue[:count])
             del queue[:count]
             if not queue:
-                self._queue = None
+                self.queue = None
         self.queued -= len(data)
         return data
 
     def clear(self) -> None:
         """Drop what is queued; what was taken counts as before."""
-        self._cleared = True
-        self._queue = None
+        self.cleared = True
+        self.queue = None
         self.total -= self.queued
         self.queued = 0
-        while self._marks and self._marks[-1][0] > self.total:
-            self._marks.pop()
+        while self.marks and self.marks[-1][0] > self.total:
+            self.marks.pop()
 
     @property
     def marked(self) -> bool:
         """True while there are marks that no position has reached."""
-        return bool(self._marks)
+        return bool(self.marks)
 
     def reached(self, position: int) -> int:
         """Drop the marks at or before a position; return the highest id among them, or 0."""
-        marks = self._marks
+        marks = self.marks
         if not marks or marks[0][0] > position:
             return 0
         if marks[-1][0] <= position:
-            self._marks = None
+            self.marks = None
             return marks[-1][1]
         count = bisect_right(marks, position, key=_position)
         upto = marks[count - 1][1]
         del marks[:count]
         return upto
-
-
-def put_all(mailboxes: Iterable[Mailbox], data: bytes, upto: int) -> None:
-    """Queue the same lines in many mailboxes: :meth:`Mailbox.put_messages`, without a call for each."""
-    size = len(data)
-    for mailbox in mailboxes:
-        if mailbox._queue is None:
-            mailbox._queue = [data]
-        else:
-            mailbox._queue.append(data)
-        mailbox.queued += size
-        mailbox.total = total = mailbox.total + size
-        if mailbox._cleared:
-            continue
-        if mailbox._marks is None:
-            mailbox._marks = [(total, upto)]
-        else:
-            mailbox._marks.append((total, upto))
 
 
 def _position(mark: tuple[int, int]) -> int:

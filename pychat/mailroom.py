@@ -28,6 +28,9 @@ from .peer import Peer
 SLICE = 250
 """Connections that are written to in one turn of the reactor: about 2 ms."""
 
+MANY = 2000
+"""Connections that got something at once, so that the writing begins in the next turn."""
+
 LOOKS = 150
 """Connections that are asked how far their bytes have come in one turn: about 1 ms."""
 
@@ -35,8 +38,8 @@ BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
 
 BEAT_SHARE, CALM_SHARE = 100e-6, 500e-6
-"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: where somebody waits
-to know what became of a message of her own, and where it is only counted who has what was said to many."""
+"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: where somebody
+waits to know what became of a message of her own, and where it is counted who has what was said to many."""
 
 MAX_BEAT = 1.0
 """Seconds between two looks at most."""
@@ -135,8 +138,9 @@ class Mailroom:
             dirty.clear()
         if self._slice is None and self._outgoing:
             rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
-            if rest > 0:
-                self._slice = self._reactor.callLater(rest, self._flush_some)
+            # To put something into so many mailboxes was a turn's work already.
+            if rest > 0 or len(self._outgoing) > MANY:
+                self._slice = self._reactor.callLater(max(rest, 0.0), self._flush_some)
             else:
                 self._flush_some()
 

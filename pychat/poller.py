@@ -48,7 +48,7 @@ class Poller:
         self._reactor = reactor
         self._epoll = select.epoll()
         self._selectables: dict[int, Any] = {}
-        self._events: dict[int, int] = {}
+        self._unusual: dict[int, int] = {}  # what is waited for, where it is not only something to read
         self._watched = False
 
     def __getattr__(self, name: str) -> Any:
@@ -58,9 +58,8 @@ class Poller:
 
     def _watch(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()
-        before = self._events.get(fd, 0)
-        if self._selectables.get(fd) is not selectable:
-            before = 0  # its number was another's, whose socket is closed
+        # What had this number before is another one, whose socket is closed.
+        before = self._events(fd) if self._selectables.get(fd) is selectable else 0
         after = before | event
         if after == before:
             return
@@ -72,7 +71,7 @@ class Poller:
         except FileExistsError:
             self._epoll.modify(fd, after)
         self._selectables[fd] = selectable
-        self._events[fd] = after
+        self._note(fd, after)
         if not self._watched:
             self._watched = True
             self._reactor.addReader(self)
@@ -84,8 +83,9 @@ class Poller:
             fd = next((number for number, other in self._selectables.items() if other is selectable), -1)
             if fd == -1:
                 return
-        after = self._events[fd] & ~event
-        if after == self._events[fd]:
+        before = self._events(fd)
+        after = before & ~event
+        if after == before:
             return
         try:
             if after:
@@ -95,13 +95,21 @@ class Poller:
         except OSError as error:
             if error.errno not in (EBADF, ENOENT):
                 raise
-        if after:
-            self._events[fd] = after
-            return
-        del self._events[fd], self._selectables[fd]
-        if not self._events:
+        self._note(fd, after)
+        if not after:
+            del self._selectables[fd]
+        if not self._selectables:
             self._watched = False
             self._reactor.removeReader(self)
+
+    def _events(self, fd: int) -> int:
+        return self._unusual.get(fd, select.EPOLLIN)
+
+    def _note(self, fd: int, events: int) -> None:
+        if events == select.EPOLLIN or not events:
+            self._unusual.pop(fd, None)
+        else:
+            self._unusual[fd] = events
 
     def addReader(self, reader: Any) -> None:
         self._watch(reader, select.EPOLLIN)
@@ -116,7 +124,7 @@ class Poller:
         self._ignore(writer, select.EPOLLOUT)
 
     def _with(self, event: int) -> list[Any]:
-        return [self._selectables[fd] for fd, events in self._events.items() if events & event]
+        return [selectable for fd, selectable in self._selectables.items() if self._events(fd) & event]
 
     def getReaders(self) -> list[Any]:
         return self._with(select.EPOLLIN)
@@ -159,7 +167,7 @@ class Poller:
             if event & select.EPOLLIN:
                 why = selectable.doRead()
             elif event & (select.EPOLLHUP | select.EPOLLERR):
-                reading = bool(self._events.get(selectable.fileno(), 0) & select.EPOLLIN)
+                reading = bool(self._events(selectable.fileno()) & select.EPOLLIN)
                 why = ConnectionDone() if reading else ConnectionLost()
             else:
                 why = None

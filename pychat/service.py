@@ -189,7 +189,8 @@ class ChatService(MultiService):
     async def _prune(self) -> None:
         journal = self._journal
         if isinstance(journal, SqliteJournal):
-            while self.running and await journal.prune(self._retention, int(time.time() * 1000)):
+            # Not once more when it is closed: there would be no answer, and the service would wait for it to stop.
+            while self._journal is journal and await journal.prune(self._retention, int(time.time() * 1000)):
                 await deferLater(self._reactor, PRUNE_PAUSE)
 
     def _unbind(self) -> None:
@@ -326,8 +327,9 @@ class ChatService(MultiService):
         for udp in self.udp_ports:
             await _as_deferred(udp.stopListening())
         self.pump.stop()
-        if self._journal is not None:
-            await self._journal.close()
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            await journal.close()
         self._watchdog.stop()
         self._collecting.stop()
         await _as_deferred(super().stopService())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.mailbox import Mailbox, Unacked, put_all
+from pychat.mailbox import Mailbox, Unacked
 from tests.chatkit import examples
 
 
@@ -33,39 +33,6 @@ class Queue(SynchronousTestCase):
             for buffer in queued:
                 mailbox.put_messages(buffer, 1)
             self.assertIs(mailbox.take(100), data)
-
-    @given(
-        st.lists(
-            st.lists(st.sampled_from(("put", "messages", "take", "clear", "reached")), max_size=8), max_size=4
-        )
-    )
-    def test_many(self, histories: list[list[str]]) -> None:
-        """Putting into many is putting into each, whatever happened to it before."""
-        pairs = []
-        for history in histories:
-            pair = Mailbox(), Mailbox()
-            for number, deed in enumerate(history, 1):
-                for mailbox in pair:
-                    if deed == "put":
-                        mailbox.put(b"line\n")
-                    elif deed == "messages":
-                        mailbox.put_messages(b"message\n", number)
-                    elif deed == "take":
-                        mailbox.take(6)
-                    elif deed == "clear":
-                        mailbox.clear()
-                    else:
-                        mailbox.reached(mailbox.total - mailbox.queued)
-            pairs.append(pair)
-        for data, upto in ((b"shared\n", 20), (b"more\n", 21)):
-            put_all([one for one, _ in pairs], data, upto)
-            for _, other in pairs:
-                other.put_messages(data, upto)
-        for one, other in pairs:
-            self.assertEqual((one.queued, one.total, one.marked), (other.queued, other.total, other.marked))
-            self.assertEqual(one.reached(one.total - 5), other.reached(other.total - 5))
-            self.assertEqual(one.take(10_000), other.take(10_000))
-            self.assertEqual(one.reached(one.total), other.reached(other.total))
 
     def test_marks(self) -> None:
         """A position tells the highest id whose bytes all lie before it, once."""

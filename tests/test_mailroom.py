@@ -93,6 +93,16 @@ class FlushTests(Crowd):
         self.assertEqual(self.flushed(), [[], [], [], [], [], [], [b"6"]])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_very_many(self) -> None:
+        """Where very many got something, the writing begins in the next turn."""
+        self.patch(module, "MANY", 6)
+        for way in self.ways:
+            way.peer.tell(b"hi\n")
+        self.mailroom.flush()
+        self.assertEqual(self.flushed(), [[]] * 7)
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[b"hi"]] * 3 + [[]] * 4)
+
     def test_order(self) -> None:
         """Who still waits gets what came since with the rest, in order, and nobody is passed by."""
         for way in self.ways:

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import service, tap
+from pychat.journal import prune
 from pychat.journal.store import connect, open_journal
 from pychat.options import Options
 from pychat.service import ChatService, StartError
@@ -409,19 +411,40 @@ async def test_full_disk() -> None:
             assert other.execute("SELECT text FROM message").fetchall() == [(b"kept",)]
 
 
+def old_messages(running: Running) -> sqlite3.Connection:
+    """A journal with 2,500 very old messages, for a daemon that is yet to be started."""
+    state = running.files.with_name("state")
+    state.mkdir(parents=True)
+    journal = open_journal(state / "journal.sqlite3")
+    journal.execute("BEGIN")
+    rows = [(n, b"x") for n in range(1, 2501)]
+    insert = "INSERT INTO message (id, time_ms, sender, sender_name, text) VALUES (?, 1, 1, 'a', ?)"
+    journal.executemany(insert, rows)
+    journal.execute("COMMIT")
+    return journal
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_stops_while_it_prunes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that has more to delete ends all the same, and deletes the rest another time."""
+    monkeypatch.setattr(service, "PRUNE_PAUSE", 0.0)
+    monkeypatch.setattr(prune, "STEP", 5)
+    async with Running() as running:
+        with closing(old_messages(running)) as journal:
+            chat = running.start("--keep", "1d")
+            while journal.execute("SELECT count(*) FROM message").fetchone() == (2500,):
+                await asleep(0.001)
+            await chat.stopService()
+            assert journal.execute("SELECT count(*) FROM message").fetchone() > (1,)
+
+
 @pytest_twisted.ensureDeferred
 @within(20)
 async def test_prunes() -> None:
     """With --keep, messages that are older go by themselves, in several steps."""
     async with Running() as running:
-        state = running.files.with_name("state")
-        state.mkdir(parents=True)
-        with closing(open_journal(state / "journal.sqlite3")) as journal:
-            journal.execute("BEGIN")
-            rows = [(n, b"x") for n in range(1, 2501)]
-            insert = "INSERT INTO message (id, time_ms, sender, sender_name, text) VALUES (?, 1, 1, 'a', ?)"
-            journal.executemany(insert, rows)
-            journal.execute("COMMIT")
+        with closing(old_messages(running)) as journal:
             running.start("--keep", "1d")
             while journal.execute("SELECT count(*) FROM message").fetchone() != (1,):
                 await asleep(0.01)

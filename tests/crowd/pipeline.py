@@ -11,14 +11,15 @@ from .people import CHUNK, Crowd, Person
 from .places import MIB, Place, Seen
 
 MIXED = b"".join(
-    [b"<ping>%d\n" % n for n in range(8)] + [b"<get_users>\n", b"<set_msg_all>so many of them\n"]
+    [b"<ping>%d and some words beside the number\n" % n for n in range(8)]
+    + [b"<get_users>\n", b"<set_msg_all>so many of them\n"]
 )
 """Ten commands."""
 
 LIMIT = 10.0
 """Milliseconds by which the others' p99 may be above the control's."""
 
-FLAT = 16
+FLAT = 24
 """MiB by which the daemon may grow: a million commands in its memory, or their answers, would be more."""
 
 SLOWLY = 4096

