@@ -25,7 +25,7 @@ from zope.interface import implementer
 TURN_SECONDS = 0.003
 """CPU time after which the others in the process have their turn."""
 
-EVENTS = 64
+EVENTS = 32
 """Events that are taken at once."""
 
 _cpu = getattr(time, "thread_time", time.monotonic)
@@ -78,11 +78,11 @@ class Poller:
 
     def _ignore(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()
-        if fd == -1 or self._selectables.get(fd) is not selectable:
-            # Its socket is closed already, or was never here.
+        if fd == -1:
+            # Its socket is closed already, which Twisted's transports never do first.
             fd = next((number for number, other in self._selectables.items() if other is selectable), -1)
-            if fd == -1:
-                return
+        if self._selectables.get(fd) is not selectable:
+            return
         before = self._events(fd)
         after = before & ~event
         if after == before:
