@@ -30,6 +30,9 @@ BENIGN = {
 GROWTH = 0.05
 """The share by which it may be larger, or smaller, at the end than in the third minute."""
 
+POOL = 10
+"""Threads that the reactor's pool may have; they stay."""
+
 
 class Soak:
     """People who come, talk, move and leave at random."""
@@ -194,8 +197,7 @@ def soak(
         end = statistics.median(held for at, held in memory if 14 * part <= at)
         crowd_goes_on.end()
         tell()
-        settle(crowd, daemon, start)
-        behind = holds(daemon)
+        behind = settle(crowd, daemon, start)
         grown = end / minute3 - 1
         errors = {code: count for code, count in crowd.errors.items() if code not in BENIGN}
         faults = crowd_goes_on.faults
@@ -216,8 +218,8 @@ def soak(
         Seen(
             "threads",
             f"{start.threads} before, {behind.threads} behind",
-            "as before",
-            behind.threads <= start.threads,
+            f"at most {POOL} more: pools make theirs on demand",
+            behind.threads <= start.threads + POOL,
         ),
         timers(start.timers, behind.timers),
         Seen(
@@ -229,17 +231,20 @@ def soak(
     ]
 
 
-def settle(crowd: Crowd, daemon: Daemon, start: Held) -> None:
+def settle(crowd: Crowd, daemon: Daemon, start: Held) -> Held:
     """Wait until it holds no more than at the start; what it still holds after half a minute it does not let go."""
+    held = start
 
     def settled() -> bool:
-        # Its numbers are a second old at most.
-        crowd.run(1.0)
+        nonlocal held
+        # Its numbers are a second old at most, and who asked for them has left by then.
+        crowd.run(1.5)
         held = holds(daemon)
         return held.descriptors <= start.descriptors and (held.timers or 0) <= (start.timers or 0)
 
     with contextlib.suppress(AssertionError):
         crowd.until(settled, "what it held at the start", 30)
+    return held
 
 
 def timers(before: int | None, behind: int | None) -> Seen:
