@@ -45,6 +45,7 @@ class Collecting:
         count = len(self._connections)
         if count >= self._aside + MANY:
             self._aside = count
+            gc.collect(1)  # of those that have gone since, nothing is to stay
             gc.freeze()
         elif self._aside > 2 * count:
             self._aside = 0

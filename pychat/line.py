@@ -119,6 +119,8 @@ class ChatProtocol(LineReceiver):
         if self.stream is not None:
             self.stream.dataReceived(data)
             return
+        if self.session.closing:
+            return  # what still comes is read and thrown away
         if self._first is not None:
             data = self._look_at_first(data)
         self.peer.since = self._pump.reactor.seconds()
@@ -239,6 +241,31 @@ class ChatProtocol(LineReceiver):
         if self._handling or self.session.closing:
             return
         self._handling = True
+        try:
+            count = self._receive()
+        except Exception:
+            self.factory.log.failure("a line was handled in a way that nobody foresaw")
+            self.session.closing = True
+            count = 1
+        self._handling = False
+        if not self._held:
+            self._held = None
+        if count:
+            self._pump.wake()
+        if self.session.closing:
+            self.end()
+        elif self._held:
+            if not self._waiting and not self._coming:
+                self._coming = True
+                self._pump.reactor.callLater(0, self._go_on)
+            self._pause(True)
+        else:
+            self._pause(False)
+            if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
+                self._finish()
+
+    def _receive(self) -> int:
+        """The same; return how many there were."""
         held, receive = self._held, self.session.receive
         count = 0
         while held and not self._waiting and count < LINES_A_TURN:
@@ -264,22 +291,7 @@ class ChatProtocol(LineReceiver):
                 self._request = done
                 done.addErrback(self._broken)
                 done.addBoth(self._carried_out)
-        self._handling = False
-        if not held:
-            self._held = None
-        if count:
-            self._pump.wake()
-        if self.session.closing:
-            self.end()
-        elif self._held:
-            if not self._waiting and not self._coming:
-                self._coming = True
-                self._pump.reactor.callLater(0, self._go_on)
-            self._pause(True)
-        else:
-            self._pause(False)
-            if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
-                self._finish()
+        return count
 
     def _go_on(self) -> None:
         """The others had their turn."""

@@ -95,7 +95,7 @@ class Mailroom:
     ) -> None:
         """
         :param beaten: called at the end of each beat, before what is due goes out.
-        :param emptied: called when all that was due has gone out, if that took more than a turn.
+        :param emptied: called when all who got something from the last batch have it.
         """
         self._reactor = reactor
         self._hub = hub
@@ -112,6 +112,8 @@ class Mailroom:
         self._beat: IDelayedCall | None = None
         self._calm_at = 0.0  # when all are to be looked at
         self._looking: list[Way] = []
+        self._beating = False  # a beat has begun, and not ended
+        self._round = 0  # of those that got something from the last batch, how many still wait
         self._clogged: dict[Way, None] = {}
         self._stopped = False
 
@@ -127,8 +129,12 @@ class Mailroom:
 
     @property
     def busy(self) -> bool:
-        """Not all that was due has gone out: what is said now had better be said together."""
-        return bool(self._outgoing)
+        """Not all who got something from the last batch have it: what is said now had better be said together."""
+        return self._round > 0
+
+    def delivered(self) -> None:
+        """A batch is in the mailboxes; :meth:`flush` is to follow."""
+        self._round = len(self._outgoing) + len(self._hub.dirty)
 
     def flush(self) -> None:
         """Write to all that got something: some now, and the rest in the next turns."""
@@ -136,7 +142,7 @@ class Mailroom:
         if dirty:
             self._outgoing.extend(dirty)
             dirty.clear()
-        if self._slice is None and self._outgoing:
+        if self._slice is None and self._outgoing and not self._stopped:
             rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
             # To put something into so many mailboxes was a turn's work already.
             if rest > 0 or len(self._outgoing) > MANY:
@@ -147,7 +153,9 @@ class Mailroom:
     def _flush_some(self) -> None:
         self._slice = None
         outgoing = self._outgoing
-        for _ in range(min(len(outgoing), SLICE)):
+        count = min(len(outgoing), SLICE)
+        waited, self._round = self._round, max(self._round - count, 0)
+        for _ in range(count):
             peer = outgoing.popleft()
             peer.dirty = False
             try:
@@ -155,9 +163,10 @@ class Mailroom:
             except Exception:
                 # Whatever is wrong with this one, the others get theirs.
                 self._log.failure("writing to a connection failed")
+        if waited and not self._round:
+            self._emptied()
         if not outgoing:
             self._flushed_at = self._reactor.seconds()
-            self._emptied()
         elif not self._stopped:
             self._slice = self._reactor.callLater(0, self._flush_some)
 
@@ -167,7 +176,7 @@ class Mailroom:
         """Look at this connection at every beat until it says that it needs no more."""
         self._watched[way] = None
         if way.urgent and way not in self._urgent:
-            if self._beat is not None and not self._urgent and not self._looking:
+            if self._beat is not None and not self._urgent and not self._beating:
                 self._beat.cancel()
                 self._beat = None
             self._urgent[way] = None
@@ -186,18 +195,19 @@ class Mailroom:
 
     def start_beat(self) -> None:
         """There is something to look at soon."""
-        if self._beat is None and not self._stopped:
+        if self._beat is None and not self._beating and not self._stopped:
             now, count = self._reactor.seconds(), len(self._hub.roster)
             calm = _beat(CALM_SHARE, count)
             if not now < self._calm_at <= now + calm:
                 self._calm_at = now + calm
             delay = self._calm_at - now
             if self._urgent:
-                delay = min(delay, _beat(BEAT_SHARE, count))
+                delay = min(delay, _beat(BEAT_SHARE, len(self._urgent)))
             self._beat = self._reactor.callLater(delay, self._take_beat)
 
     def _take_beat(self) -> None:
         calm = self._reactor.seconds() >= self._calm_at
+        self._beating = True
         self._looking = [*(self._watched if calm else self._urgent)]
         self._look_on(calm)
 
@@ -221,6 +231,7 @@ class Mailroom:
         if self._looking and not self._stopped:
             self._beat = self._reactor.callLater(0, self._look_on, calm)
             return
+        self._beating = False
         if self._clogged:
             self._relieve()
         hub = self._hub
@@ -252,7 +263,10 @@ class Mailroom:
                 break
             total -= waiting[way]
             ended += 1
-            way.give_up()
+            try:
+                way.give_up()
+            except Exception:
+                self._log.failure("giving up a connection failed")
         self.given_up += ended
         self._log.warn(
             "what waits for slow readers is past --memory-limit: {ended} of {all} were ended",

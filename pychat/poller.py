@@ -158,10 +158,19 @@ class Poller:
                 selectable = selectables.get(fd)
                 if selectable is not None:
                     self._serve(selectable, event)
-            if len(ready) < EVENTS or _cpu() >= until:
+                    if _cpu() >= until:
+                        return  # those that are left out are still ready
+            if len(ready) < EVENTS:
                 return
 
     def _serve(self, selectable: Any, event: int) -> None:
+        """Whatever goes wrong with one connection, the others go on."""
+        try:
+            self._call(selectable, event)
+        except Exception:
+            self._log.failure("a connection failed to end")
+
+    def _call(self, selectable: Any, event: int) -> None:
         reading = True
         try:
             if event & select.EPOLLIN:
@@ -192,6 +201,9 @@ class Poller:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so does everything here."""
         for selectable in self.removeAll():
-            selectable.connectionLost(reason)
+            try:
+                selectable.connectionLost(reason)
+            except Exception:
+                self._log.failure("a connection failed to end")
         self._watched = False
         self._epoll.close()

@@ -24,6 +24,9 @@ RECENT_LIMIT = 8192
 
 _TOPIC, _JOIN = int(Kind.TOPIC), int(Kind.JOIN)
 
+HEARERS = 20
+"""Connections that are told of a change of their room, and together cost what a message to a group does."""
+
 BATCH_LIMIT = 256 * 1024
 """Bytes of lines in one batch for the journal, about; what is over waits for the next."""
 
@@ -202,6 +205,8 @@ class Posting(Gathering):
             post = self._pending[count]
             size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
             work += 1 if post.to is None else 2
+            if post.kind >= _TOPIC and isinstance(post.to, Room):
+                work += len(post.to.audience) // HEARERS  # each of these is told by itself
             count += 1
         posts, self._pending = self._pending[:count], self._pending[count:]
         turned: dict[tuple[Person, Addressee], int] = {}

@@ -157,7 +157,9 @@ class Pump:
 
     def _tell_people(self) -> None:
         """Tell one crowd who came and went, and the others in the next turns."""
-        self._people = self.reactor.callLater(0, self._tell_people) if self.hub.tell_people() else None
+        self._people = None
+        if self.hub.tell_people():
+            self._people = self.reactor.callLater(0, self._tell_people)
         self.wake()
 
     def _take_moved(self) -> None:
@@ -190,6 +192,7 @@ class Pump:
         self.hub.kept(changes)
         if posts:
             self.hub.appended(posts, ids, time_ms, self.reactor.seconds())
+            self.mailroom.delivered()
         self._end_replaced()
         if self.hub.counting:
             self.mailroom.start_beat()
@@ -224,7 +227,7 @@ class Pump:
             self.wake()
 
     def _emptied(self) -> None:
-        """All that was due has gone out: what gathered meanwhile makes the next batch."""
+        """All who got something from the last batch have it: what gathered meanwhile makes the next one."""
         if self._appending is None and (self.hub.posting or self.hub.moved or self._idle):
             self.wake()
 

@@ -590,6 +590,24 @@ class Bounds(SynchronousTestCase):
         self.assertEqual(sum(sizes), 5)
         self.assertEqual(sizes[0], 3)
 
+    def test_batches_of_much_work(self) -> None:
+        """A batch also ends when it is enough for one turn: by messages, and by who is told of a room's change."""
+        self.patch(posting, "WORK_LIMIT", 10)
+        self.patch(posting, "HEARERS", 1)
+        for member in (self.alice, self.bob):
+            member.say(b"<join>#tea")
+            self.chat.commit()
+        for lines, size in (
+            ([b"<set_msg_all>x"] * 20, 10), ([b"<set_msg>bob x"] * 20, 5), ([b"<topic>#tea x"] * 20, 3),
+        ):  # fmt: skip
+            self.alice.say(*lines)
+            taken = self.chat.hub.take(NOON_MS)
+            assert taken is not None
+            self.assertEqual(len(taken[0]), size)
+            self.chat.hub.refused(taken[0], JournalError("journal-unavailable", DISK_FULL))
+            while self.chat.hub.posting:
+                self.chat.commit()
+
     def test_batches_of_little_texts(self) -> None:
         """Ten thousand tiny messages make batches that no peer is too slow for, however long the name."""
         loud = self.chat.connect("日".encode() * 32, b"<hello>")

@@ -138,6 +138,27 @@ class FlushTests(Crowd):
         self.assertEqual(self.ways[0].flushed[4:], [b"5"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_busy(self) -> None:
+        """It is busy until all who got something from a batch have it, whatever others get meanwhile."""
+        emptied: list[bool] = []
+        self.mailroom._emptied = lambda: emptied.append(self.mailroom.busy)
+        for way in self.ways[:4]:
+            way.peer.tell(b"from the batch\n")
+        self.mailroom.delivered()
+        self.assertTrue(self.mailroom.busy)
+        self.mailroom.flush()
+        for way in (*self.ways[4:], self.ways[0]):
+            way.peer.tell(b"something else\n")
+        self.mailroom.flush()
+        self.assertEqual((self.mailroom.busy, emptied), (True, []))
+        self.clock.turn()
+        self.assertEqual((self.mailroom.busy, emptied), (False, [False]))
+        for way in self.ways:
+            way.peer.tell(b"more\n")
+            self.mailroom.flush()
+        self.clock.turn()
+        self.assertEqual(emptied, [False])
+
     def test_a_fault(self) -> None:
         """What goes wrong with one connection is its own."""
         for way in self.ways:
@@ -187,6 +208,22 @@ class BeatTests(Crowd):
         self.clock.turn(BEAT)
         self.assertEqual((len(self.ways[0].looks), self.clock.getDelayedCalls()), (1, []))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_one_at_a_time(self) -> None:
+        """Who is watched anew while a beat is under way makes no second one."""
+        for way in self.ways:
+            way.more = True
+            self.mailroom.watch(way)
+        self.patch(self.ways[1], "look", lambda now: self.mailroom.watch(self.ways[1]) or True)
+        for _ in range(3):
+            self.clock.turn(BEAT)
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            self.clock.turn()
+            self.clock.turn()
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual((self.beats, len(self.ways[0].looks), len(self.ways[6].looks)), (3, 3, 3))
+        self.mailroom.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class CeilingTests(Crowd):

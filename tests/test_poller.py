@@ -162,6 +162,27 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual((bad.told, good.told), ([ValueError], [b"x"]))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_a_fault_at_the_end(self) -> None:
+        """Also when a connection cannot even end, the others go on, and nobody else is let go of."""
+
+        class Bad(End):
+            def connectionLost(self, reason: Failure) -> None:
+                raise ValueError("cannot end")
+
+        bad, good, last = Bad(), self.end(), Bad()
+        self.addCleanup(bad.close)
+        self.addCleanup(last.close)
+        bad.why = ConnectionLost()
+        for end in (bad, good, last):
+            self.poller.addReader(end)
+        for end in (bad, good):
+            end.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual((good.told, self.poller.getReaders()), ([b"x"], [good, last]))
+        self.poller.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(good.told, [b"x", ConnectionDone])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+
     def test_closed_before(self) -> None:
         """A socket that was closed first is let go of all the same, and its number may be another's by then."""
         gone = self.end()
@@ -185,7 +206,7 @@ class PollerTests(SynchronousTestCase):
     def test_turn(self) -> None:
         """However many are ready, the reactor has its turn when the time is up, and all are served in the end."""
         now = iter(range(100))
-        self.patch(module, "_cpu", lambda: next(now) * module.TURN_SECONDS / 2)
+        self.patch(module, "_cpu", lambda: next(now) * module.TURN_SECONDS / 4)
         self.patch(module, "EVENTS", 2)
         ends = [self.end() for _ in range(10)]
         for end in ends:
@@ -193,7 +214,7 @@ class PollerTests(SynchronousTestCase):
             end.other.send(b"x")
         self.poller.doRead()
         self.assertEqual(sum(len(end.told) for end in ends), 4)
-        for _ in range(2):
+        for _ in range(3):
             self.poller.doRead()
         self.assertEqual([end.told for end in ends], [[b"x"]] * 10)
 

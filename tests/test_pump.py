@@ -333,7 +333,7 @@ class Beats(PumpCase):
 
     def test_slower_with_many(self) -> None:
         """When very many are here the beat is slower, so that looking stays cheap; the more so when nobody waits."""
-        self.patch(mailroom_module, "BEAT_SHARE", 0.25)
+        self.patch(mailroom_module, "BEAT_SHARE", 0.5)
         self.patch(mailroom_module, "CALM_SHARE", 0.5)
         self.alice.more = self.bob.more = True
         self.bob.urgent = False
