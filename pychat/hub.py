@@ -19,7 +19,7 @@ Peers that got something are in :attr:`Hub.dirty`, senders first: whoever drives
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from .errors import RemoteProtocolError
@@ -203,14 +203,20 @@ class Hub(Posting):
 
     def count(self, now: float) -> None:
         """Tell senders the counts that are final or due."""
+        for _ in self.counts(now):
+            pass
+
+    def counts(self, now: float) -> Iterator[None]:
+        """The same, with a pause between two groups: each may have thousands of members."""
         if self._groups:
             for count in self._groups.settle(self._owed(), now):
                 self._tell_count(count, b"all")
         for room in [*self._counting]:
+            yield
             for count in room.receipts.settle(room.members.values(), now):
                 self._tell_count(count, room.label)
             if not room.receipts:
-                del self._counting[room]
+                self._counting.pop(room, None)
 
     def _tell_count(self, count: Count, to: bytes) -> None:
         line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self.told, count.sent, count.delivered)

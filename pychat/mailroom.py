@@ -15,7 +15,7 @@ together have a ceiling: past it those with the most are given up first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Protocol, cast
 
@@ -37,9 +37,10 @@ LOOKS = 150
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
 
-BEAT_SHARE, CALM_SHARE = 100e-6, 500e-6
-"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: where somebody
-waits to know what became of a message of her own, and where it is counted who has what was said to many."""
+BEAT_SHARE, CALM_SHARE = 50e-6, 500e-6
+"""Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: one of those where
+somebody waits to know what became of a message of her own; and one of all, where it is counted who has what was said to
+many."""
 
 MAX_BEAT = 1.0
 """Seconds between two looks at most."""
@@ -231,15 +232,25 @@ class Mailroom:
         if self._looking and not self._stopped:
             self._beat = self._reactor.callLater(0, self._look_on, calm)
             return
-        self._beating = False
         if self._clogged:
             self._relieve()
-        hub = self._hub
-        if calm and hub.counting:
-            hub.count(now)
-        if self._watched or hub.counting:
-            self.start_beat()
-        self._beaten()
+        self._count_on(self._hub.counts(now) if calm and self._hub.counting else iter(()))
+
+    def _count_on(self, counts: Iterator[None]) -> None:
+        """Count one group in a turn; and then the beat is over."""
+        self._beat = None
+        try:
+            more = next(counts, self) is not self
+        except Exception:
+            self._log.failure("counting who has what was said failed")
+            more = False
+        if more and not self._stopped:
+            self._beat = self._reactor.callLater(0, self._count_on, counts)
+        else:
+            self._beating = False
+            if self._watched or self._hub.counting:
+                self.start_beat()
+            self._beaten()
         self.flush()
 
     # -- the ceiling

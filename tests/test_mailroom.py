@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -224,6 +226,27 @@ class BeatTests(Crowd):
         self.assertEqual((self.beats, len(self.ways[0].looks), len(self.ways[6].looks)), (3, 3, 3))
         self.mailroom.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_counting(self) -> None:
+        """One group is counted in a turn, and a fault there does not end the beats."""
+        counted: list[str] = []
+
+        def counts(now: float) -> Iterator[None]:
+            for group in ("all", "tea", "fault"):
+                if group == "fault":
+                    raise ValueError("a fault")
+                counted.append(group)
+                yield
+
+        self.patch(Hub, "counting", True)
+        self.patch(self.hub, "counts", counts)
+        self.mailroom.start_beat()
+        for turn in range(1, 4):
+            self.clock.turn(BEAT if turn == 1 else 0.0)
+            self.assertEqual((counted, self.beats), (["all", "tea"][:turn], turn // 3))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.clock.turn(BEAT)
+        self.assertEqual(counted, ["all", "tea", "all"])
 
 
 class CeilingTests(Crowd):
