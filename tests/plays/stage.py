@@ -154,26 +154,37 @@ class Stage:
 
     def play(self, steps: list[Step]) -> None:
         """Hold the conversation, and then see that nobody heard more than it says."""
-        for step in steps:
+        unsaid = b""
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
             if step.actor not in self._actors:
                 self._actors[step.actor] = self.connect()
-            self._take(step, self._actors[step.actor])
+            actor = self._actors[step.actor]
+            if step.kind != ">":
+                self._take(step, actor)
+                continue
+            unsaid += self._line(step)
+            if following is None or (following.kind, following.actor) != (">", step.actor):
+                # What stands together is said together: nothing comes in between.
+                actor.send(unsaid)
+                unsaid = b""
         for name, actor in self._actors.items():
             if not actor.closed:
                 actor.send(b"<ping>the end\n")
                 self._expect(Step("the end", name, "<", "<pong>the end"), actor)
 
+    def _line(self, step: Step) -> bytes:
+        """What somebody says, with the numbers and tokens that this daemon gave."""
+        assert isinstance(step.said, str)
+        said = re.sub(
+            rf"((?:<{_TAKES_ID}[^>]*>|\b(?:after|before|open|reply|more)=))(\d+)|(\bresume=)(\w+)"
+            r"|(\bversion=|>)([VX]\d)\b",
+            lambda m: (m[1] or m[3] or m[5]) + self._ids.get(m[2] or m[4] or m[6], m[2] or m[4] or m[6]),
+            step.said,
+        )
+        return said.encode() + b"\n"
+
     def _take(self, step: Step, actor: Actor) -> None:
-        if step.kind == ">":
-            assert isinstance(step.said, str)
-            said = re.sub(
-                rf"((?:<{_TAKES_ID}[^>]*>|\b(?:after|before|open|reply|more)=))(\d+)|(\bresume=)(\w+)"
-                r"|(\bversion=|>)([VX]\d)\b",
-                lambda m: (m[1] or m[3] or m[5]) + self._ids.get(m[2] or m[4] or m[6], m[2] or m[4] or m[6]),
-                step.said,
-            )
-            actor.send(said.encode() + b"\n")
-        elif step.kind == "drops":
+        if step.kind == "drops":
             actor.drop()
             actor.closed = True
         elif step.kind == ">>":

@@ -29,7 +29,9 @@ class MetricsTests(SynchronousTestCase):
         for controller in CONTROLLERS:
             pair = Pair(3_000_000, controller=controller)
             pair.receiver.ask_metrics(50)
+            self.assertTrue(pair.receiver.asking)
             pair.finish()
+            self.assertFalse(pair.receiver.asking)
             told = pair.receiver.take_metrics()
             self.assertEqual(pair.receiver.take_metrics(), [])
             self.assertGreater(len(told), 2)
