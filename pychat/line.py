@@ -339,7 +339,12 @@ class ChatProtocol(LineReceiver):
 
     def overflowed(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
-        self.end("too-slow", "You read more slowly than you are sent to. Come back for the rest.")
+        rest = (
+            "Come back for the rest."
+            if self.peer.resumes
+            else "What waited for you is lost; come back to go on."
+        )
+        self.end("too-slow", f"You read more slowly than you are sent to. {rest}")
 
     def arrived(self) -> None:
         """See :class:`pychat.outlet.Owner`."""

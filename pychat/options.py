@@ -129,7 +129,9 @@ class Options(usage.Options):
         self["rate-limit-each"] = _rate("--rate-limit-each", rate)
 
     def opt_memory_limit(self, size: str) -> None:
-        """How much may wait for slow readers, all together; past it the slowest are ended. [default: 512M]"""
+        """How much may wait for slow readers, all together; past it the slowest are ended; 16M at least.
+        [default: 512M]
+        """
         limit = _number(parse_size, "--memory-limit", size)
         if limit < LEAST_MEMORY:
             raise usage.UsageError(f"--memory-limit: {size} is too little: 16M is the least")

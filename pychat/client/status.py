@@ -54,7 +54,7 @@ _WORDS: dict[str, tuple[str, Callable[[int], str]]] = {
     "messages": ("last message", str),
     "connections": ("connections", _count),
     "limit": ("connections at most", _count),
-    "slow": ("ended as slow", _count),
+    "slow": ("ended by --memory-limit", _count),
     "transfers": ("transfers", _count),
     "refused": ("datagrams refused", _count),
     "stalls": ("stalls", _count),
