@@ -11,10 +11,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Sized
 
-THRESHOLDS = 20_000, 20, 20
+THRESHOLDS = 10_000, 3, 10
 """New objects before a look at the young ones; looks before one at the older ones; and those before one at all.
 
 A batch of messages makes some thousand objects that are gone a moment later: to look for them more often is in vain."""
+
+FULLY = 4
+"""Looks to each that also looks for what was here for long: a connection that ended is a circle."""
 
 MANY = 1000
 """Connections that came since the last time before theirs are set aside, too."""
@@ -28,7 +31,7 @@ class Collecting:
 
     def __init__(self, connections: Sized) -> None:
         self._connections = connections
-        self._aside = 0
+        self._aside = self._looks = 0
         self._before: tuple[int, int, int] | None = None
 
     def start(self) -> None:
@@ -42,6 +45,9 @@ class Collecting:
         """From time to time: see whether connections came or went."""
         if self._before is None:
             return
+        self._looks += 1
+        if self._looks % FULLY == 0:
+            gc.collect()  # what is not set aside: a few ms
         count = len(self._connections)
         if count >= self._aside + MANY:
             self._aside = count

@@ -7,7 +7,7 @@ import weakref
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.collecting import MANY, THRESHOLDS, Collecting
+from pychat.collecting import FULLY, MANY, THRESHOLDS, Collecting
 
 
 class Circle:
@@ -49,6 +49,18 @@ class CollectingTests(SynchronousTestCase):
         gc.collect()
         self.assertIsNotNone(gone())
         del self.connections[:10]
+        self.collecting.look()
+        self.assertIsNone(gone())
+
+    def test_ended(self) -> None:
+        """What connections that were here for a while leave behind is gone after some looks."""
+        circle = Circle()
+        gone = weakref.ref(circle)
+        gc.collect()
+        del circle
+        for _ in range(FULLY - 1):
+            self.collecting.look()
+        self.assertIsNotNone(gone())
         self.collecting.look()
         self.assertIsNone(gone())
 
