@@ -35,6 +35,9 @@ from .history import (
 
 LAST_WORDS = frozenset(("delivered", "read", "undelivered"))
 
+REFUSALS = ("no-such-user", "blocked", "not-in-room", "no-such-message")
+"""Codes of those that depend on what others do, or on where one is."""
+
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     "sent": frozenset(("sent", "delivered", "read")),
     "delivered": frozenset(("delivered", "read")),
@@ -59,7 +62,26 @@ class _Screen:
     def __init__(self) -> None:
         self.newest = 0
         self.posts: set[Post] = set()
-        self.numbers: dict[str, int] = {}
+        self.order = _Order()
+
+
+class _Order:
+    """How far the posts of each sender have come, in one place where they are in a row."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._in_turn: dict[tuple[str, str | None], int] = {}  # of those to one addressee
+
+    def overtaken(self, post: Post, may_be_late: bool) -> bool:
+        """Take the next one; whether a later one of its sender stands before it.
+
+        :param may_be_late: only one to the same addressee counts.
+        """
+        sender, number = post.sender, post.number
+        all_before, before = self._numbers.get(sender, 0), self._in_turn.get((sender, post.to), 0)
+        self._numbers[sender] = max(number, all_before)
+        self._in_turn[sender, post.to] = max(number, before)
+        return number < (before if may_be_late else all_before)
 
 
 class _Checker:
@@ -145,7 +167,7 @@ class _Checker:
             self._fault(TWICE, f"{what}, and had it already")
         elif id <= screen.newest:
             self._fault(DISORDER, f"{what} after {screen.newest}")
-        elif post.number <= screen.numbers.get(post.sender, 0) and post not in self._postponed:
+        elif self._overtaken(screen.order, post):
             self._fault(DISORDER, f"{what} after a later one of {post.sender}")
         if post.sender == event.who or post.person not in ("", event.who):
             self._fault(UNTRUE, f"{what}, which was not meant for {event.who}")
@@ -159,10 +181,15 @@ class _Checker:
             self._fault(DISORDER, f"{what} before what it is about")
         screen.posts.add(post)
         screen.newest = max(screen.newest, id)
-        screen.numbers[post.sender] = max(post.number, screen.numbers.get(post.sender, 0))
         if event.who in self._shown:
             self._shown[event.who].add(id)
         self._seen_by.setdefault(id, set()).add(event.who)
+
+    def _overtaken(self, order: _Order, post: Post) -> bool:
+        # A refusal that was lost with the connection is not known to the sender: she says it again, and it may be
+        # possible by then, behind what she said elsewhere meanwhile.
+        may_be_late = any(self._audience.may_refuse(post, code) for code in REFUSALS)
+        return order.overtaken(post, may_be_late) and post not in self._postponed
 
     def _knows(self, who: str, ref: int) -> bool:
         """Whether somebody who comes back knows a message, if she is to know it; ``ref`` is 0 for none."""
@@ -282,15 +309,14 @@ class _Checker:
 
     def _look_for_lost(self) -> None:
         kept: dict[Post, int] = {}
-        numbers: dict[str, int] = {}
+        order = _Order()
         gone: set[int] = set()
         for id, post in sorted(self._journal.items()):
             if post in kept:
                 self._fault(TWICE, f"the journal has {_name(post)} as {kept[post]} and as {id}")
             kept[post] = id
-            if post.number < numbers.get(post.sender, 0) and post not in self._postponed:
+            if self._overtaken(order, post):
                 self._fault(DISORDER, f"the journal has {_name(post)} as {id} after a later one")
-            numbers[post.sender] = max(post.number, numbers.get(post.sender, 0))
             if post in self._refused:
                 self._fault(UNTRUE, f"{_name(post)} was refused, and the journal has it as {id}")
             if post.kind != Kind.SAID:

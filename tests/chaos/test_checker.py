@@ -210,6 +210,24 @@ class Disorder(Case):
         self.history.events.insert(0, Postponed(one, "busy"))
         self.assertEqual(self.faults(), [])  # that was said to her
 
+    def _late(self, first: str, second: str | None) -> int:
+        """How often it is noted that what is said first comes behind what is said second."""
+        one, two = self.history.say("ann", first), self.history.say("ann", second)
+        self.journal = {1: two, 2: one}
+        self.see(Accepted(one, 2), Accepted(two, 1))
+        for id, post in self.journal.items():
+            self.show(id, *((post.to,) if post.to else ("ben", "cid", "pat")))
+        return self.faults().count("out of order")
+
+    def test_a_refusal_may_have_been_lost(self) -> None:
+        self.assertEqual(self._late("pat", None), 0)  # pat was not there at first, and came
+
+    def test_within_one_conversation_none_is_late(self) -> None:
+        self.assertEqual(self._late("pat", "pat"), 2)  # on the screen and in the journal
+
+    def test_whom_one_can_always_reach(self) -> None:
+        self.assertEqual(self._late("ben", None), 2)  # in the journal and on ben's screen
+
 
 class Untrue(Case):
     """A word that does not hold."""
