@@ -27,8 +27,7 @@ class Batch:
 
     def __init__(self, time_ms: int) -> None:
         self._time = stamp(time_ms)
-        self.size = 0
-        """Bytes of text in it, for who sets it aside."""
+        self._late_size = 0
         # What was said to groups, in order; below, a place is an index into these.
         self._ids: list[int] = []
         self._said: list[Post] = []
@@ -45,9 +44,17 @@ class Batch:
 
     # -- what is in it
 
-    def broadcast(self, id: int, post: Post, audience: Audience, but: Collection[Peer] = ()) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes of text in it, for who sets it aside."""
+        return sum([len(post.text) for post in self._said]) + self._late_size
+
+    def broadcast(
+        self, id: int, post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
+    ) -> None:
         """Something that is said to a group.
 
+        :param answer: what its sender is told in its place.
         :param but: connections of the audience that are not to get it.
         """
         place = len(self._ids)
@@ -57,7 +64,13 @@ class Batch:
             self._last = audience
             self._last_places = self._places.setdefault(audience, [])
         self._last_places.append(place)
-        self.size += len(post.text)
+        sender = post.sender
+        event = (place, 1, answer + sender.settle(), 0)
+        own = self._own.get(sender)
+        if own is None:
+            self._own[sender] = [event]
+        else:
+            own.append(event)
         for peer in but:
             self._not.setdefault(peer, set()).add(place)
 
@@ -69,15 +82,14 @@ class Batch:
 
     def late(self, recipient: Peer, id: int, post: Post) -> None:
         """A private message to somebody who has yet to be told what she missed."""
-        self.size += len(post.text)
+        self._late_size += len(post.text)
         self._late.setdefault(recipient, []).append(
             (len(self._ids), self._private(recipient, id, post), id, post.person)
         )
 
-    def own(self, sender: Peer, answer: bytes, replaces: bool = False) -> None:
-        """``replaces``: the answer stands where what is said next to a group would."""
-        line = answer + sender.settle()
-        self._own.setdefault(sender, []).append((len(self._ids), int(replaces), line, 0))
+    def own(self, sender: Peer, answer: bytes) -> None:
+        """What a sender is told."""
+        self._own.setdefault(sender, []).append((len(self._ids), 0, answer + sender.settle(), 0))
 
     # -- as lines
 
@@ -145,11 +157,15 @@ class Batch:
                             hearing[peer] = [number]
         own, spared = self._own, self._not
         for peer in [*own, *(peer for peer in spared if peer not in own)]:
+            missed = spared.get(peer)
             if alone is not None:
+                if not missed and peer in alone:
+                    peer.soil()
+                    self._cut_own(peer, own[peer])
+                    continue
                 places: Sequence[int] = range(len(self._ids)) if peer in alone else ()
             else:
                 places = _merge([groups[number][1] for number in hearing.get(peer, ())])
-            missed = spared.get(peer)
             if missed:
                 places = [place for place in places if place not in missed]
             if places or peer in own:
@@ -177,8 +193,10 @@ class Batch:
             data = b"".join(lines)
         else:
             data, _ = self._joined(manner)
-        if own or spared:
+        if spared:
             members = [peer for peer in members if peer not in own and peer not in spared]
+        elif own:
+            members = [peer for peer in members if peer not in own]
         send_all(members, data, ids, lines, dirty)
 
     def _deliver_own(
@@ -216,31 +234,45 @@ class Batch:
     def _cut_own(self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]]) -> None:
         """The same for who gets all that was said: slices of the shared buffer around her own lines."""
         data, starts = self._joined(peer.manner)
-        ids, lines = self._ids, self._lines(peer.manner)
-        unacked = peer.unacked
+        ids, unacked = self._ids, peer.unacked
+        count = len(ids)
         begin = last = 0
         out: list[bytes] = []
-        got_ids: list[int] = []
-        got_lines: list[bytes] = []
-        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+        for before, replaces, line, id in events:
             if begin < before:
                 out.append(data[starts[begin] : starts[before]])
                 last = ids[before - 1]
-                if unacked is not None:
-                    got_ids += ids[begin:before]
-                    got_lines += lines[begin:before]
             out.append(line)
             if id:
                 last = id
-                got_ids.append(id)
-                got_lines.append(line)
             begin = before + replaces
+        if begin < count:
+            out.append(data[starts[begin] :])
+            last = ids[-1]
         if not last:
             peer.mailbox.put(b"".join(out))
             return
         peer.mailbox.put_messages(b"".join(out), last)
         if unacked is not None:
-            unacked.sent(got_ids, got_lines, sum(map(len, got_lines)))
+            got = self._got(peer.manner, events)
+            unacked.sent(*got, sum(map(len, got[1])))
+
+    def _got(
+        self, manner: int, events: Sequence[tuple[int, int, bytes, int]]
+    ) -> tuple[list[int], list[bytes]]:
+        """Which messages who gets all that was said has with these lines of her own among it; ids, and lines."""
+        ids, lines = self._ids, self._lines(manner)
+        got_ids: list[int] = []
+        got_lines: list[bytes] = []
+        begin = 0
+        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+            got_ids += ids[begin:before]
+            got_lines += lines[begin:before]
+            if id:
+                got_ids.append(id)
+                got_lines.append(line)
+            begin = before + replaces
+        return got_ids, got_lines
 
     def deliver_late(self, peer: Peer, after: int, hears: Mapping[Audience, Member | None]) -> int:
         """Deliver what is above an id to somebody who has just caught up to there; return how many messages.

@@ -171,7 +171,7 @@ class Hub(Posting):
 
     def _was_sent(self, person: Person, id: int) -> bool:
         """Whether a plain client was sent this message, as far as that is remembered."""
-        to, sender = self._recent.get(id, (None, None))
+        to, sender = self._recent.get(id) or self._older.get(id, (None, None))
         if sender is None or sender is person or id <= person.joined:
             return False
         if isinstance(to, Room):
@@ -207,24 +207,37 @@ class Hub(Posting):
             pass
 
     def counts(self, now: float) -> Iterator[None]:
-        """The same, with a pause between two groups: each may have thousands of members."""
+        """The same, with pauses between groups, and within those that have much to tell."""
         if self._groups:
-            for count in self._groups.settle(self._owed(), now):
-                self._tell_count(count, b"all")
+            for counts in self._groups.settle(self._owed(), now):
+                self._tell_counts(counts, b"all")
+                yield
         for room in [*self._counting]:
-            yield
-            for count in room.receipts.settle(room.members.values(), now):
-                self._tell_count(count, room.label)
+            for counts in room.receipts.settle(room.members.values(), now):
+                self._tell_counts(counts, room.label)
+                yield
             if not room.receipts:
                 self._counting.pop(room, None)
 
-    def _tell_count(self, count: Count, to: bytes) -> None:
-        line = b"<receipt id=%d %s=%d delivered=%d" % (count.id, self.told, count.sent, count.delivered)
-        if count.gone:
-            line += b" undelivered=%d" % count.gone
-        line += b" of=%d>%s\n" % (count.of, to)
-        sender = cast("Person", count.sender)
-        if not self.tell(sender, line) and sender.resumes and sender.left is None:
-            if sender.counts is None:
-                sender.counts = deque(maxlen=COUNTS_LIMIT)
-            sender.counts.append(line)
+    def _tell_counts(self, counts: Sequence[Count], to: bytes) -> None:
+        """Tell each sender what she is to know, at once; mostly it is the same of many messages."""
+        tails: dict[tuple[int, ...], bytes] = {}
+        lines: dict[object, list[bytes]] = {}
+        for id, sender, sent, delivered, gone, of in counts:
+            numbers = (sent, delivered, gone, of)
+            tail = tails.get(numbers)
+            if tail is None:
+                lost = b" undelivered=%d" % gone if gone else b""
+                tail = b" %s=%d delivered=%d%s of=%d>%s\n" % (self.told, sent, delivered, lost, of, to)
+                tails[numbers] = tail
+            hers = lines.get(sender)
+            if hers is None:
+                lines[sender] = [b"<receipt id=%d%s" % (id, tail)]
+            else:
+                hers.append(b"<receipt id=%d%s" % (id, tail))
+        for each, hers in lines.items():
+            person = cast("Person", each)
+            if not self.tell(person, b"".join(hers)) and person.resumes and person.left is None:
+                if person.counts is None:
+                    person.counts = deque(maxlen=COUNTS_LIMIT)
+                person.counts.extend(hers)

@@ -133,6 +133,11 @@ class Mailroom:
         """Not all who got something from the last batch have it: what is said now had better be said together."""
         return self._round > 0
 
+    @property
+    def rest(self) -> float:
+        """Seconds until the next round of flushes may begin; not above 0: at once."""
+        return self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
+
     def delivered(self) -> None:
         """A batch is in the mailboxes; :meth:`flush` is to follow."""
         self._round = len(self._outgoing) + len(self._hub.dirty)
@@ -144,7 +149,7 @@ class Mailroom:
             self._outgoing.extend(dirty)
             dirty.clear()
         if self._slice is None and self._outgoing and not self._stopped:
-            rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
+            rest = self.rest
             # To put something into so many mailboxes was a turn's work already.
             if rest > 0 or len(self._outgoing) > MANY:
                 self._slice = self._reactor.callLater(max(rest, 0.0), self._flush_some)
@@ -164,17 +169,19 @@ class Mailroom:
             except Exception:
                 # Whatever is wrong with this one, the others get theirs.
                 self._log.failure("writing to a connection failed")
-        if waited and not self._round:
-            self._emptied()
         if not outgoing:
             self._flushed_at = self._reactor.seconds()
         elif not self._stopped:
             self._slice = self._reactor.callLater(0, self._flush_some)
+        if waited and not self._round:
+            self._emptied()
 
     # -- how far it has come
 
     def watch(self, way: Way) -> None:
         """Look at this connection at every beat until it says that it needs no more."""
+        if way in self._watched and (way in self._urgent or not way.urgent):
+            return  # it is looked at as often as it wants
         self._watched[way] = None
         if way.urgent and way not in self._urgent:
             if self._beat is not None and not self._urgent and not self._beating:

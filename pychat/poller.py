@@ -12,8 +12,8 @@ kernel puts at the end of the queue those that had their turn.  Where there is n
 from __future__ import annotations
 
 import select
-import time
 from errno import EBADF, ENOENT
+from time import monotonic
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -23,12 +23,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 TURN_SECONDS = 0.003
-"""CPU time after which the others in the process have their turn."""
+"""Seconds after which the others in the process have their turn."""
 
 EVENTS = 32
 """Events that are taken at once."""
-
-_cpu = getattr(time, "thread_time", time.monotonic)
 
 
 def poller_for(reactor: Any) -> Any:
@@ -150,7 +148,7 @@ class Poller:
 
     def doRead(self) -> None:
         """Something is ready: serve it."""
-        until = _cpu() + TURN_SECONDS
+        until = monotonic() + TURN_SECONDS
         selectables = self._selectables
         while True:
             ready = self._epoll.poll(0, EVENTS)
@@ -158,7 +156,7 @@ class Poller:
                 selectable = selectables.get(fd)
                 if selectable is not None:
                     self._serve(selectable, event)
-                    if _cpu() >= until:
+                    if monotonic() >= until:
                         return  # those that are left out are still ready
             if len(ready) < EVENTS:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from .vocabulary import Entry, Kind
 if TYPE_CHECKING:
     from .peer import Addressee, Person
 
-RECENT_LIMIT = 8192
-"""Messages whose recipients are remembered, to judge the acks of plain peers; and those just taken back."""
+RECENT_LIMIT = 4096
+"""At least so many messages' recipients are remembered, to judge the acks of plain peers; and those just taken back."""
 
 _TOPIC, _JOIN = int(Kind.TOPIC), int(Kind.JOIN)
 
@@ -76,11 +76,26 @@ class Posting(Gathering):
     def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
         super().__init__(durable=durable, make_token=make_token)
         self._pending: list[Post] = []
-        self._recent: OrderedDict[int, tuple[Addressee, Person]] = OrderedDict()
+        # To whom, and who: of the newest, and of those before them.
+        self._recent: dict[int, tuple[Addressee, Person]] = {}
+        self._older: dict[int, tuple[Addressee, Person]] = {}
         self._taken_back: dict[int, None] = {}
         self._counting: dict[Room, None] = {}
 
     # -- from the sessions
+
+    def say(self, sender: Peer, to: Addressee, text: bytes) -> None:
+        """:meth:`post` a message that comes with nothing else."""
+        post = Post(sender, to, text)
+        if sender.early is None:
+            self._pending.append(post)
+        else:
+            sender.early.append(post)
+        if to.__class__ is Room:
+            to.coming += 1
+        if sender.unacked is None:
+            post.person.typed = self._last_id
+        sender.posted += 1
 
     def post(
         self,
@@ -255,7 +270,12 @@ class Posting(Gathering):
         batch = Batch(time_ms)
         of = len(self._everybody) + len(self._catching) + self.roster.people_away
         fresh = iter(ids)
-        apart: dict[Person, list[AnyCursor]] = {}
+        everybody, receipts = self._everybody, self._groups
+        if len(self._recent) > RECENT_LIMIT:
+            self._older, self._recent = self._recent, {}
+        recent = self._recent
+        # Of who says something to all: who takes part and is not owed it, who is not shown it, how many are owed it.
+        apart: dict[Person, tuple[list[AnyCursor], Sequence[Peer], int]] = {}
         for post in posts:
             if post.refusal is not None:
                 batch.own(post.sender, _refusal(post, post.refusal))
@@ -278,15 +298,19 @@ class Posting(Gathering):
             if post.original is not None:
                 batch.own(post.sender, answer)
                 continue
-            if post.to is None or isinstance(post.to, Room):
-                batch.own(post.sender, answer, replaces=True)
-                if post.to is None:
-                    without = apart.get(post.person)
-                    if without is None:
-                        without = apart[post.person] = self._apart(post.person)
-                    self._say_to_all(batch, post, id, of, now, without)
-                else:
-                    self._say_in_room(batch, post, post.to, id, now)
+            if post.to is None:
+                person = post.person
+                found = apart.get(person)
+                if found is None:
+                    without = self._apart(person)
+                    found = apart[person] = without, self._spared(person), of - len(without)
+                without, spared, owed = found
+                batch.broadcast(id, post, everybody, answer, spared)
+                recent[id] = (None, person)
+                receipts.open(id, person, owed, now, without)
+                continue
+            if isinstance(post.to, Room):
+                self._say_in_room(batch, post, post.to, id, now, answer)
                 continue
             if answer and post.blocked:
                 # The journal has this with the message: there is nothing to wait for.
@@ -346,21 +370,14 @@ class Posting(Gathering):
         ignoring = self._ignored_by.get(person.key, ())
         return [each for each in dict.fromkeys((person, *ignoring)) if self._takes_part(each)]
 
-    def _say_to_all(
-        self, batch: Batch, post: Post, id: int, of: int, now: float, without: Sequence[AnyCursor]
-    ) -> None:
-        batch.broadcast(id, post, self._everybody, self._spared(post.person))
-        self._remember(id, post)
-        self._groups.open(id, post.person, of - len(without), now, without)
-
-    def _say_in_room(self, batch: Batch, post: Post, room: Room, id: int, now: float) -> None:
+    def _say_in_room(self, batch: Batch, post: Post, room: Room, id: int, now: float, answer: bytes) -> None:
         members = room.members
         apart = dict.fromkeys((post.person, *room.aside, *self._ignored_by.get(post.person.key, ())))
         without = [members[other] for other in apart if other in members]
         if post.kind == SAID:
             room.newest = id
-        batch.broadcast(id, post, room.audience, self._spared(post.person))
-        self._remember(id, post)
+        batch.broadcast(id, post, room.audience, answer, self._spared(post.person))
+        self._recent[id] = (room, post.person)
         self._counting[room] = None
         room.receipts.open(id, post.person, len(members) - len(without), now, without)
 
@@ -384,12 +401,7 @@ class Posting(Gathering):
             batch.late(recipient, id, post)
         else:
             batch.private(recipient, id, post)
-            self._remember(id, post)
+            self._recent[id] = (to, post.person)
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
             recipient.awaiting.append((id, post.person))
-
-    def _remember(self, id: int, post: Post) -> None:
-        self._recent[id] = (post.to, post.person)
-        if len(self._recent) > RECENT_LIMIT:
-            self._recent.popitem(last=False)

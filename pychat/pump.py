@@ -141,7 +141,12 @@ class Pump:
         self._turn = None
         if self._appending is None and not self.mailroom.busy:
             if self.hub.posting:
-                self._append()
+                rest = self.mailroom.rest
+                if rest > 0:
+                    # What comes so soon after a round goes out with what is to come: half the writes for each.
+                    self._turn = self.reactor.callLater(rest, self._take_turn)
+                else:
+                    self._append()
             elif self.hub.moved:
                 if self._moved is None:
                     self._moved = self.reactor.callLater(self._moved_delay, self._take_moved)

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
 COUNT_DEADLINE = 5.0
 """Seconds after which the sender is told the counts as they are."""
+
+SETTLE_LIMIT = 2000
+"""So many are counted at once: about 2 ms."""
 
 OPEN_LIMIT = 100_000
 """At most so many messages are counted at once; past it the oldest is told early."""
@@ -78,12 +81,7 @@ class Count(NamedTuple):
     gone: int
     """Left before the message reached them."""
     of: int
-    """Members at acceptance, less those who are not owed it."""
-
-    @property
-    def final(self) -> bool:
-        """Nothing can change any more."""
-        return self.sent + self.delivered + self.gone == self.of
+    """Members at acceptance, less those who are not owed it.  When the others add up to it, nothing can change."""
 
 
 class _Above:
@@ -118,14 +116,15 @@ _Open: TypeAlias = "tuple[int, object, int, float, Sequence[AnyCursor]]"
 class GroupReceipts:
     """The messages to one group whose counts have not been told yet."""
 
-    __slots__ = ("_departed", "_open")
+    __slots__ = ("_departed", "_looked_at", "_open")
 
     def __init__(self) -> None:
         self._open: deque[_Open] = deque()
+        self._looked_at: list[_Open] = []  # by a settling that is not at its end, and not told
         self._departed: list[AnyCursor] = []
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._looked_at)
 
     def open(self, id: int, sender: object, of: int, now: float, without: Sequence[AnyCursor]) -> None:
         """Start to count a message that was accepted now.
@@ -138,13 +137,17 @@ class GroupReceipts:
 
     def departed(self, cursor: AnyCursor) -> None:
         """A connection left, with ``left`` set: it counts on with what it reached."""
-        if self._open:
+        if len(self):
             self._departed.append(cursor)
 
-    def settle(self, members: Iterable[AnyCursor], now: float) -> list[Count]:
-        """Count, and take out the messages whose counts are final or due, oldest first."""
-        if not self._open:
-            return []
+    def settle(self, members: Iterable[AnyCursor], now: float) -> Iterator[list[Count]]:
+        """Count, and take out the messages whose counts are final or due, oldest first, some at a time.
+
+        All are counted with the cursors as they stand at the beginning.
+        """
+        left = len(self._open)
+        if not left:
+            return
         oldest = self._open[0][0]
         gone = [cursor for cursor in self._departed if (cursor.left or 0) >= oldest]
         self._departed = gone
@@ -158,10 +161,11 @@ class GroupReceipts:
         gone_left = sorted(c.left or 0 for c in lost_ones)
         gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
         told: list[Count] = []
-        kept: deque[_Open] = deque()
-        excess = len(self._open) - OPEN_LIMIT
+        excess = left - OPEN_LIMIT
         counts, upto = (0, 0, 0), -inf
-        for entry in self._open:
+        while left:
+            left -= 1
+            entry = self._open.popleft()
             id, sender, of, deadline, without = entry
             if id > upto:
                 # Most cursors stand close together, so what holds for one message holds for many.
@@ -182,11 +186,14 @@ class GroupReceipts:
                     reached -= 1
                 elif cursor.left is not None and cursor.left >= id and not cursor.lingers:
                     lost -= 1
-            count = Count(id, sender, reached, delivered, lost, of)
-            if count.final or deadline <= now or excess > 0:
-                told.append(count)
+            if reached + delivered + lost == of or deadline <= now or excess > 0:
+                told.append(Count(id, sender, reached, delivered, lost, of))
                 excess -= 1
             else:
-                kept.append(entry)
-        self._open = kept
-        return told
+                self._looked_at.append(entry)
+            if left and not left % SETTLE_LIMIT:
+                yield told
+                told = []
+        self._open.extendleft(reversed(self._looked_at))
+        self._looked_at = []
+        yield told

@@ -26,6 +26,8 @@ class BatchCase(SynchronousTestCase):
         self.batch = Batch(NOON_MS)
         self.id = 0
         self.alice = self.peer("alice")
+        self.voice = Peer([])  # hers, on a connection of which nobody here wants to know
+        self.voice.identity = self.alice.identity
 
     def peer(self, name: str, *audiences: Audience, manner: int = PLAIN) -> Peer:
         """A connection that hears these."""
@@ -37,11 +39,16 @@ class BatchCase(SynchronousTestCase):
             audience.add(peer)
         return peer
 
-    def say(self, to: Room | None, text: bytes, *but: Peer, kind: int = Kind.SAID, ref: int = 0) -> Post:
-        """Alice says something to a group."""
+    def say(
+        self, to: Room | None, text: bytes, *but: Peer,
+        kind: int = Kind.SAID, ref: int = 0, by: Peer | None = None, answer: bytes = b"",
+    ) -> Post:  # fmt: skip
+        """Alice, or whose connection it is, says something to a group."""
         self.id += 1
-        post = Post(self.alice, to, text, kind=kind, ref=ref)
-        self.batch.broadcast(self.id, post, to.audience if to else self.all, but)
+        sender = by or self.voice
+        sender.posted += 1
+        post = Post(sender, to, text, kind=kind, ref=ref)
+        self.batch.broadcast(self.id, post, to.audience if to else self.all, answer, but)
         return post
 
     def whisper(self, to: Peer, text: bytes) -> None:
@@ -189,9 +196,7 @@ class Own(BatchCase):
         bob = self.peer("bob", self.all)
         self.all.add(self.alice)
         for text in (b"1", b"2"):
-            self.alice.posted += 1
-            self.batch.own(self.alice, b"<accepted>%s\n" % text, replaces=True)
-            self.say(None, text)
+            self.say(None, text, by=self.alice, answer=b"<accepted>%s\n" % text)
         self.alice.posted += 1
         self.alice.answer(b"<pong>\n")
         self.batch.own(self.alice, b"<accepted>3\n")
@@ -210,9 +215,7 @@ class Own(BatchCase):
         self.whisper(bob, b"3")
         self.whisper(carol, b"4")
         self.say(self.tea, b"5")
-        bob.posted += 1
-        self.batch.own(bob, b"<accepted>x\n", replaces=True)
-        self.say(self.tea, b"6")
+        self.say(self.tea, b"6", by=bob, answer=b"<accepted>x\n")
         self.say(None, b"7")
         self.deliver()
         self.assertEqual(self.texts(bob), [b"2", b"3", b"5", b"x", b"7"])
@@ -277,9 +280,7 @@ class Spared(BatchCase):
         self.say(None, b"1", bob)
         self.say(self.tea, b"2", bob, carol)
         self.whisper(bob, b"3")
-        bob.posted += 1
-        self.batch.own(bob, b"<accepted>x\n", replaces=True)
-        self.say(self.tea, b"4", bob)
+        self.say(self.tea, b"4", bob, by=bob, answer=b"<accepted>x\n")
         self.say(None, b"5")
         self.deliver()
         self.assertEqual(self.texts(bob), [b"3", b"x", b"5"])

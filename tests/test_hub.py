@@ -626,18 +626,19 @@ class Bounds(SynchronousTestCase):
 
     def test_late_ack_of_a_plain_peer(self) -> None:
         """A plain peer's ack of what lies far behind is not known any more, and the newest verdicts rest."""
-        self.patch(posting, "RECENT_LIMIT", 2)
+        self.patch(posting, "RECENT_LIMIT", 1)
         self.patch(hub_module, "RESTING_LIMIT", 2)
         self.bob.peer.resting = None
-        self.alice.say(*[b"<set_msg>bob hi"] * 3)
-        self.chat.commit()
+        for count in (2, 2, 1):
+            self.alice.say(*[b"<set_msg>bob hi"] * count)
+            self.chat.commit()
         self.chat.reach(self.bob)
         self.alice.heard()
         self.assertEqual(
             self.bob.answer(b"<ack>1"), [b"<error code=not-sent>This connection was not sent a message 1."]
         )
-        self.assertEqual(self.bob.answer(b"<ack>3"), [])
-        self.assertEqual(self.alice.heard(), [b"<delivered id=2>bob", b"<delivered id=3>bob"])
+        self.assertEqual(self.bob.answer(b"<ack>5"), [])
+        self.assertEqual(self.alice.heard(), [b"<delivered id=4>bob", b"<delivered id=5>bob"])
 
     def test_own_broadcast(self) -> None:
         """Nobody acknowledges her own message, or one from before she came, or one to somebody else."""

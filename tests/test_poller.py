@@ -206,7 +206,7 @@ class PollerTests(SynchronousTestCase):
     def test_turn(self) -> None:
         """However many are ready, the reactor has its turn when the time is up, and all are served in the end."""
         now = iter(range(100))
-        self.patch(module, "_cpu", lambda: next(now) * module.TURN_SECONDS / 4)
+        self.patch(module, "monotonic", lambda: next(now) * module.TURN_SECONDS / 4)
         self.patch(module, "EVENTS", 2)
         ends = [self.end() for _ in range(10)]
         for end in ends:

@@ -700,9 +700,11 @@ class Acks(PostingCase):
     def test_few_are_remembered(self) -> None:
         """What was said long ago is not remembered: only the newest can be acknowledged."""
         self.patch(posting, "RECENT_LIMIT", 1)
-        self.say(self.alice, b"<set_msg>#tea 1", b"<set_msg>#tea 2")
-        self.assertIn(b"not-sent", self.bob.answer(b"<ack>4")[0])
-        self.assertEqual(self.bob.answer(b"<ack>5"), [])
+        for number in range(3):
+            self.say(self.alice, b"<set_msg>#tea %d" % number, b"<set_msg>#tea again")
+        self.assertIn(b"not-sent", self.bob.answer(b"<ack>5")[0])
+        self.assertEqual(self.bob.answer(b"<ack>6"), [])
+        self.assertEqual(self.bob.answer(b"<ack>9"), [])
 
 
 class Batches(PostingCase):

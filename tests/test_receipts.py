@@ -109,7 +109,8 @@ class Room:
         return [message.count() for message in told]
 
     def settle(self, now: float) -> list[Count]:
-        return self.real.settle([member.cursor for member in self.members], now)
+        told = self.real.settle([member.cursor for member in self.members], now)
+        return [count for some in told for count in some]
 
 
 class Counting(SynchronousTestCase):
