@@ -96,6 +96,8 @@ class Batch:
     def _private(self, recipient: Peer, id: int, post: Post) -> bytes:
         assert post.to is not None
         manner = recipient.manner
+        if manner == PLAIN and not post.kind and not post.ref and b"\n" not in post.text:
+            return b"<msg id=%d from=%s>%s\n" % (id, post.person.label, isolate(post.text))
         return self._render(id, post, b" to=" + post.to.label if manner else b"", manner)
 
     def _render(self, id: int, post: Post, to: bytes, manner: int) -> bytes:
@@ -202,13 +204,19 @@ class Batch:
     def _deliver_own(
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]
     ) -> None:
-        if places and len(places) == len(self._ids):
+        if not places:
+            data = b"".join([line for _, _, line, _ in events])
+            got = [event for event in events if event[3]]
+            if got:
+                peer.send(data, [id for _, _, _, id in got], [line for _, _, line, _ in got])
+            elif data:
+                peer.mailbox.put(data)
+            return
+        if len(places) == len(self._ids):
             self._cut_own(peer, events)
             return
-        lines: Sequence[bytes] = self._lines(peer.manner) if places else ()
-        ids: Sequence[int] = self._ids
-        if len(places) != len(ids):
-            lines, ids = [lines[place] for place in places], [ids[place] for place in places]
+        all_lines = self._lines(peer.manner)
+        lines, ids = [all_lines[place] for place in places], [self._ids[place] for place in places]
         begin = 0
         out: list[bytes] = []
         got_ids: list[int] = []
@@ -313,6 +321,6 @@ def _is_owed(stay: Member | None, id: int, after: int) -> bool:
 
 def _merge(places: Sequence[list[int]]) -> Sequence[int]:
     """The places of several groups, in order."""
-    if len(places) == 1:
-        return places[0]
+    if len(places) <= 1:
+        return places[0] if places else ()
     return sorted(place for some in places for place in some)

@@ -40,6 +40,8 @@ class Departures(Presence):
         self._ledger = Ledger()
         self._groups = GroupReceipts()
         self._last_id = 0
+        self._leaving: set[int] = set()
+        """Identities that have ended while their last bytes are on their way."""
 
     # -- what a child knows
 
@@ -51,6 +53,18 @@ class Departures(Presence):
 
     def _leave_rooms(self, person: Person) -> None:
         """She has ended, or is about to; ``left`` is set."""
+
+    # -- what became of a private message
+
+    def _owe(self, person: Person, sender: Person, verdict: bytes) -> None:
+        """Tell a sender how far a message of hers has come.
+
+        If she can come back it has to be in the journal first: what she was told may not be undone by a crash.
+        """
+        if sender.resumes:
+            self._ledger.owe(person, sender, verdict)
+        else:
+            self.tell(sender, verdict)
 
     # -- going
 
@@ -83,6 +97,7 @@ class Departures(Presence):
         peer.parting = person
         person.left = self._last_id
         person.lingers = True
+        self._leaving.add(person.id)
         self._groups.departed(person)
         self._leave_rooms(person)
         if person.resumes:
@@ -127,8 +142,9 @@ class Departures(Presence):
             if peer.identity is None:
                 return
             for id, sender in peer.awaiting or ():
-                self._ledger.owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
+                self._owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
             person.lingers = False
+            self._leaving.discard(person.id)
         peer.awaiting = peer.resting = None
         peer.identity = None
         self._give_up(peer)

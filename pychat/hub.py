@@ -82,7 +82,7 @@ class Hub(Posting):
 
     def due(self) -> set[int]:
         """The identities of which the journal has yet to hear how they stand: what follows from that is told then."""
-        return self._ledger.due()
+        return self._ledger.due() | self._leaving
 
     @property
     def moved(self) -> bool:
@@ -134,7 +134,7 @@ class Hub(Posting):
         awaiting = peer.awaiting
         while awaiting and awaiting[0][0] <= upto:
             id, sender = awaiting.popleft()
-            self._ledger.owe(person, sender, b"<%s id=%d>%s\n" % (self.told, id, person.label))
+            self._owe(person, sender, b"<%s id=%d>%s\n" % (self.told, id, person.label))
             if peer.resting is None:
                 peer.resting = deque(maxlen=RESTING_LIMIT)
             peer.resting.append((id, sender))
@@ -161,7 +161,7 @@ class Hub(Posting):
         for queue in (peer.resting, peer.awaiting):
             while queue and queue[0][0] <= upto:
                 id, sender = queue.popleft()
-                self._ledger.owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
+                self._owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
         if person.resumes:
             self._ledger.move(person)
         elif not person.due:

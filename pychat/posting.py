@@ -214,6 +214,12 @@ class Posting(Gathering):
         """
         if not self._pending:
             return None
+        held: list[Post] = []
+        if self._ledger.arrivals:
+            # Who is let in later is heard later.
+            awaited = self._ledger.awaited()
+            held = [post for post in self._pending if post.sender in awaited]
+            self._pending = [post for post in self._pending if post.sender not in awaited]
         size = 0
         count = work = 0
         while count < len(self._pending) and size < BATCH_LIMIT and work < WORK_LIMIT:
@@ -223,7 +229,9 @@ class Posting(Gathering):
             if post.kind >= _TOPIC and isinstance(post.to, Room):
                 work += len(post.to.audience) // HEARERS  # each of these is told by itself
             count += 1
-        posts, self._pending = self._pending[:count], self._pending[count:]
+        posts, self._pending = self._pending[:count], held + self._pending[count:]
+        if not posts:
+            return None
         turned: dict[tuple[Person, Addressee], int] = {}
         entries = []
         for post in posts:
@@ -315,9 +323,9 @@ class Posting(Gathering):
             if answer and post.blocked:
                 # The journal has this with the message: there is nothing to wait for.
                 answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, post.to.label)
-            batch.own(post.sender, answer)
             if not post.blocked:
-                self._say_to_one(batch, post, id)
+                answer += self._say_to_one(batch, post, id)
+            batch.own(post.sender, answer)
         if ids:
             self._last_id = ids[-1]
         self._deliver(batch)
@@ -386,7 +394,8 @@ class Posting(Gathering):
         ignoring = self._ignored_by.get(person.key)
         return () if not ignoring else [each.peer for each in ignoring if each.peer is not None]
 
-    def _say_to_one(self, batch: Batch, post: Post, id: int) -> None:
+    def _say_to_one(self, batch: Batch, post: Post, id: int) -> bytes:
+        """Deliver a private message; return what its sender is to know at once."""
         to = post.to
         assert to is not None
         assert not isinstance(to, Room)
@@ -394,6 +403,8 @@ class Posting(Gathering):
         if not self._takes_mail(to):
             reason = b"expired" if to.token or to.spare else b"gone"
             line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, to.label)
+            if not post.person.resumes:
+                return line
             self._ledger.owe(to, post.person, line)
         elif recipient is None:
             pass  # she will read it in the journal when she comes back
@@ -405,3 +416,4 @@ class Posting(Gathering):
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
             recipient.awaiting.append((id, post.person))
+        return b""

@@ -198,7 +198,9 @@ class Presence:
         peer = sender.peer
         if peer is None or peer.identity is not sender or peer in self._catching:
             return False
-        peer.tell(verdict)
+        peer.mailbox.put(verdict)
+        if peer.posted == peer.settled:
+            peer.soil()  # otherwise it goes with the answer that is to come
         return True
 
 

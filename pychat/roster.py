@@ -188,11 +188,14 @@ class ByName(Generic[P]):
 class Roster(Generic[P]):
     """Names in use, compared by their keys."""
 
-    __slots__ = ("_bearers", "_by_id", "_by_key", "_last_identity", "away", "first_identity", "people_away")
+    __slots__ = (
+        "_bearers", "_by_id", "_by_key", "_by_label", "_last_identity", "away", "first_identity", "people_away",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._by_key: dict[str, Identity[P]] = {}
         self._by_id: dict[int, Identity[P]] = {}
+        self._by_label: dict[bytes, Identity[P]] = {}
         self._bearers: dict[bytes, Identity[P]] = {}
         self._last_identity = 0
         self.first_identity = 0
@@ -223,7 +226,7 @@ class Roster(Generic[P]):
             raise self.refusal(error, name) from None
         self._last_identity += 1
         identity = Identity(name, key, peer, self._last_identity)
-        self._by_key[key] = self._by_id[identity.id] = identity
+        self._by_key[key] = self._by_id[identity.id] = self._by_label[identity.label] = identity
         return identity
 
     def restore(self, standing: Standing, now: float) -> None:
@@ -241,7 +244,7 @@ class Roster(Generic[P]):
         identity.bot = standing.bot
         identity.personal = standing.personal
         identity.token, identity.spare = standing.token, standing.spare
-        self._by_key[key] = self._by_id[identity.id] = identity
+        self._by_key[key] = self._by_id[identity.id] = self._by_label[identity.label] = identity
         for digest in {standing.token, standing.spare} - {b""}:
             self._bearers[digest] = identity
         self.go_away(identity, now)
@@ -255,6 +258,7 @@ class Roster(Generic[P]):
         """Free the name, and let nobody come back under it."""
         del self._by_key[identity.key]
         del self._by_id[identity.id]
+        del self._by_label[identity.label]
         if identity in self.away:
             self.come_back(identity)
         self._bearers.pop(identity.token, None)
@@ -281,6 +285,11 @@ class Roster(Generic[P]):
             identity = self._by_key.get(names.check(name))
         except RemoteProtocolError:
             return None
+        return None if identity is None or identity.arriving else identity
+
+    def labelled(self, label: bytes) -> Identity[P] | None:
+        """The same, for a name that is typed as its owner types it; ``None`` if it is not, or nobody's."""
+        identity = self._by_label.get(label)
         return None if identity is None or identity.arriving else identity
 
     def numbered(self, id: int) -> Identity[P] | None:

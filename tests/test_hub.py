@@ -121,7 +121,6 @@ class Conversation(RuleBasedStateMachine):
         self.label = 0
         self.now = 0.0
         self.open: list[Broadcast] = []
-        self.verdicts: list[tuple[Conn, Conn, bytes]] = []
 
     @property
     def here(self) -> list[Conn]:
@@ -145,16 +144,8 @@ class Conversation(RuleBasedStateMachine):
         seldom = [self.flush, self.retry, self.count, self.ask, self.leave, self.join]
         action = data.draw(st.sampled_from([*often, *seldom]))
         action(data)
-        self.keep()
-
-    def keep(self) -> None:
-        """The journal has how everybody stands: the verdicts that wait for it are told, recipient by recipient."""
-        self.hub.kept(self.hub.changes(NOON_MS))
-        for recipient in dict.fromkeys(recipient for recipient, _, _ in self.verdicts):
-            for other, sender, line in self.verdicts:
-                if other is recipient:
-                    sender.notice(line)
-        self.verdicts.clear()
+        # Nobody can come back, so nothing that somebody is told has to be in the journal first.
+        assert not self.hub.moved
 
     # -- coming and going
 
@@ -194,14 +185,14 @@ class Conversation(RuleBasedStateMachine):
         self.hub.leave(conn.talk.peer)
         self.hub.leave(conn.talk.peer)
         conn.here = False
-        for id, sender in conn.waiting.items():
-            self.verdicts.append((conn, sender, b"<undelivered id=%d reason=gone>%s" % (id, conn.name)))
-        conn.waiting.clear()
         for broadcast in self.open:
             if broadcast.rows.get(conn) == "none":
                 broadcast.rows[conn] = "gone"
         conn.parting = True
         self.let_go(conn)
+        for id, sender in conn.waiting.items():
+            sender.notice(b"<undelivered id=%d reason=gone>%s" % (id, conn.name))
+        conn.waiting.clear()
 
     def let_go(self, conn: Conn) -> None:
         """The others are told that somebody left once all that she said stands before that."""
@@ -334,14 +325,15 @@ class Conversation(RuleBasedStateMachine):
                     self.show_message(conn, id, said)
                     got[conn].append(id)
                     conn.messages.append(id)
-            sender.settle(said, b"<accepted label=%s id=%d>%s" % (said.label, id, name))
+            answer = b"<accepted label=%s id=%d>%s" % (said.label, id, name)
+            if said.to is not None and not said.to.here:
+                answer += b"\n<undelivered id=%d reason=gone>%s" % (id, name)
+            sender.settle(said, answer)
             if said.to is None:
                 rows = dict.fromkeys(others, "none")
                 self.open.append(Broadcast(id, sender, self.now + 5, rows))
             elif said.to.here:
                 said.to.waiting[id] = sender
-            else:
-                self.verdicts.append((said.to, sender, b"<undelivered id=%d reason=gone>%s" % (id, name)))
         for conn, messages in got.items():
             conn.ends.update(dict.fromkeys(messages, conn.bytes_due))
         for said in self.said:
@@ -382,7 +374,9 @@ class Conversation(RuleBasedStateMachine):
 
     def check(self, conn: Conn) -> None:
         assert conn.talk.peer.dirty == bool(conn.talk.peer in self.hub.dirty)
-        assert not conn.due or conn.talk.peer.dirty
+        # A word about a message may wait for the answer to the next one, and goes with it.
+        answered = not any(isinstance(answer, Said) for answer in conn.answers)
+        assert not (conn.due and answered) or conn.talk.peer.dirty
         assert conn.talk.heard() == b"\n".join(conn.due).split(b"\n")[: None if conn.due else 0]
         assert conn.talk.peer.mailbox.total == conn.bytes_due
         conn.due.clear()
@@ -401,7 +395,7 @@ class Conversation(RuleBasedStateMachine):
         if conn.plain:
             for id in [id for id in conn.waiting if id <= conn.reached]:
                 sender = conn.resting[id] = conn.waiting.pop(id)
-                self.verdicts.append((conn, sender, b"<sent id=%d>%s" % (id, conn.name)))
+                sender.notice(b"<sent id=%d>%s" % (id, conn.name))
             self.mark(conn, conn.reached, ("none",), "sent")
 
     def ack(self, data: st.DataObject) -> None:
@@ -421,7 +415,7 @@ class Conversation(RuleBasedStateMachine):
         conn.acked = id
         for queue in (conn.resting, conn.waiting):
             for known in [known for known in queue if known <= id]:
-                self.verdicts.append((conn, queue.pop(known), b"<delivered id=%d>%s" % (known, conn.name)))
+                queue.pop(known).notice(b"<delivered id=%d>%s" % (known, conn.name))
         self.mark(conn, id, ("none", "sent"), "delivered")
         owed = [known for known in conn.messages if known > id]
         assert conn.plain or conn.talk.peer.unacked.messages == len(owed)  # type: ignore[union-attr]
@@ -717,7 +711,7 @@ class Bounds(SynchronousTestCase):
         alice.heard()
         hub.reached(bob.peer, bob.peer.mailbox.total)
         hub.count(0.0)
-        self.assertEqual(alice.heard(), [b"<receipt id=2 handed=1 delivered=0 of=1>all", b"<handed id=1>bob"])
+        self.assertEqual(alice.heard(), [b"<handed id=1>bob", b"<receipt id=2 handed=1 delivered=0 of=1>all"])
 
     def test_last_words(self) -> None:
         """What somebody says before a goodbye comes before it, and the name is not given away meanwhile."""

@@ -8,6 +8,7 @@ from pychat import catchup as catchup_module
 from pychat import departures, fate, once
 from pychat.departures import HOLD
 from pychat.hub import Hub
+from pychat.ledger import ARRIVALS_LIMIT
 from pychat.roster import Roster, digest_of
 from pychat.vocabulary import OnceKey, Page, Standing
 from tests.chatkit import NOON, NOON_MS, Chat, Talk
@@ -536,17 +537,23 @@ class ComingBack(SynchronousTestCase):
         self.assertEqual((lines[0], lines[-1]), (b"<resync oldest=3>", b"<replayed count=1>"))
 
     def test_verdicts_wait_for_the_journal(self) -> None:
-        """An ack that the journal could not keep is told when it has it."""
-        self.bob.say(b"<set_msg>alice one", b"<set_msg>alice two")
+        """An ack that the journal could not keep is told when it has it; who can come back is not told before."""
+        carol = Talk(self.hub)
+        carol.say(SMART, b"<connect>carol")
+        carol.heard()
+        self.bob.say(b"<set_msg>alice zero")
+        carol.say(b"<set_msg>alice one", b"<set_msg>alice two")
         self.chat.commit()
+        carol.heard()
         self.bob.heard()
-        self.alice.say(b"<ack>1")
-        changes = self.hub.changes(NOON_MS)
         self.alice.say(b"<ack>2")
+        changes = self.hub.changes(NOON_MS)
+        self.alice.say(b"<ack>3")
         self.hub.not_kept(changes)
         self.assertTrue(self.hub.moved)
-        self.assertEqual(self.bob.peer.mailbox.queued, 0)
-        self.assertEqual(self.bob.heard(), [b"<delivered id=1>alice", b"<delivered id=2>alice"])
+        self.assertEqual(carol.peer.mailbox.queued, 0)
+        self.assertEqual(self.bob.peer.mailbox.take(100), b"<delivered id=1>alice\n")
+        self.assertEqual(carol.heard(), [b"<delivered id=2>alice", b"<delivered id=3>alice"])
 
     def test_the_journal_cannot_keep_who_comes(self) -> None:
         """Then she is let in without a token, and her identity ends with the connection."""
@@ -803,6 +810,100 @@ class ComingBack(SynchronousTestCase):
         """Where no tokens are made the capability is not granted."""
         talk = Talk(Hub(durable=True))
         self.assertEqual(talk.answer(SMART)[0].split(b" server=")[0], b"<hello caps=ack")
+
+
+class Storms(SynchronousTestCase):
+    """Very many come at once, or come back."""
+
+    def setUp(self) -> None:
+        self.chat = Chat()
+        self.hub = self.chat.hub
+
+    def come(self, count: int, first: int = 0) -> list[Talk]:
+        talks = [Talk(self.hub) for _ in range(count)]
+        for number, talk in enumerate(talks, first):
+            talk.say(SMART, b"<connect>p%d" % number)
+        return talks
+
+    def let_in(self, talk: Talk) -> bool:
+        return b"<connected" in talk.peer.mailbox.take(1 << 20)
+
+    def test_in_lots(self) -> None:
+        """They are let in a bounded number at a time, in the order in which they came, and nobody is forgotten."""
+        talks = self.come(2 * ARRIVALS_LIMIT + 1)
+        for lot in (ARRIVALS_LIMIT, ARRIVALS_LIMIT, 1):
+            self.assertTrue(self.hub.posting)
+            changes = self.hub.changes(NOON_MS)
+            some, talks = talks[:lot], talks[lot:]
+            self.assertEqual(
+                [standing.id for standing in changes.standings], [talk.peer.identity.id for talk in some]
+            )
+            self.hub.kept(changes)
+            self.assertTrue(all(self.let_in(talk) for talk in some))
+            self.assertFalse(any(self.let_in(talk) for talk in talks))
+        self.assertFalse(self.hub.posting or self.hub.moved)
+
+    def test_refused(self) -> None:
+        """A lot that the journal did not take is let in all the same, and the next one waits for its turn."""
+        talks = self.come(ARRIVALS_LIMIT + 1)
+        self.hub.not_kept(self.hub.changes(NOON_MS))
+        self.assertEqual([self.let_in(talk) for talk in talks], [True] * ARRIVALS_LIMIT + [False])
+        changes = self.hub.changes(NOON_MS)
+        self.assertEqual(len(changes.standings), ARRIVALS_LIMIT + 1)
+        self.hub.kept(changes)
+        self.assertTrue(self.let_in(talks[-1]))
+
+    def test_others_do_not_wait(self) -> None:
+        """What else has changed is in the first lot."""
+        (alice,) = self.come(1)
+        alice.heard()
+        self.come(ARRIVALS_LIMIT + 1, 1)
+        self.hub.confirm(alice.peer)
+        ids = [standing.id for standing in self.hub.changes(NOON_MS).standings]
+        assert alice.peer.identity is not None
+        self.assertIn(alice.peer.identity.id, ids)
+        self.assertEqual(len(ids), ARRIVALS_LIMIT + 1)
+
+    def test_what_they_say_waits(self) -> None:
+        """What somebody says who has yet to be let in comes behind that; what the others say does not wait for it."""
+        bob = self.chat.connect(b"bob")
+        talks = self.come(ARRIVALS_LIMIT + 1)
+        changes = self.hub.changes(NOON_MS)
+        talks[-1].say(b"<set_msg_all>one", b"<set_msg_all>two")
+        self.assertIsNone(self.hub.take(NOON_MS))
+        bob.say(b"<set_msg_all>three")
+        self.chat.commit()
+        self.assertEqual([entry.text for _, entry in self.chat.journal], [b"three"])
+        self.hub.kept(changes)
+        self.hub.kept(self.hub.changes(NOON_MS))
+        self.chat.commit()
+        self.assertEqual([entry.text for _, entry in self.chat.journal], [b"three", b"one", b"two"])
+        verbs = [line.partition(b">")[0].split()[0] for line in talks[-1].heard()]
+        self.assertEqual(verbs, [b"<hello", b"<connected", b"<accepted", b"<accepted"])
+
+    def test_gone_while_they_wait(self) -> None:
+        """Who goes before she was let in never was here."""
+        talks = self.come(ARRIVALS_LIMIT + 1)
+        self.hub.leave(talks[-1].peer)
+        for _ in range(2):
+            self.hub.kept(self.hub.changes(NOON_MS))
+        self.assertEqual(len(self.hub.roster.listing()), ARRIVALS_LIMIT)
+        self.assertFalse(self.hub.posting or self.hub.moved)
+
+    def test_coming_back(self) -> None:
+        """Who comes back on two connections, one after the other, is on the later one in the end."""
+        (alice,) = self.come(1)
+        token = connected(alice.heard()[-1])
+        self.hub.leave(alice.peer)
+        first = self.chat.resume(b"p0", b"resume=" + token)
+        self.come(ARRIVALS_LIMIT, 1)
+        second = self.chat.resume(b"p0", b"resume=" + token)
+        for _ in range(2):
+            self.hub.kept(self.hub.changes(NOON_MS))
+        self.assertEqual(self.hub.replaced, [first.peer])
+        assert second.peer.identity is not None
+        self.assertIs(second.peer.identity.peer, second.peer)
+        self.assertFalse(self.hub.posting)
 
 
 class Bots(SynchronousTestCase):

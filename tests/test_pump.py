@@ -114,6 +114,25 @@ class PumpCase(SynchronousTestCase):
 class Turns(PumpCase):
     """`Pump` drives the hub."""
 
+    def test_soon_after_a_round(self) -> None:
+        """What is said right after a round of writes waits until there may be another, and goes with what comes since."""
+        self.pump.mailroom.pause = 0.5
+        self.clock.advance(1.0)
+        self.alice.say(b"<set_msg_all>1")
+        self.turn()
+        self.assertEqual(len(self.bob.flushed), 1)
+        self.alice.say(b"<set_msg_all>2")
+        self.turn()
+        self.clock.advance(0.4)
+        self.bob.say(b"<set_msg_all>3")
+        self.turn()
+        self.assertEqual((self.hub.posting, len(self.bob.flushed)), (True, 1))
+        self.clock.advance(0.1)
+        self.assertEqual(self.hub.posting, False)
+        self.assertEqual(
+            self.bob.flushed[1:], [[b"<msg id=2 from=alice to=all>2", b"<accepted id=3>all"]]
+        )
+
     def test_one_turn(self) -> None:
         """All that came in one turn is one batch for the journal and one write for each connection."""
         self.alice.say(b"<set_msg_all>one", b"<set_msg>bob two")
@@ -276,8 +295,40 @@ class Beats(PumpCase):
         self.clock.advance(0.05)
         self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
+    def can_come_back(self) -> None:
+        """Alice can: what she is told of her messages has to be in the journal first."""
+        assert self.alice.peer.identity is not None
+        self.alice.peer.identity.resumes = True
+
+    def test_verdicts_at_once(self) -> None:
+        """Who cannot come back is told at once: nobody asks the journal for it."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.turn()
+        self.forget()
+        self.pump.mailroom.watch(self.bob)
+        self.journal.at_once = False
+        self.clock.advance(0.05)
+        self.assertEqual(self.alice.flushed, [[b"<sent id=1>bob"]])
+        self.assertEqual(len(self.journal.waiting), 0)
+
+    def test_verdicts_go_with_answers(self) -> None:
+        """Who waits for the answer to a message gets both together."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.turn()
+        self.forget()
+        self.pump.mailroom.watch(self.bob)
+        self.journal.at_once = False
+        self.alice.say(b"<set_msg_all>again")
+        self.turn()
+        self.clock.advance(0.05)
+        self.assertEqual(self.alice.flushed, [])
+        self.journal.commit()
+        self.turn()
+        self.assertEqual(self.alice.flushed, [[b"<sent id=1>bob", b"<accepted id=2>all"]])
+
     def test_verdicts(self) -> None:
         """What a beat brings to light is written when the journal knows it, and that does not wait for a message."""
+        self.can_come_back()
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.forget()
@@ -294,6 +345,7 @@ class Beats(PumpCase):
 
     def test_a_journal_that_keeps_nothing(self) -> None:
         """It is asked again after a while, not at once; a daemon that ends asks at once."""
+        self.can_come_back()
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.journal.at_once = False
@@ -310,6 +362,7 @@ class Beats(PumpCase):
 
     def test_settled_with_cursors(self) -> None:
         """Who waits for the end waits until the journal knows all cursors, and does not wait long."""
+        self.can_come_back()
         self.alice.say(b"<set_msg>bob hi")
         self.turn()
         self.pump.mailroom.watch(self.bob)

@@ -29,7 +29,7 @@ VERSION = 2
 
 APPLICATION_ID = 0x70794978  # "pyIx"
 
-SLICE = 1000
+SLICE = 3000
 """Messages that one step takes in."""
 
 SWEEP = 1000

@@ -1,7 +1,8 @@
 """When the index takes in what was appended: behind the commits, and in lots that are worth it.
 
-A row costs a third in a lot of a thousand of what it costs alone.  So it waits for a thousand messages, or for a
-moment in which nothing is said.  One slice is one job of the index's thread.
+A row costs a third in a lot of a thousand of what it costs alone, and as much as its delivery to fifty people.  So it
+waits for a lot, or for a moment in which nothing is said; and while very much is said it waits for quieter times, up to
+a bound within which a search can wait for it.  One slice is one job of the index's thread.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .index import SLICE, Index
+from .index import Index
 from .worker import Worker
 
 QUIET = 0.5
 """Seconds without a message after which those that wait are taken in."""
 
+LOT = 1000
+"""So many are worth it."""
+
+CALM = 1500
+"""When no more than this come in that time, a lot is taken in at once."""
+
+LAG = 100_000
+"""When so many wait they are taken in, whatever else there is to do."""
+
 RETRY = 10.0
 """Seconds until the next try, after the index could not be written."""
 
-CATCH_UP = 5_000
+CATCH_UP = 120_000
 """For so many messages at most, a search waits until they are indexed."""
 
 
@@ -49,7 +59,7 @@ class Indexing:
         if self._busy or self._closed:
             return
         waiting = last_id - self.index.upto
-        if waiting >= SLICE and not self._failing:
+        if waiting >= LAG and not self._failing:
             self._fill()
         elif waiting > 0 and self._timer is None:
             self._wait(QUIET)
@@ -91,10 +101,12 @@ class Indexing:
 
     def _time_over(self) -> None:
         self._timer = None
-        if self._last_id != self._seen and not self._failing:
-            self._wait(QUIET)
-        else:
+        came = self._last_id - self._seen
+        lot = self._last_id - self.index.upto >= LOT
+        if self._failing or not came or (lot and came <= CALM):
             self._fill()
+        else:
+            self._wait(QUIET)
 
     def _fill(self) -> None:
         self._cancel()
@@ -113,7 +125,8 @@ class Indexing:
             self._log.info("the index can be written again")
         self._busy = self._failing = False
         self._answer(self.index.upto)
-        if self._waiting and not self._closed:
+        more = self._waiting or self._last_id - self.index.upto >= LOT
+        if more and not self._closed:
             self._fill()
         else:
             self.appended(self._last_id)

@@ -13,7 +13,7 @@ from unittest import SkipTest
 from pychat.errors import JournalError
 from pychat.journal import commands, index, indexing, rooms, search, unread
 from pychat.journal.index import INDEX_NAME, Index
-from pychat.journal.indexing import CATCH_UP, QUIET, RETRY
+from pychat.journal.indexing import CATCH_UP, LAG, QUIET, RETRY
 from pychat.journal.prune import Retention
 from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, connect
@@ -97,14 +97,36 @@ class Filling(Case):
         self.keep(message())
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
 
-    def test_a_thousand(self) -> None:
-        """A thousand do not wait, and so it is slice by slice however many they are."""
-        self.patch(indexing, "SLICE", 10)
+    def test_a_lot(self) -> None:
+        """A lot waits only until it is seen that no more come at once, and is taken in slice by slice."""
+        self.patch(indexing, "LOT", 10)
+        self.patch(indexing, "CALM", 5)
+        self.patch(index, "SLICE", 10)
+        for _ in range(4):
+            self.keep(*(message() for _ in range(6)))
+            self.reactor.advance(QUIET * 0.9)
+        self.assertEqual(self.index.upto, 0)  # too much is said
+        self.keep(*(message() for _ in range(5)))
+        self.reactor.advance(QUIET)
+        self.spin(lambda: self.index.upto >= 20)
+
+    def test_few_at_a_time(self) -> None:
+        """Where something is always said, but little, it waits until that is a lot."""
+        self.patch(indexing, "LOT", 10)
+        for count in range(1, 10):
+            self.keep(message())
+            self.reactor.advance(QUIET * 0.9)
+            self.assertEqual(self.index.upto, 0, count)
+        self.keep(message())
+        self.reactor.advance(QUIET * 0.9)
+        self.spin(lambda: self.index.upto == 10)
+
+    def test_too_far_behind(self) -> None:
+        """However much is said, it is never further behind than a search can wait for."""
+        self.patch(indexing, "LAG", 20)
         self.patch(index, "SLICE", 10)
         self.keep(*(message() for _ in range(35)))
-        self.spin(lambda: self.index.upto == 30)
-        self.reactor.advance(QUIET)
-        self.spin(lambda: self.index.upto == 35)
+        self.spin(lambda: self.index.upto >= 20)
 
     def test_a_search_does_not_wait_for_quiet(self) -> None:
         """What was said before a search is found, also where several slices are missing."""
@@ -121,7 +143,7 @@ class Filling(Case):
         self.keep(*(message() for _ in range(11)))
         self.assertEqual(self.search(), [1])
         self.assertEqual(self.history(), [*range(1, 13)])
-        self.assertGreater(CATCH_UP, 1000)
+        self.assertGreater(CATCH_UP, LAG)
 
     def test_what_changed_meanwhile(self) -> None:
         """A search that does not wait shows nothing that was taken back, and no text that was not searched."""
