@@ -17,7 +17,6 @@ import random
 import selectors
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bigjournal import COMMON, HER_ROOMS, NAME, PAIR, PEOPLE, RARE, TOKEN, build
-from common import Daemon, free_port, pin
-from latency import ECHO, Line
+from common import Daemon, pin
+from latency import Line, start_echo
 
 PAGES, SEARCHES = 1500, 25
 """Pages turned, and searches of each kind, in one run."""
@@ -174,8 +173,7 @@ def run(
     folder: Path, token: bytes, newest: int, rate: float, seconds: float, seed: int
 ) -> tuple[bytes, bool]:
     """One run; return the token for the next, and whether all was within its bounds."""
-    port = free_port()
-    echo = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
+    echo, port = start_echo()
     try:
         with Daemon("--journal", "sqlite", "--state", str(folder), cpu=0) as daemon:
             pin(echo.pid, 0)

@@ -15,28 +15,18 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from common import Daemon, free_port, pin
+from common import Daemon, pin
 
-ECHO = """
-import selectors, socket, sys
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-selector = selectors.DefaultSelector()
-selector.register(listener, selectors.EVENT_READ)
-while True:
-    for key, _ in selector.select():
-        if key.fileobj is listener:
-            connection = listener.accept()[0]
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            selector.register(connection, selectors.EVENT_READ)
-        else:
-            data = key.fileobj.recv(65536)
-            if data:
-                key.fileobj.sendall(data)
-            else:
-                selector.unregister(key.fileobj)
-                key.fileobj.close()
-"""
+ECHO = Path(__file__).with_name("echo.py")
+
+
+def start_echo() -> tuple[subprocess.Popen[str], int]:
+    """Start the control process; return it, and its port."""
+    echo = subprocess.Popen([sys.executable, str(ECHO)], stdout=subprocess.PIPE, text=True)
+    assert echo.stdout is not None
+    return echo, int(echo.stdout.readline().split()[1])
 
 
 class Line:
@@ -127,8 +117,7 @@ def main() -> None:
     text = b"x" * 64
     print(f"<accepted> at {options.rate:.0f} messages a second, {options.journal} journal:")
     for _ in range(options.runs):
-        port = free_port()
-        echo = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
+        echo, port = start_echo()
         try:
             with Daemon("--journal", options.journal, cpu=0) as daemon:
                 pin(echo.pid, 0)

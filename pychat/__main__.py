@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__, manual
-from .address import DEFAULT_PORT, parse_host_port
+from .address import DEFAULT_PORT, format_host_port, parse_host_port
 from .errors import JournalError
 from .journal.prune import Retention, parse_age, parse_size
 
@@ -31,7 +31,15 @@ def _address(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not port:
         raise argparse.ArgumentTypeError("0 is not a port: ports go from 1 to 65535")
+    if host == text and _is_number(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no machine; for this port of this one write 127.0.0.1:{text}"
+        )
     return host, port
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _folder(text: str) -> str:
@@ -151,7 +159,7 @@ def _count(largest: int) -> Callable[[str], int]:
     """An argument that is a whole number from 1 to this."""
 
     def count(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
+        if not _is_number(text) or not 1 <= int(text) <= largest:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {largest}")
         return int(text)
 
@@ -227,7 +235,8 @@ def _journal_prune(options: argparse.Namespace) -> int:
     from .journal.commands import run_prune
 
     if options.keep is None and options.keep_bytes is None:
-        print("pychat journal prune: say what to keep, with --keep or --keep-bytes", file=sys.stderr)  # noqa: T201
+        said = "say what to keep, such as --keep 30d or --keep-bytes 2G. Type: pychat journal prune --help"
+        print(f"pychat journal prune: {said}", file=sys.stderr)  # noqa: T201
         return USAGE
     try:
         count = run_prune(Path(options.state), Retention(options.keep, options.keep_bytes))
@@ -311,7 +320,7 @@ def serve(arguments: Sequence[str]) -> int:
         options.synopsis = "Usage: pychat serve [options]"
         options.parseOptions(list(arguments))
     except usage.UsageError as error:
-        print(f"pychat serve: {error}. Type: pychat serve --help", file=sys.stderr)  # noqa: T201
+        print(f"pychat serve: {str(error).rstrip('.')}. Type: pychat serve --help", file=sys.stderr)  # noqa: T201
         return USAGE
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
     try:
@@ -329,14 +338,21 @@ def serve(arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["help"]:
+        given = [*given[1:2], "--help"]
     if given[:1] == ["serve"]:
         return serve(given[1:])
     options, unknown = build_parser().parse_known_args(given)
     if unknown:
         # Here, for argparse has the outermost parser say it, whose help does not help.
         command = f"pychat {given[0]}" if given and not given[0].startswith("-") else "pychat"
-        dashed = " A name that begins with - comes after --." if unknown[0].startswith("-") else ""
-        said = f"unrecognized arguments: {' '.join(unknown)}.{dashed} Type: {command} --help"
+        hint = ""
+        if unknown[0].startswith("-") and given[0] in ("get", "put"):
+            hint = " A name that begins with - comes after --."
+        elif _is_number(unknown[0]) and hasattr(options, "address"):
+            host = format_host_port(options.address[0], int(unknown[0]))
+            hint = f" The port stands behind a colon: {command} {host}."
+        said = f"unrecognized arguments: {' '.join(unknown)}.{hint} Type: {command} --help"
         print(f"{command}: {said}", file=sys.stderr)  # noqa: T201
         sys.exit(USAGE)
     status: int = options.run(options)

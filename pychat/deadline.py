@@ -48,6 +48,11 @@ class Deadline:
             self._wait.cancel()
             self._wait = None
 
+    def close(self) -> None:
+        """Never fire any more, and let go of the function: mostly it is of an object that refers to this one."""
+        self.cancel()
+        self._fire = _nothing
+
     def _start(self, at: float) -> None:
         self._wait_until = at
         self._wait = wait = deferLater(self._clock, max(0.0, at - self._clock.seconds()), self._due)
@@ -61,6 +66,10 @@ class Deadline:
             return
         self._at = None
         self._fire()
+
+
+def _nothing() -> None:
+    """What a deadline does that is closed."""
 
 
 def _ignore_cancelled(failure: Failure) -> None:

@@ -14,6 +14,8 @@ Theory of operation.  A connection's bytes pass two small filters, in this order
 
 from __future__ import annotations
 
+from typing import cast
+
 from .vocabulary import CLIENT_LINE_LIMIT
 
 IAC = 0xFF
@@ -111,6 +113,9 @@ class LineSplitter:
         pieces: list[bytes] = data.split(b"\n")
         rest = pieces.pop()
         limit = self._limit
+        if len(data) < limit and b"\r" not in data:
+            self._rest = rest
+            return cast("list[bytes | None]", pieces)  # most often: nothing is too long, and no CR to be dropped
         lines: list[bytes | None] = [
             None if len(piece) >= limit else (piece[:-1] if piece.endswith(b"\r") else piece)
             for piece in pieces

@@ -171,7 +171,7 @@ class Hub(Posting):
 
     def _was_sent(self, person: Person, id: int) -> bool:
         """Whether a plain client was sent this message, as far as that is remembered."""
-        to, sender = self._recent.get(id) or self._older.get(id, (None, None))
+        to, sender = self._recent.get(id) or self._older.get(id) or (None, None)
         if sender is None or sender is person or id <= person.joined:
             return False
         if isinstance(to, Room):

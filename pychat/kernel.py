@@ -70,6 +70,13 @@ def plain_socket(transport: Any) -> socket.socket | None:
     return None
 
 
+def is_sealed(transport: Any) -> bool:
+    """Whether there is TLS between a transport and its socket."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    return handle is not None and plain_socket(transport) is None
+
+
 def keep_urgent_inline(handle: socket.socket) -> None:
     """Have TCP's urgent byte stay where it was sent: telnet marks its Synch with one (RFC 854)."""
     try:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .peer import Peer, Person
 
 
+ARRIVALS_LIMIT = 200
+"""So many people are let in at once, at most, so that a storm of them does not hold the others."""
+
+
 class Arrival:
     """Somebody who comes, or comes back, and waits until the journal knows."""
 
@@ -92,20 +96,33 @@ class Ledger:
         person.due.append((sender, verdict))
         self._moved[person] = None
 
+    def awaited(self) -> set[Peer]:
+        """Connections on which somebody waits to be let in, and not with what is under way."""
+        return {arrival.peer for arrival in self._arrivals}
+
     def arrive(self, arrival: Arrival) -> None:
         """Let somebody in once the journal knows her."""
         self._arrivals.append(arrival)
         self._moved[arrival.person] = None
 
     def take(self, time_ms: int) -> Changes:
-        """What the journal has to hear now.  One such lot is under way at a time."""
+        """What the journal has to hear now.  One such lot is under way at a time.
+
+        Of those who wait to be let in it has the first :data:`ARRIVALS_LIMIT`; what has changed about the others waits,
+        too.
+        """
+        arrivals, self._arrivals = self._arrivals[:ARRIVALS_LIMIT], self._arrivals[ARRIVALS_LIMIT:]
+        later = dict.fromkeys(arrival.person for arrival in self._arrivals)
+        for arrival in arrivals:
+            later.pop(arrival.person, None)
         changes = []
         for person in self._moved:
+            if person in later:
+                continue
             person.kept = True
             due, person.due = person.due or [], None
             changes.append(Change(person, person.standing(time_ms), due))
-        self._moved = {}
-        arrivals, self._arrivals = self._arrivals, []
+        self._moved = later
         self._under_way = Changes(changes, arrivals)
         return self._under_way
 

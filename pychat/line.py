@@ -26,6 +26,7 @@ from .commands import Stage
 from .desk import Desk
 from .errors import PychatError
 from .framing import LineSplitter, TelnetFilter
+from .laggards import Laggards
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
@@ -111,7 +112,7 @@ class ChatProtocol(LineReceiver):
         self.made_at = self._pump.reactor.seconds()
         self.peer.since = self.made_at
         self.factory.connections[self] = None
-        self._outlet = Outlet(transport, self.peer, self._pump, self)
+        self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
         self.session.greet()
         self._pump.wake()
 
@@ -212,6 +213,9 @@ class ChatProtocol(LineReceiver):
         self._desk.left(self)
         self._pump.hub.leave(self.peer, self._pump.reactor.seconds())
         self._pump.wake()
+        # No circles, so all of it goes at once and the garbage collector has nothing to look for.
+        self._redelivery = None
+        self.peer.owner, self.peer.way = _GONE, None
         self._lost = True
         if self._gone is not None:
             self._gone.callback(None)
@@ -260,7 +264,8 @@ class ChatProtocol(LineReceiver):
                 self._pump.reactor.callLater(0, self._go_on)
             self._pause(True)
         else:
-            self._pause(False)
+            if self._paused:
+                self._pause(False)
             if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
                 self._finish()
 
@@ -326,11 +331,9 @@ class ChatProtocol(LineReceiver):
 
     # -- bytes out
 
-    def flush(self) -> None:
-        """See :class:`pychat.mailroom.Wire`."""
-        self._outlet.flush()
-        if self.peer.unacked is not None:
-            self._acks().check()
+    def sent(self) -> None:
+        """See :class:`pychat.outlet.Owner`."""
+        self._acks().check()
 
     def drained(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
@@ -339,6 +342,8 @@ class ChatProtocol(LineReceiver):
 
     def overflowed(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
+        person = self.peer.identity
+        self.factory.laggards.ended(person.name if person is not None else "", self._remote)
         rest = (
             "Come back for the rest."
             if self.peer.resumes
@@ -373,6 +378,16 @@ class ChatProtocol(LineReceiver):
         self._outlet.close()
 
 
+class _Gone:
+    """Stands for a connection that has ended, where something is still to come for it."""
+
+    def end(self, code: str = "", sentence: str = "") -> None:
+        """See :class:`pychat.reading.Connection`."""
+
+
+_GONE = _Gone()
+
+
 class ChatFactory(ServerFactory):
     """Makes a :class:`ChatProtocol` for every connection, on any number of ports."""
 
@@ -384,6 +399,7 @@ class ChatFactory(ServerFactory):
         self._desk = desk
         self.connections: dict[ChatProtocol, None] = {}
         """Every connection there is, oldest first."""
+        self.laggards = Laggards()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         protocol = ChatProtocol(self.pump, self._desk)

@@ -14,12 +14,22 @@ from typing import Any, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorFDSet, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IReactorFDSet,
+    IReactorTime,
+)
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from . import kernel
+from .deadline import Deadline
 from .errors import PychatError
 
 BACKLOG = 4096
@@ -36,6 +46,15 @@ BURST_SECONDS = 0.003
 
 SPARE_FILES = 64
 """Open files that are no connections: the journal, the ports, files that are sent and taken."""
+
+TURNED_AWAY_LIMIT = 32
+"""So many who were turned away have the time to hear it; past it whoever has had it longest is hung up on."""
+
+TURNED_AWAY_SECONDS = 2.0
+"""How long they have."""
+
+TURNED_AWAY_BYTES = 64 * 1024
+"""How much each of them may say meanwhile."""
 
 FULL_SAID_EVERY = 60.0
 """Seconds between two lines in the log that say that the daemon is full."""
@@ -58,6 +77,27 @@ class _Connection(Server):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         del self.logstr, self.repstr
+
+    def doRead(self) -> Any:
+        """Twisted's, in fewer steps."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+
+class _SealedConnection(_Connection):
+    """The TCP connection below one with TLS: who sits above that does not see its socket."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        kernel.find_dead_peers(self.getHandle())
 
 
 class _Port(Port):
@@ -92,6 +132,12 @@ class _Port(Port):
                 return
 
 
+class _SealedPort(_Port):
+    """The same for TLS."""
+
+    transport = _SealedConnection
+
+
 class _Reactor:
     """The reactor, but for the ports that it listens on."""
 
@@ -109,24 +155,81 @@ class _Reactor:
         return self._reactor.listenUNIX(address, factory, self._backlog(backlog), *rest, **more)
 
     def listenTCP(self, port: int, factory: ServerFactory, backlog: int, interface: str = "") -> Any:
+        return self._listen(_Port, port, factory, backlog, interface)
+
+    def listenSSL(
+        self, port: int, factory: ServerFactory, contextFactory: Any, backlog: int, interface: str = ""
+    ) -> Any:
+        # It needs OpenSSL, which who listens without TLS does not.
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        sealed = TLSMemoryBIOFactory(contextFactory, False, factory, self._reactor)
+        return self._listen(_SealedPort, port, sealed, backlog, interface)
+
+    def _listen(self, kind: type[_Port], port: int, factory: Any, backlog: int, interface: str) -> Any:
         backlog = self._backlog(backlog)
         if not IReactorFDSet.providedBy(self._reactor):
             # Windows' completion ports: no descriptors to watch, so the reactor's own port has to do.
             return self._reactor.listenTCP(port, factory, backlog, interface)
-        listening = _Port(port, factory, backlog, interface, self._reactor)
+        listening = kind(port, factory, backlog, interface, self._reactor)
         listening.startListening()
         return listening
 
 
+@implementer(IHalfCloseableProtocol)
 class _TurnedAway(Protocol):
-    """A connection that does not fit."""
+    """A connection that does not fit.
+
+    A close resets a connection whose last bytes nobody read, and then the goodbye is lost.  So we close our half only,
+    read what comes and throw it away, and leave when the other one does, or when that takes too long.
+    """
+
+    def __init__(self, clock: IReactorTime, others: dict[_TurnedAway, None]) -> None:
+        """:param others: who is turned away at the moment, longest first."""
+        self._others = others
+        self._deadline = Deadline(clock, self.hang_up)
+        self._room = TURNED_AWAY_BYTES
 
     def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(
-            b"<goodbye code=full>The daemon has no room for more connections. Come back later.\n"
-        )
-        self.transport.loseConnection()
+        transport: Any = self.transport
+        self._others[self] = None
+        self._deadline.set(TURNED_AWAY_SECONDS)
+        transport.write(b"<goodbye code=full>The daemon has no room for more connections. Come back later.\n")
+        if kernel.plain_socket(transport) is not None:
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()  # TLS has a goodbye of its own, and waits for the other one's
+        if len(self._others) > TURNED_AWAY_LIMIT:
+            next(iter(self._others)).hang_up()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Whatever is still to come: close."""
+        transport: Any = self.transport
+        self._forget()
+        if kernel.plain_socket(transport) is not None:
+            transport.loseConnection()
+        else:
+            transport.abortConnection()
+
+    def readConnectionLost(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._forget()
+        self._deadline.close()
+
+    def _forget(self) -> None:
+        self._others.pop(self, None)
+        self._deadline.cancel()
 
 
 class Door(ServerFactory):
@@ -146,6 +249,7 @@ class Door(ServerFactory):
         self._connections = connections
         self.limit = limit
         self._said_at: float | None = None
+        self._turned_away: dict[_TurnedAway, None] = {}
 
     def doStart(self) -> None:
         self._inside.doStart()
@@ -163,7 +267,7 @@ class Door(ServerFactory):
                 "Full: there are {limit} connections, and more are turned away. Raise the limit of open files "
                 "(ulimit -Hn) for more.", limit=self.limit,
             )  # fmt: skip
-        return _TurnedAway()
+        return _TurnedAway(self._clock, self._turned_away)
 
 
 def listen(reactor: Any, description: str, factory: ServerFactory) -> IListeningPort:

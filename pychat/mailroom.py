@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import Protocol, cast
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -50,13 +50,6 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 
 RELIEF = 0.75
 """Past the ceiling connections are given up until what waits is this part of it."""
-
-
-class Wire(Protocol):
-    """What is asked of a connection; the ``owner`` of a :class:`Peer`."""
-
-    def flush(self) -> None:
-        """Write what the mailbox holds."""
 
 
 class Way(Protocol):
@@ -165,7 +158,8 @@ class Mailroom:
             peer = outgoing.popleft()
             peer.dirty = False
             try:
-                cast("Wire", peer.owner).flush()
+                if peer.way is not None:
+                    peer.way.flush()
             except Exception:
                 # Whatever is wrong with this one, the others get theirs.
                 self._log.failure("writing to a connection failed")

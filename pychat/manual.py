@@ -35,10 +35,11 @@ most; Enter sends it. Pasted lines that are commands, each of them, are sent one
 what is pasted, if it knows bracketed paste, as most do; otherwise every line is a line of its own.)
 
 When the connection breaks it comes back by itself. Messages that you type meanwhile, and what you say of messages, are
-shown as pending, and are sent once there is a connection again; what you missed is told with its time. What is still
-pending when you leave is sent by the next pychat chat with the same address and name, for which it is kept, with what
-it takes to be you, in ~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave
-for good, and your rooms too.
+shown as pending, and are sent once there is a connection again; what you missed is told with its time. Other commands
+are not sent then: you are told so, and the line stands in your input again. What is still pending when you leave is
+sent by the next pychat chat with the same address and name, for which it is kept, with what it takes to be you, in
+~/.local/state/pychat (or below XDG_STATE_HOME, or LOCALAPPDATA). With nothing pending you leave for good, and your
+rooms too.
 Whoever types has read what stood on the screen: then those who wrote it are told <read>.
 
 The input may be a pipe, with one connection and nothing kept:
@@ -104,10 +105,10 @@ exit status:
 
 STATUS = """\
 A line for each number. With --json it is one object, with the names and units of docs/protocol.md: version, up
-(seconds), people, away, rooms, messages (the id of the last), connections, limit (of them), slow (ended
-because too much waited for all of them), transfers, refused (datagrams), stalls (turns that held the daemon for more
-than 10 ms), longest and stalled (ms, of one and of all), cpu (ms), memory (KiB), descriptors, timers, threads. What a
-system does not tell is left out.
+(seconds), people, away, rooms, messages (the id of the last), connections, limit (of them), too_slow (ended because
+they read too slowly), slow (those of them that were ended for --memory-limit), transfers, refused (datagrams), stalls
+(turns that held the daemon for more than 10 ms), longest and stalled (ms, of one and of all), cpu (ms), memory (KiB),
+descriptors, timers, threads. What a system does not tell is left out.
 
 exit status:
   0    that is how it does

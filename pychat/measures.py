@@ -27,16 +27,19 @@ class Measures:
         connections: Sized,
         transfers: Sequence[TransferProtocol],
         watchdog: Watchdog,
+        too_slow: Callable[[], int],
         given_up: Callable[[], int],
     ) -> None:
         """
         :param transfers: the protocols that carry them; there may still come more.
-        :param given_up: how many connections were ended for the sake of the others.
+        :param too_slow: how many connections were ended because too much waited for them.
+        :param given_up: how many of them for the sake of the others.
         """
         self._reactor = reactor
         self._connections = connections
         self._transfers = transfers
         self._watchdog = watchdog
+        self._too_slow = too_slow
         self._given_up = given_up
         self._began = reactor.seconds()
         self._taken: list[tuple[str, int]] = []
@@ -53,7 +56,9 @@ class Measures:
         numbers = [("up", int(now - self._began)), ("connections", len(self._connections))]
         if self.limit is not None:
             numbers.append(("limit", self.limit))
-        numbers += [("slow", self._given_up()), ("transfers", sum(map(len, self._transfers)))]
+        numbers += [
+            ("too_slow", self._too_slow()), ("slow", self._given_up()), ("transfers", sum(map(len, self._transfers)))
+        ]  # fmt: skip
         watchdog = self._watchdog
         if watchdog.watching:
             numbers += [

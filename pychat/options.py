@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -49,6 +50,8 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
+        # Twisted wraps what docstrings say, and leaves the spaces that indent their lines.
+        self.docs = {option: " ".join(text.split()) for option, text in self.docs.items()}
         self["listen"] = []
         self["udp"] = []
         self["udp-advertise"] = None
@@ -62,6 +65,8 @@ class Options(usage.Options):
         self["rate-limit-each"] = None
         self["max-datagram"] = MAX_DATAGRAM_BYTES
         self["memory-limit"] = MEMORY_LIMIT
+
+    opt_h = usage.Options.opt_help
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -144,6 +149,13 @@ class Options(usage.Options):
                 f"--max-datagram: {size} is not from {DATAGRAM_BYTES} to {MAX_DATAGRAM_BYTES}"
             )
         self["max-datagram"] = int(size)
+
+    def parseArgs(self, *words: str) -> None:
+        for word in words:
+            # A port, or else a folder: that is what somebody means who forgets the option.
+            port = word.isascii() and word.isdigit()
+            meant = f"--listen tcp:{word}" if port else f"--files {shlex.quote(word)}"
+            raise usage.UsageError(f"{word!r} stands there without its option: perhaps {meant} is meant")
 
     def postOptions(self) -> None:
         if self["no-udp"] and (self["udp"] or self["udp-advertise"]):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
 from . import kernel
@@ -39,6 +39,9 @@ class Owner(Protocol):
     def drained(self) -> None:
         """Bytes went out, or answers came in."""
 
+    def sent(self) -> None:
+        """What is to be acknowledged may have gone out."""
+
     def overflowed(self) -> None:
         """The hard mark was passed; the mailbox is empty now.  Called once."""
 
@@ -46,13 +49,32 @@ class Owner(Protocol):
         """All that was ever put into the mailbox is where the peer can read it."""
 
 
-@implementer(IPullProducer)
+class _Nobody:
+    """The owner of an outlet whose connection is gone."""
+
+    def sent(self) -> None:
+        """See :class:`Owner`."""
+
+    def drained(self) -> None:
+        """See :class:`Owner`."""
+
+    def overflowed(self) -> None:
+        """See :class:`Owner`."""
+
+    def arrived(self) -> None:
+        """See :class:`Owner`."""
+
+
+_NOBODY = _Nobody()
+
+
+@implementer(IPullProducer, IPushProducer)
 class Outlet:
     """Writes what one mailbox holds."""
 
     __slots__ = (
-        "_closing", "_deadline", "_in_transport", "_linger_until", "_lost", "_mailroom", "_owner", "_peer", "_pump",
-        "_socket", "_transport", "_written",
+        "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailroom", "_owner", "_peer",
+        "_pump", "_pushes", "_socket", "_transport", "_written",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
@@ -67,7 +89,10 @@ class Outlet:
         self._closing = self._lost = False
         self._linger_until: float | None = None
         self._deadline: Deadline | None = None
-        transport.registerProducer(self, False)
+        # Twisted's TLS asks a pull producer again and again, be there something or not.
+        self._pushes = kernel.is_sealed(transport)
+        self._full = False  # what pushes is told to wait
+        transport.registerProducer(self, self._pushes)
 
     @property
     def idle(self) -> bool:
@@ -78,17 +103,31 @@ class Outlet:
         """Write what there is, as far as the kernel takes it."""
         if self._lost:
             return
-        mailbox = self._peer.mailbox
+        peer = self._peer
+        mailbox = peer.mailbox
         while mailbox.queued and not self._in_transport:
-            self._write(mailbox.take(CHUNK))
+            data = mailbox.take(CHUNK)
+            if self._socket is not None:
+                try:
+                    taken = self._socket.send(data)
+                except OSError:
+                    # The kernel's buffer is full; or the connection is broken, and the transport will find out.
+                    taken = 0
+                self._written += taken
+                if taken == len(data):
+                    continue
+                data = data[taken:]
+            self._write(data)
         if self._in_transport:
             self._mailroom.clogged(self)
             if mailbox.queued > HARD_MARK:
                 self.give_up()
                 if self._lost:
                     return
-        if mailbox.marked or self._peer.unacked is not None:
+        if mailbox.marks is not None or peer.unacked is not None:
             self._mailroom.watch(self)
+            if peer.unacked is not None:
+                self._owner.sent()
         if self._closing:
             self._try_to_close()
         else:
@@ -115,21 +154,20 @@ class Outlet:
         self._owner.overflowed()
 
     def _write(self, data: bytes) -> None:
-        if self._socket is not None:
-            try:
-                taken = self._socket.send(data)
-            except OSError:
-                # The kernel's buffer is full; or the connection is broken, and the transport will find out.
-                taken = 0
-            self._written += taken
-            if taken == len(data):
-                return
-            data = data[taken:]
+        """Give it to the transport, for the kernel does not take it now."""
         self._in_transport = len(data)
         self._transport.write(data)
+        if self._pushes and not self._full:
+            self._written += self._in_transport
+            self._in_transport = 0
+
+    def pauseProducing(self) -> None:
+        """With TLS: the transport's buffer is full."""
+        self._full = True
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
+        self._full = False
         self._written += self._in_transport
         self._in_transport = 0
         if self._peer.mailbox.queued or self._closing:
@@ -211,5 +249,7 @@ class Outlet:
         """The connection is gone: let go of everything."""
         self._lost = True
         self._mailroom.forget(self)
+        self._owner = _NOBODY
         if self._deadline is not None:
             self._deadline.cancel()
+            self._deadline = None

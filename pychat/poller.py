@@ -38,7 +38,10 @@ def poller_for(reactor: Any) -> Any:
 
 @implementer(IReactorFDSet, IReadDescriptor)
 class Poller:
-    """Watches descriptors for one reactor, and is one that the reactor watches."""
+    """Watches descriptors for one reactor, and is one that the reactor watches.
+
+    :ivar behind: there was more to do in the last turn than it had time for.
+    """
 
     _log = Logger()
 
@@ -48,6 +51,7 @@ class Poller:
         self._selectables: dict[int, Any] = {}
         self._unusual: dict[int, int] = {}  # what is waited for, where it is not only something to read
         self._watched = False
+        self.behind = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -150,16 +154,19 @@ class Poller:
         """Something is ready: serve it."""
         until = monotonic() + TURN_SECONDS
         selectables = self._selectables
-        while True:
+        self.behind = again = True
+        while again:
             ready = self._epoll.poll(0, EVENTS)
+            again = len(ready) == EVENTS
             for fd, event in ready:
                 selectable = selectables.get(fd)
                 if selectable is not None:
+                    # What is read may have made more: those who were let in, and those who were answered before.
+                    again = again or event == select.EPOLLIN
                     self._serve(selectable, event)
                     if monotonic() >= until:
                         return  # those that are left out are still ready
-            if len(ready) < EVENTS:
-                return
+        self.behind = False
 
     def _serve(self, selectable: Any, event: int) -> None:
         """Whatever goes wrong with one connection, the others go on."""

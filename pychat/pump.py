@@ -38,6 +38,10 @@ PEOPLE_PAUSE = 1.0
 """Seconds for which it is counted who comes and goes in a crowd, before it is told."""
 
 
+GATHER = 3
+"""Turns for which a batch waits for what has come in already."""
+
+
 class Pump:
     """Drives one hub with one journal."""
 
@@ -66,6 +70,9 @@ class Pump:
         self._appending: Deferred[None] | None = None
         self._idle: list[Deferred[None]] = []
         self._stopped = False
+        self._gathering = 0  # turns for which the batch has waited
+        self.behind: Callable[[], bool] = lambda: False
+        """Whether more has come in than was looked at."""
         self.mailroom = Mailroom(reactor, hub, self._beaten, self._emptied)
         """The way out for all connections."""
         if journal is not None:
@@ -145,6 +152,9 @@ class Pump:
                 if rest > 0:
                     # What comes so soon after a round goes out with what is to come: half the writes for each.
                     self._turn = self.reactor.callLater(rest, self._take_turn)
+                elif self.behind() and self._gathering < GATHER:
+                    self._gathering += 1
+                    self._turn = self.reactor.callLater(0, self._take_turn)
                 else:
                     self._append()
             elif self.hub.moved:
@@ -180,6 +190,7 @@ class Pump:
         time_ms = self._now_ms()
         changes = self.hub.changes(time_ms)
         posts, entries = self.hub.take(time_ms) or ([], [])
+        self._gathering = 0
         assert self._journal is not None
         done = self._journal.append(entries, changes.standings)
         self._appending = cast("Deferred[None]", done)

@@ -11,7 +11,7 @@ from the cursors of its recipient, which the journal has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -78,6 +78,7 @@ class Reading:
         self.lookups = Lookups(hub, journal)
         """Answers what sessions ask for."""
         self._waiting: dict[Peer, Deferred[None]] = {}
+        self._unsure: dict[Peer, tuple[Person, set[int], Deferred[None]]] = {}
         self._again: list[Errand] = []
         self._since_ms = 0
         self._keys_unread = False
@@ -104,6 +105,12 @@ class Reading:
             self._do(partial(self._tell_read, *hub.reads.pop()))
         for peer in [peer for peer in self._waiting if self._has_room(peer)]:
             self._waiting.pop(peer).callback(None)
+        if self._unsure:
+            due = hub.due()
+            for peer, (person, recipients, known) in [*self._unsure.items()]:
+                if person.peer is not peer or not recipients <= due:
+                    del self._unsure[peer]
+                    known.callback(None)
 
     def retry(self) -> None:
         """From time to time: do what failed because the journal could not be read."""
@@ -200,6 +207,8 @@ class Reading:
 
     async def _tell_entered(self, peer: Peer, room: Room, id: int) -> None:
         """Somebody joined a room on a plain line: tell her what it is about, and what was said there."""
+        if peer.identity is None:
+            return  # her connection is gone
         session = cast("Connection", peer.owner).session
         if room.topic:
             peer.tell(room.topic_line(manner=peer.manner))
@@ -212,9 +221,33 @@ class Reading:
     # -- what became of it
 
     async def _tell_fates(self, peer: Peer, person: Person, since: int, upto: int) -> None:
-        """Tell somebody who came back what became of her private messages."""
+        """Tell somebody who came back what became of her private messages.
+
+        How some recipients stand is on its way to the journal.  What they did just now she will be told then, but not
+        what they did before, while she was away: so there it is looked again when the journal has it.
+        """
+        unsure = await self._tell_known(peer, person, since, upto)
+        while unsure:
+            recipients = set(unsure.values())
+            if recipients <= self._hub.due():
+                known: Deferred[None] = Deferred()
+                self._unsure[peer] = person, recipients, known
+                await known
+            unsure = await self._tell_known(peer, person, min(unsure), max(unsure), unsure)
+
+    async def _tell_known(
+        self, peer: Peer, person: Person, since: int, upto: int, only: Container[int] | None = None
+    ) -> dict[int, int]:
+        """Tell her what is known of those up to an id.
+
+        :param only: of these messages; ``None``: of all.
+        :return: of which it is not certain yet, and the identities that they are for.
+        """
         roster, told = self._hub.roster, self._hub.told
+        unsure: dict[int, int] = {}
         async for messages in self._messages(person, since - 1, upto):
+            if only is not None:
+                messages = [(id, entry) for id, entry in messages if id in only]
             mine = [
                 (id, entry.to, (entry.to_name or "").encode())
                 for id, entry in messages
@@ -228,7 +261,7 @@ class Reading:
             others = {to for _, to, _ in mine if not roster.numbered(to)}
             kept = {standing.id: standing for standing in await self._standings(others)}
             if person.peer is not peer:
-                return
+                return {}
             for id, name in blocked:
                 peer.tell(fate.verdict(fate.UNDELIVERED, fate.BLOCKED, id, name))
             due = self._hub.due()
@@ -236,17 +269,22 @@ class Reading:
                 recipient = roster.numbered(to)
                 if recipient is not None:
                     state, reason = fate.of_living(recipient, id, told), b""
-                    if state == fate.WAITING and to not in due and fate.is_lost(recipient, id):
+                    if state == fate.WAITING and fate.is_lost(recipient, id):
+                        if to in due:
+                            unsure[id] = to
+                            continue
                         # The sender was not back yet when this was to be told.
                         state, reason = fate.UNDELIVERED, b"gone"
-                elif to in due:
-                    continue  # the journal is about to know, and then she is told
+                elif to in due or to not in others:
+                    unsure[id] = to  # she has just ended
+                    continue
                 else:
                     state, reason = fate.of_kept(kept.get(to), id, told, to <= roster.first_identity)
                 line = fate.verdict(state, reason, id, name)
                 if line:
                     peer.tell(line)
             self._wake()
+        return unsure
 
     async def _standings(self, ids: Iterable[int]) -> Any:
         wanted = sorted(ids)

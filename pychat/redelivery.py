@@ -77,4 +77,4 @@ class Redelivery:
 
     def stop(self) -> None:
         """The connection is gone."""
-        self._deadline.cancel()
+        self._deadline.close()

@@ -50,7 +50,7 @@ from .line import ChatFactory
 from .listening import SPARE_FILES, Door, StartError, cannot_listen, listen
 from .measures import Measures
 from .options import Options
-from .poller import poller_for
+from .poller import Poller, poller_for
 from .pump import Pump
 from .shelf import Shelf
 from .udp import listen_udp
@@ -116,11 +116,14 @@ class ChatService(MultiService):
         connections = self.factory.connections
         self._door = Door(cast("IReactorTime", reactor), self.factory, connections, None)
         self._poller = poller_for(reactor)
+        if isinstance(self._poller, Poller):
+            self.pump.behind = lambda: self._poller.behind
         self._watchdog = Watchdog(reactor)
         self._collecting = Collecting(self.factory.connections)
         self._measures = hub.measure = Measures(
-            reactor, connections, self._transfers, self._watchdog, lambda: self.pump.mailroom.given_up
-        )
+            reactor, connections, self._transfers, self._watchdog,
+            lambda: self.factory.laggards.count, lambda: self.pump.mailroom.given_up,
+        )  # fmt: skip
         self.tcp_ports: list[IListeningPort] = []
         """The bound TCP ports, in the order of ``--listen``."""
         self.udp_ports: list[IListeningPort] = []
@@ -129,6 +132,7 @@ class ChatService(MultiService):
         self._stopping = False
         self._retention = Retention(options["keep"], options["keep-bytes"])
         self._every(SWEEP_INTERVAL, self.factory.sweep)
+        self._every(SWEEP_INTERVAL, self.factory.laggards.sweep)
         self._every(SWEEP_INTERVAL, self.pump.sweep)
         self._every(SWEEP_INTERVAL, self._collecting.look)
         self._every(UPLOADS_INTERVAL, uploading.sweep)
@@ -203,7 +207,13 @@ class ChatService(MultiService):
         self._bound = True
         files = kernel.raise_file_limit()
         if files is not None:
-            self._door.limit = self._measures.limit = max(files - SPARE_FILES, 1)
+            if files <= SPARE_FILES:
+                raise StartError(
+                    "too-few-files",
+                    f"The limit of open files is {files} here, and the daemon keeps {SPARE_FILES} for itself: raise "
+                    "it where the daemon is started (ulimit -Hn), best to some thousands.",
+                )
+            self._door.limit = self._measures.limit = files - SPARE_FILES
         try:
             self._shelf.prepare()
             for description in self._options["listen"]:

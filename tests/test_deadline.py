@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,6 +79,24 @@ class Moving(SynchronousTestCase):
         deadline.set(1)
         self.clock.pump([1, 1, 1, 1])
         self.assertEqual(times, [1, 2, 3])
+
+    def test_closed(self) -> None:
+        """It does not fire any more, and what it would have called is let go of."""
+        called: list[float] = []
+
+        def call() -> None:
+            called.append(self.clock.seconds())
+
+        gone = weakref.ref(call)
+        deadline = Deadline(self.clock, call)
+        del call
+        deadline.set(1)
+        deadline.close()
+        self.assertIsNone(gone())
+        deadline.close()
+        deadline.set(1)
+        self.clock.advance(2)
+        self.assertEqual((called, self.clock.getDelayedCalls()), ([], []))
 
     def test_at_once(self) -> None:
         """No time at all is the next turn."""

@@ -79,6 +79,9 @@ class Told(SynchronousTestCase):
         self.assertIs(kernel.plain_socket(SimpleNamespace(getHandle=lambda: self.near, TLS=False)), self.near)
         self.assertIsNone(kernel.plain_socket(SimpleNamespace(getHandle=lambda: object())))
         self.assertIsNone(kernel.plain_socket(object()))
+        handles = (lambda: self.near, object, lambda: None)
+        sealed = [kernel.is_sealed(SimpleNamespace(getHandle=each)) for each in handles]
+        self.assertEqual([*sealed, kernel.is_sealed(object())], [False, True, False, False])
 
 
 class Limits(SynchronousTestCase):

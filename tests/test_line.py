@@ -331,6 +331,7 @@ class Bounds(Case):
         self.assertTrue(bob.protocol.session.closing)
         self.assertLess(sent * 4100, outlet.HARD_MARK + 3 * outlet.CHUNK)
         self.assertLess(bob.protocol.peer.mailbox.queued, 1000)
+        self.assertEqual(self.factory.laggards.count, 1)
         self.assertFalse(bob.closed)
         self.hear(bob, outlet.CLOSE_LIMIT + 0.1)
         self.assertTrue(bob.closed)

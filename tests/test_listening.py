@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
+import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, ServerFactory
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import listening
-from pychat.listening import BACKLOG, BURST, BURST_SECONDS, FULL_SAID_EVERY, Door, listen
+from pychat.listening import (
+    BACKLOG,
+    BURST,
+    BURST_SECONDS,
+    FULL_SAID_EVERY,
+    TURNED_AWAY_BYTES,
+    TURNED_AWAY_LIMIT,
+    TURNED_AWAY_SECONDS,
+    Door,
+    listen,
+)
+from pychat.poller import poller_for
+
+from .guards import within
 
 
 class Made(ServerFactory):
@@ -152,3 +170,106 @@ class Doors(SynchronousTestCase):
         self.assertEqual(len(self.logged), 2)
         self.connections.pop()
         self.assertIs(door.buildProtocol(None), self.inside.made[-1])
+
+
+class Full:
+    """A door on the running reactor that lets nobody in; its clock is ours, and the clients are plain sockets."""
+
+    def __init__(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self.clock = Clock()
+        self._open = ExitStack()
+
+    async def __aenter__(self) -> Full:
+        door = Door(self.clock, Made(), [], 0)
+        self.port = listen(poller_for(self.reactor), "tcp:0:interface=127.0.0.1", door)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._open.close()
+        stopped = self.port.stopListening()
+        if isinstance(stopped, Deferred):
+            await stopped
+        self.clock.advance(TURNED_AWAY_SECONDS)
+        await self.until(lambda: not self.clock.getDelayedCalls())
+
+    def come(self, *said: bytes) -> socket.socket:
+        """Connect and say this, before the daemon knows."""
+        client = socket.create_connection(("127.0.0.1", self.port.getHost().port), 10)
+        self._open.enter_context(client)
+        for each in said:
+            client.sendall(each)
+        return client
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        while not happened():
+            await deferLater(self.reactor, 0, lambda: None)
+
+    async def heard(self, client: socket.socket) -> bytes:
+        """All that comes until the daemon closes its half."""
+        return await deferToThread(lambda: b"".join(iter(lambda: client.recv(4096), b"")))
+
+    async def is_shut(self, client: socket.socket) -> None:
+        """Wait until the daemon does not listen to this one any more; it is not told much meanwhile."""
+        for _ in range(1000):
+            await deferLater(self.reactor, 0, lambda: None)
+            try:
+                client.send(b"x")
+            except OSError:
+                return
+        raise AssertionError("it is still read")
+
+
+@pytest_twisted.ensureDeferred
+@within(10)
+async def test_the_goodbye_arrives() -> None:
+    """Who spoke before she was accepted, and goes on, is told that there is no room; no reset takes that away."""
+    async with Full() as full:
+        eager = full.come(b"<hello caps=ack>\n" * 100)
+        hasty = full.come(b"<hello>\n")
+        hasty.shutdown(socket.SHUT_WR)
+        for client in (eager, hasty):
+            assert (await full.heard(client)).startswith(b"<goodbye code=full>")
+        eager.sendall(b"<connect>alice\n")  # it is still read
+        eager.shutdown(socket.SHUT_WR)
+        # Both sides have closed: nobody waits for anything any more.
+        await full.until(lambda: not full.clock.getDelayedCalls())
+        assert eager.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+@pytest_twisted.ensureDeferred
+@within(10)
+async def test_who_stays() -> None:
+    """Who is turned away and does not go is hung up on, after a while and after so many bytes."""
+    async with Full() as full:
+        slow, loud = full.come(), full.come()
+        for client in (slow, loud):
+            assert (await full.heard(client)).startswith(b"<goodbye code=full>")
+        loud.send(b"x" * (TURNED_AWAY_BYTES + 1))
+        await full.is_shut(loud)
+        slow.send(b"x")
+        full.clock.advance(TURNED_AWAY_SECONDS - 0.01)
+        for _ in range(20):
+            await deferLater(full.reactor, 0, lambda: None)
+            slow.send(b"x")
+        full.clock.advance(0.01)
+        await full.is_shut(slow)
+
+
+@pytest_twisted.ensureDeferred
+@within(10)
+async def test_how_many_stay() -> None:
+    """Of very many who are turned away at once all are told, and the last few are waited for."""
+    async with Full() as full:
+        clients = [full.come(b"<hello>\n") for _ in range(TURNED_AWAY_LIMIT + 10)]
+        for client in clients:
+            assert (await full.heard(client)).startswith(b"<goodbye code=full>")
+        for client in clients[:10]:
+            await full.is_shut(client)
+        for client in clients[10:]:
+            client.sendall(b"<connect>alice\n")
+            client.shutdown(socket.SHUT_WR)
+        await full.until(lambda: not full.clock.getDelayedCalls())
+        assert {client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for client in clients[10:]} == {0}

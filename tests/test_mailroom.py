@@ -55,6 +55,7 @@ class Way(Talk):
 
     def __init__(self, hub: Hub, mailroom: Mailroom) -> None:
         super().__init__(hub)
+        self.peer.way = self
         self.mailroom = mailroom
         self.flushed: list[bytes] = []
         self.waiting = 0

@@ -60,7 +60,9 @@ class Numbers(SynchronousTestCase):
         self.connections = [1, 2, 3]
         self.transfers: list[Any] = []
         self.watchdog: Any = SimpleNamespace(watching=True, number=2, longest=0.0234, total=0.0344)
-        self.measures = Measures(self.clock, self.connections, self.transfers, self.watchdog, lambda: 6)
+        self.measures = Measures(
+            self.clock, self.connections, self.transfers, self.watchdog, lambda: 9, lambda: 6
+        )
         self.memory: int | None = 10 * 1024 * 1024
         self.files: int | None = 17
         self.patch(kernel, "memory", lambda: self.memory)
@@ -79,7 +81,7 @@ class Numbers(SynchronousTestCase):
         self.assertEqual(
             told,
             {
-                "up": 7, "connections": 3, "limit": 100, "slow": 6,
+                "up": 7, "connections": 3, "limit": 100, "too_slow": 9, "slow": 6,
                 "transfers": 3, "stalls": 2, "longest": 23, "stalled": 34,
                 "refused": 8, "memory": 10 * 1024, "descriptors": 17, "timers": 1,
             },
@@ -91,7 +93,8 @@ class Numbers(SynchronousTestCase):
         self.watchdog.watching = False
         told = dict(self.measures())
         self.assertEqual(
-            set(told), {"up", "connections", "slow", "transfers", "refused", "cpu", "timers", "threads"}
+            set(told),
+            {"up", "connections", "too_slow", "slow", "transfers", "refused", "cpu", "timers", "threads"},
         )
 
     def test_asked_often(self) -> None:

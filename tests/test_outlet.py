@@ -43,6 +43,9 @@ class OutletCase(SynchronousTestCase):
     def drained(self) -> None:
         self.log.append("drained")
 
+    def sent(self) -> None:
+        self.log.append("sent")
+
     def overflowed(self) -> None:
         self.log.append("overflowed")
         self.peer.tell(b"<goodbye>\n")
@@ -281,10 +284,10 @@ class WithSocket(OutletCase):
         self.outlet.flush()
         self.unsent = 1
         self.beat()
-        self.assertEqual(self.log, ["drained"])
+        self.assertEqual(self.log, ["sent", "drained"])
         self.unsent = 0
         self.beat()
-        self.assertEqual(self.log, ["drained", "arrived"])
+        self.assertEqual(self.log, ["sent", "drained", "arrived"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_close_lingers(self) -> None:

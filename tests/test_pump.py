@@ -64,6 +64,7 @@ class Wire(Talk):
 
     def __init__(self, hub: Hub, name: str = "") -> None:
         super().__init__(hub)
+        self.peer.way = self
         self.flushed: list[list[bytes]] = []
         self.looks = 0
         self.more = False
@@ -115,7 +116,7 @@ class Turns(PumpCase):
     """`Pump` drives the hub."""
 
     def test_soon_after_a_round(self) -> None:
-        """What is said right after a round of writes waits until there may be another, and goes with what comes since."""
+        """What is said right after a round of writes waits until there may be another, with what comes since."""
         self.pump.mailroom.pause = 0.5
         self.clock.advance(1.0)
         self.alice.say(b"<set_msg_all>1")
@@ -129,9 +130,7 @@ class Turns(PumpCase):
         self.assertEqual((self.hub.posting, len(self.bob.flushed)), (True, 1))
         self.clock.advance(0.1)
         self.assertEqual(self.hub.posting, False)
-        self.assertEqual(
-            self.bob.flushed[1:], [[b"<msg id=2 from=alice to=all>2", b"<accepted id=3>all"]]
-        )
+        self.assertEqual(self.bob.flushed[1:], [[b"<msg id=2 from=alice to=all>2", b"<accepted id=3>all"]])
 
     def test_one_turn(self) -> None:
         """All that came in one turn is one batch for the journal and one write for each connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -359,6 +359,105 @@ class ComingBack(ReadingCase):
             lines += alice.hear()
         told = [line for line in lines if "id=1" in line]
         self.assertEqual(set(told), {"<delivered id=1>carol"})
+
+    def held(
+        self, verb: str, holds: Callable[..., bool] = lambda *what, **how: True
+    ) -> list[Callable[[], None]]:
+        """Hold what the journal answers; return what lets each answer go."""
+        answers: list[Callable[[], None]] = []
+        ask = getattr(self.journal, verb)
+
+        def later(*what: Any, **how: Any) -> Any:
+            if not holds(*what, **how):
+                return ask(*what, **how)
+            done: Deferred[Any] = Deferred()
+            answer = ask(*what, **how)
+            answers.append(lambda: answer.chainDeferred(done))
+            return done
+
+        self.patch(self.journal, verb, later)
+        return answers
+
+    def test_verdicts_before_an_end_that_is_under_way(self) -> None:
+        """What somebody did while she was away is told now, also if the journal is just hearing of his end."""
+        carol = self.smart("<connect>carol")
+        carol.hear()
+        self.bob.transport.stuck = True
+        self.alice.say("<set_msg>bob 1", "<set_msg>carol 2")
+        carol.hear()
+        self.go()
+        self.bob.transport.stuck = False
+        self.bob.transport._written()
+        self.bob.hear()
+        pages = self.held("read", lambda *what, private=False, **how: private)
+        alice = self.come(" after=2 open=1")
+        self.assertEqual(alice.hear()[-1], "<replayed count=0>")
+        kept = self.held("append")
+        self.bob.say("<disconnect>")
+        carol.say("<ack>2", "<disconnect>")
+        alice.hear()
+        pages.pop()()
+        told = alice.hear()
+        while kept or pages:
+            (kept or pages).pop(0)()
+            told += alice.hear()
+        told = [line for line in told if "id=" in line]
+        self.assertEqual(set(told), {"<sent id=1>bob", "<delivered id=2>carol"})
+        self.assertLessEqual(len(told), 3)
+        self.assertEqual(self.stage.pump.reading._unsure, {})
+
+    def test_ended_while_the_journal_was_asked(self) -> None:
+        """Nothing that would not be true is told of somebody who ends just then."""
+        carol = self.smart("<connect>carol")
+        dave = self.smart("<connect>dave")
+        dave.hear()
+        self.alice.say("<set_msg>carol 1", "<set_msg>dave 2")
+        dave.hear()
+        self.go()
+        dave.say("<disconnect>")
+        dave.hear()
+        asked = self.held("standings")
+        alice = self.come(" after=2 open=1")
+        alice.hear()
+        carol.say("<ack>1", "<disconnect>")
+        told = alice.hear()
+        while asked:
+            asked.pop(0)()
+            told += alice.hear()
+        told = [line for line in told if "id=" in line]
+        self.assertEqual(set(told), {"<delivered id=1>carol", "<undelivered id=2 reason=gone>dave"})
+
+    def test_while_he_leaves(self) -> None:
+        """Of somebody whose last bytes are on their way nothing is said before it is known what he has of them."""
+        self.bob.transport.stuck = True
+        self.alice.say("<set_msg>bob 1")
+        self.go()
+        self.bob.say("<disconnect>")
+        alice = self.come(" after=1 open=1")
+        told = alice.hear()
+        self.assertEqual(told[-1], "<replayed count=0>")
+        self.bob.transport.stuck = False
+        self.bob.transport._written()
+        told += alice.hear()
+        self.assertEqual([line for line in told if "id=" in line][:1], ["<sent id=1>bob"])
+        self.assertNotIn("undelivered", "".join(told))
+
+    def test_gone_while_it_was_not_certain(self) -> None:
+        """Nobody waits for what will not be told."""
+        self.alice.say("<set_msg>bob 1")
+        self.go()
+        pages = self.held("read", lambda *what, private=False, **how: private)
+        alice = self.come(" after=1 open=1")
+        alice.hear()
+        self.held("append")
+        self.bob.say("<disconnect>")
+        alice.hear()
+        pages.pop()()
+        alice.hear()
+        self.assertEqual(len(self.stage.pump.reading._unsure), 1)
+        alice.transport.loseConnection()
+        self.stage.pump.reading.look()
+        self.assertEqual(self.stage.pump.reading._unsure, {})
 
     def test_keys_that_cannot_be_read(self) -> None:
         """Nobody comes back before they are known; they are asked for again, whatever else waits."""

@@ -23,7 +23,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import service, tap
+from pychat import kernel, service, tap
 from pychat.journal import prune
 from pychat.journal.store import connect, open_journal
 from pychat.options import Options
@@ -69,6 +69,17 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("--keep", str(self.assertRaises(UsageError, options, "--keep", "long")))
         self.assertIn("--keep-bytes", str(self.assertRaises(UsageError, options, "--keep-bytes", "much")))
 
+    def test_word_without_an_option(self) -> None:
+        """It is said what was perhaps meant."""
+        for word, meant in (
+            ("50001", "--listen tcp:50001 is"),
+            ("my files", "--files 'my files' is"),
+            ("x", "--files x is"),
+        ):
+            error = self.assertRaises(UsageError, options, "--no-udp", word)
+            self.assertIn(repr(word), str(error))
+            self.assertIn(meant, str(error))
+
     def test_bounds_of_the_journal(self) -> None:
         """Ages and sizes are read as people write them."""
         parsed = options("--keep", "30d", "--keep-bytes", "2G")
@@ -112,9 +123,10 @@ class OptionTests(SynchronousTestCase):
         for option in (
             "--listen=", "--udp=", "--udp-advertise=", "--files=", "--state=", "--journal=", "--uploads=", "--quota=",
             "--shelf-limit=", "--keep-uploads=", "--no-udp", "--rate-limit=", "--rate-limit-each=", "--congestion=",
-            "--max-datagram=",
+            "--max-datagram=", "-h, --help",
         ):  # fmt: skip
             self.assertIn(option, text)
+        self.assertNotRegex(text, r"[.;]   +\S")
 
 
 class StartErrorTests(SynchronousTestCase):
@@ -344,6 +356,22 @@ async def test_cannot_start() -> None:
                 running.start(*arguments, listen=listen)
             assert expected in caught.value.sentence
             assert "\n" not in caught.value.sentence
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_too_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of open files that leaves no room for a connection is one sentence, and nothing is bound or made."""
+    async with Running() as running:
+        for limit in (10, 64):
+            monkeypatch.setattr(kernel, "raise_file_limit", lambda limit=limit: limit)
+            with pytest.raises(StartError, match=rf"^The limit of open files is {limit} here.*ulimit -Hn"):
+                running.start()
+        assert not running.files.exists()
+        monkeypatch.setattr(kernel, "raise_file_limit", lambda: 65)
+        chat = running.start()
+        assert chat._door.limit == 1
+        assert "<welcome>" in await ask(chat.tcp_ports[0], "<ping>")
 
 
 @pytest_twisted.ensureDeferred

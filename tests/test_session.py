@@ -458,6 +458,17 @@ class BadInput(TalkCase):
         self.assertEqual(self.alice.answer(b"<get_users>please")[-1][:6], b"<users")
         self.assertEqual(self.alice.answer(b"<pong>x"), [])
 
+    def test_help_with_attributes(self) -> None:
+        """What a person may add to a command stands in its help."""
+        for verb, attributes in (
+            (b"get_users", (b"limit", b"more")),
+            (b"history", (b"limit", b"before", b"after")),
+            (b"search", (b"in", b"from", b"limit", b"more")),
+        ):
+            told = b"\n".join(self.alice.answer(b"<help>" + verb))
+            for attribute in attributes:
+                self.assertIn(b" %s=" % attribute, told)
+
     def test_hint(self) -> None:
         """Who types something that is no command is told one that would do here."""
         self.assertIn("<connect>your-name", self.refused(self.eve, b"hello", "bad-line"))

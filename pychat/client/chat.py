@@ -71,7 +71,8 @@ class Script(Visit):
 
     async def run(self, signals: Signals, stdin: Any) -> int:
         where = self._invitation
-        self._connected = client = await connect(self._reactor, where.host, where.port, self._noticed)
+        connecting = connect(self._reactor, where.host, where.port, self._noticed)
+        self._connected = client = await self._patiently(connecting)
         client.ended().addCallback(self._lost)
         try:
             if await self._come_in(client):
@@ -166,6 +167,8 @@ class Script(Visit):
         if line.verb == b"path":
             self._downloads.path(line)
             return
+        if line.verb == b"goodbye" and self._connected is None:
+            return  # it is told as the reason why there is no connection
         self.screen.line(show_message(line, raw))
         if line.verb == b"error":
             self._wrong += 1

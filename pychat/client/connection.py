@@ -25,6 +25,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
 from .. import kernel
+from ..address import DEFAULT_PORT, format_host_port
 from ..deadline import Deadline
 from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
 from ..framing import LineSplitter
@@ -37,7 +38,10 @@ from .calls import Calls
 from .flow import Outflow
 
 CONNECT_TIMEOUT = 20.0
-"""Seconds for a connection to be made, and again for the greeting to come."""
+"""Seconds for a connection to be made, and again for the greeting to come: very many may come back at once."""
+
+BRIEF_TIMEOUT = 5.0
+"""Seconds for the greeting where somebody only looks what there is."""
 
 ANSWER_TIMEOUT = 60.0
 """Seconds without an answer to the oldest command after which the connection is given up."""
@@ -80,10 +84,12 @@ class Client(Asking, LineReceiver):
         observer: Observer = _nobody,
         *,
         answer_timeout: float = ANSWER_TIMEOUT,
+        greeting_timeout: float = CONNECT_TIMEOUT,
         shown: int = -1,
         taken: Callable[[], int | None] = _all,
     ) -> None:
         """
+        :param answer_timeout: seconds for the oldest answer; ``greeting_timeout``: for the greeting.
         :param shown: the highest id of a message that was shown already, on a connection before this one; messages
             up to it are acknowledged and not shown again.
         :param taken: called once for each chunk of bytes that was received, when the observer has been given all of
@@ -94,6 +100,7 @@ class Client(Asking, LineReceiver):
         self._splitter = LineSplitter(self.MAX_LENGTH)
         self._calls = Calls(clock, answer_timeout, self._timed_out)
         self._deadline = Deadline(clock, self._timed_out)  # of the greeting, and of the end
+        self._greeting_timeout = greeting_timeout
         self._greeted: Deferred[Client] | None = Deferred(self._greeting_cancelled)
         self._ending: LinkError | None = None
         self._ended: list[Deferred[LinkError]] = []
@@ -195,6 +202,12 @@ class Client(Asking, LineReceiver):
         """The address of the daemon's machine, where the connection really went."""
         return str(getattr(cast("ITCPTransport", self.transport).getPeer(), "host", ""))
 
+    @property
+    def _where(self) -> str:
+        """Address and port, for a person."""
+        peer = cast("ITCPTransport", self.transport).getPeer()
+        return format_host_port(getattr(peer, "host", "?"), getattr(peer, "port", DEFAULT_PORT))
+
     # -- flow of bytes out
 
     def room(self) -> Deferred[None]:
@@ -219,7 +232,7 @@ class Client(Asking, LineReceiver):
             set_no_delay(True)
         self._out.open(transport)
         self._up = True
-        self._deadline.set(CONNECT_TIMEOUT)
+        self._deadline.set(self._greeting_timeout)
 
     def _greeting_cancelled(self, _: Deferred[Client]) -> None:
         self._greeted = None
@@ -231,6 +244,9 @@ class Client(Asking, LineReceiver):
         return self._greeted
 
     def dataReceived(self, data: bytes) -> None:
+        if self._greeted is not None and not self._splitter.rest and data[:1] != b"<":
+            self._is_another()  # whose line may have no end
+            return
         for raw in self._splitter.feed(data):
             if raw is None:
                 self.dropped += 1
@@ -298,6 +314,15 @@ class Client(Asking, LineReceiver):
         if self.goodbye is not None:
             self._end(self._why_lost())
             return
+        if self._greeted is not None:
+            self._end(
+                LinkError(
+                    "timed-out",
+                    f"No greeting came from {self._where}: it is no Python Chat, or one that hangs. Check the port; "
+                    f"it is {DEFAULT_PORT} mostly.",
+                )
+            )
+            return
         self._end(
             LinkError(
                 "timed-out",
@@ -344,22 +369,26 @@ class Client(Asking, LineReceiver):
     def _greeting(self, line: Line) -> None:
         if line.verb == b"goodbye":
             return  # the end of the connection follows
+        if line.verb not in (b"welcome", b"error"):
+            self._is_another()
+            return
         greeted, self._greeted = self._greeted, None
         assert greeted is not None
         self._deadline.cancel()
         if line.verb == b"welcome":
             greeted.callback(self)
-            return
-        if line.verb == b"error":
-            greeted.errback(refusal(line))
         else:
-            greeted.errback(
-                LinkError(
-                    "not-pychat",
-                    "What answers there is not a Python Chat. Check the port; it is 50000 mostly.",
-                )
+            greeted.errback(refusal(line))
+            self.abort()
+
+    def _is_another(self) -> None:
+        """What answers speaks something else."""
+        self._end(
+            LinkError(
+                "not-pychat",
+                f"What answers at {self._where} is not a Python Chat. Check the port; it is {DEFAULT_PORT} mostly.",
             )
-        self.abort()
+        )
 
     def _acknowledge(self) -> None:
         if self._hushed or self._out.full or not self._up:
@@ -379,6 +408,7 @@ def connect(
     *,
     timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
+    greeting_timeout: float = CONNECT_TIMEOUT,
     shown: int = -1,
     taken: Callable[[], int | None] = _all,
 ) -> Deferred[Client]:
@@ -386,10 +416,13 @@ def connect(
 
     :param observer: is given the notices, the greeting among them.
     :param timeout: seconds for each of the host's addresses.
-    :param shown: and ``taken``: see :class:`Client`.
+    :param greeting_timeout: and those behind it: see :class:`Client`.
     :return: fails with :class:`LinkError`; its sentence says what to do.  Cancelling ends the attempt.
     """
-    client = Client(reactor, observer, answer_timeout=answer_timeout, shown=shown, taken=taken)
+    client = Client(
+        reactor, observer,
+        answer_timeout=answer_timeout, greeting_timeout=greeting_timeout, shown=shown, taken=taken,
+    )  # fmt: skip
     return Deferred.fromCoroutine(_connect(reactor, host, port, client, timeout))
 
 

@@ -124,11 +124,13 @@ class Editor:
                 self._begin(b"")
             return clears
 
-    def give_back(self, entry: bytes) -> None:
-        """What was entered could not be used, and is the draft again, unless there is one."""
+    def give_back(self, entry: bytes) -> bool:
+        """What was entered could not be used, and is the draft again, unless there is one; whether it is."""
         with self._lock:
-            if not self.draft and not self._pasting:
+            free = not self.draft and not self._pasting
+            if free:
                 self._begin(entry)
+            return free
 
     def feed(self, data: bytes) -> list[bytes | None]:
         """Return what was entered, without the end of its last line, as :class:`Pasted` if it is; ``None`` stands for

@@ -36,6 +36,7 @@ class Lookup:
         show: Callable[[str], object],
         refused: Callable[[PychatError], object],
         bug: Callable[[Failure], object],
+        lost: Callable[[Line], object] = lambda line: None,
         *,
         joins: bool,
     ) -> None:
@@ -43,11 +44,13 @@ class Lookup:
         :param show: prints a line.
         :param refused: prints why something was refused.
         :param bug: is given what nobody foresaw.
+        :param lost: is given what was sent on a connection which ended before all of the answer came.
         :param joins: a ``<join>`` is one of these, and what there is to know of the room is looked up.
         """
         self._show = show
         self._refused = refused
         self._bug = bug
+        self._lost = lost
         self.in_rooms = False
         self.under_way = 0
         self._verbs = LOOKS_UP | {b"join"} if joins else LOOKS_UP
@@ -65,7 +68,7 @@ class Lookup:
         else:
             shown = answer.addCallback(self._answered)
         self.under_way += 1
-        shown.addErrback(self._failed).addErrback(self._bug).addCallback(self._done)
+        shown.addErrback(self._failed, line).addErrback(self._bug).addCallback(self._done)
         return True
 
     def _done(self, _: object) -> None:
@@ -112,9 +115,11 @@ class Lookup:
             self._show(show_answer(line))
         self._show(f"* end of what was said in {room} before")
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure, line: Line | None = None) -> None:
         error = failure.value
         if isinstance(error, PychatError) and not isinstance(error, LinkError):
             self._refused(error)
         else:
             failure.trap(LinkError)  # its end is told by whoever has it
+            if line is not None:
+                self._lost(line)

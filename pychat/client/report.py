@@ -48,7 +48,7 @@ class Report:
         self._pending: set[str] = set()  # keys of posts that were shown as pending
         self._told_delay = 0.0
         self._told_code = ""  # of the refusal for the moment that was told last
-        self._was_in = False
+        self._was_in = self._is_in = False
         self._missed = Missed()
         self.store: Store
         self.unread = Due(0)
@@ -96,13 +96,17 @@ class Report:
         """The same of a line that went as it was typed."""
         self._screen.line(f"* perhaps sent, perhaps not, and not sent again: {visible(raw)}")
 
+    def unanswered(self, raw: bytes) -> None:
+        """A command that says nothing to anybody was sent, and the connection ended before its answer came."""
+        self._screen.line(f"* not answered before the connection ended, so try again: {visible(raw)}")
+
     # -- connections
 
     def linked(self, link: Linked) -> None:
         """Observer."""
         self._told_delay = 0.0
         self.heard_goodbye = False
-        self._was_in = True
+        self._was_in = self._is_in = True
         left = len(self.store.posts)
         pending = f"; {messages(left)} pending" if left else ""
         if not link.resumed or link.rewound:
@@ -130,6 +134,7 @@ class Report:
     def broken(self, why: PychatError, delay: float) -> None:
         """Observer: told at first, and then each time that the wait has doubled."""
         self._downloads.line_lost()
+        self._is_in = False
         if delay >= 2 * self._told_delay:
             what = "still no connection" if self._told_delay else "connection lost"
             self._told_delay = delay
@@ -172,6 +177,8 @@ class Report:
             self._screen.line(f"* {counted}")
             return
         if line.verb == b"goodbye":
+            if not self._is_in:
+                return  # why she was not let in is told as the reason of that
             self.heard_goodbye = True
         self._screen.line(show_message(line, raw))
         if line.verb == b"offer":

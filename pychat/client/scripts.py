@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .connection import Client, connect
+from .connection import BRIEF_TIMEOUT, Client, connect
 from .program import FAILED, OK, Signals, complain, run
 from .render import visible
 from .results import json_listed
@@ -17,7 +17,7 @@ async def visit(
     reactor: Any, host: str, port: int, what: Callable[[Client], Coroutine[Any, Any, None]]
 ) -> None:
     """Connect without a name, do something, and leave."""
-    client = await connect(reactor, host, port)
+    client = await connect(reactor, host, port, greeting_timeout=BRIEF_TIMEOUT)
     try:
         await client.hello(())
         await what(client)

@@ -11,7 +11,7 @@ from typing import Any
 from ..address import format_host_port
 from ..grammar import Line
 from .answers import LinkError, Refused, decode
-from .connection import Client, connect
+from .connection import BRIEF_TIMEOUT, connect
 from .program import FAILED, OK, Signals, run
 from .render import visible
 from .terminal import Sink
@@ -54,7 +54,8 @@ _WORDS: dict[str, tuple[str, Callable[[int], str]]] = {
     "messages": ("last message", str),
     "connections": ("connections", _count),
     "limit": ("connections at most", _count),
-    "slow": ("ended by --memory-limit", _count),
+    "too_slow": ("ended as too slow", _count),
+    "slow": ("of these by --memory-limit", _count),
     "transfers": ("transfers", _count),
     "refused": ("datagrams refused", _count),
     "stalls": ("stalls", _count),
@@ -95,12 +96,7 @@ def run_status(host: str, port: int, *, json_line: bool = False) -> int:
     told: dict[str, int | str] = {}
 
     async def program(reactor: Any, signals: Signals) -> int:
-        client = await connect(reactor, host, port)
-        try:
-            told.update(await _ask(client, format_host_port(host, port)))
-            await client.leave()
-        finally:
-            client.abort()
+        told.update(await ask(reactor, host, port))
         return OK
 
     status = run(program)
@@ -114,14 +110,22 @@ def run_status(host: str, port: int, *, json_line: bool = False) -> int:
     return status
 
 
-async def _ask(client: Client, where: str) -> dict[str, int | str]:
+async def ask(reactor: Any, host: str, port: int) -> dict[str, int | str]:
+    """What a daemon tells of itself.
+
+    :raise PychatError: the sentence says why it does not.
+    """
+    client = await connect(reactor, host, port, greeting_timeout=BRIEF_TIMEOUT)
     try:
         answer = await client.command("status")
+        await client.leave()
     except Refused as error:
         if error.code != "unknown-command":
             raise
         raise LinkError(
             "unknown-command",
-            f"The daemon at {where} is older than this command, and cannot tell how it does.",
+            f"The daemon at {format_host_port(host, port)} is older than this command, and cannot tell how it does.",
         ) from None
+    finally:
+        client.abort()
     return read_status(answer.line)

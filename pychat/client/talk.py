@@ -35,10 +35,23 @@ from .report import Report
 from .store import MemoryStore
 from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import FOR_GOOD, NO_COMMANDS, NO_MESSAGE, left_over, messages
+from .wording import (
+    ATTRIBUTES_DO_NOT_WAIT,
+    FOR_GOOD,
+    LONG_DOES_NOT_WAIT,
+    NO_COMMANDS,
+    NO_MESSAGE,
+    ONLY_MESSAGES_WAIT,
+    left_over,
+    messages,
+    whole,
+)
 
 UNREAD = b"<unread>"
 """Who types just this has not read by that what it asks for."""
+
+UNANSWERED = frozenset((b"ack", b"read", b"pong"))
+"""Commands that have no answer."""
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -64,7 +77,10 @@ class Talk(Visit):
             self.screen, self._downloads, self._came, self._went, self._offered, self._refused
         )
         self._unkept = Unkept(self._report.doubtful_line)
-        self._lookup = Lookup(self.screen.line, self._refused, self._bug, joins=True)
+        self._asked = Unkept(self._unanswered)
+        self._lookup = Lookup(
+            self.screen.line, self._refused, self._bug, lambda line: self._unanswered(whole(line)), joins=True
+        )
         self._read = self._said_read = 0  # the highest id that was read, and that was told to be
 
     @property
@@ -131,7 +147,7 @@ class Talk(Visit):
         self._coming = member
         self._report.had_identity = self._store.token is not None
         try:
-            await member.start()
+            await self._patiently(member.start())
         except Refused as error:
             self._tell_unsent()
             self._go_outside(error)
@@ -298,10 +314,18 @@ class Talk(Visit):
         self.screen.note(f"* {why}")
         self._give_back(raw)
 
-    def _give_back(self, *lines: bytes) -> None:
-        if self._keys is not None:
-            for raw in lines:
-                self._keys.give_back(raw)
+    def _give_back(self, *lines: bytes) -> bool:
+        """Whether one of them stands in the input again."""
+        return self._keys is not None and any(self._keys.give_back(raw) for raw in lines)
+
+    def _without_connection(self, raw: bytes, what: str) -> None:
+        """Say that this was not sent, for it cannot wait for a connection."""
+        again = "It stands in your input again: press Enter" if self._give_back(raw) else "Type it again"
+        self.screen.note(f"* Not sent: there is no connection now, and {what}. {again} when there is one.")
+
+    def _unanswered(self, raw: bytes) -> None:
+        if not self._over.called:  # who leaves does not ask again
+            self._report.unanswered(raw)
 
     def _say_read(self) -> None:
         """Who types has read what stood on the screen."""
@@ -339,8 +363,7 @@ class Talk(Visit):
             self._done()
             return
         elif member.client is None:
-            what = "Messages with attributes of their own do not wait" if posts else "Only messages wait"
-            self._not_sent(raw, f"There is no connection now. {what} for it: try again later.")
+            self._without_connection(raw, ATTRIBUTES_DO_NOT_WAIT if posts else ONLY_MESSAGES_WAIT)
             return
         elif posts and self._unkept.full:
             self._not_sent(
@@ -356,9 +379,12 @@ class Talk(Visit):
             try:
                 if posts:
                     self._unkept.send(member.client, raw)
-                elif not self._lookup.send(member.client, line):
+                elif line.verb == b"download" or line.verb in UNANSWERED:
                     member.client.send(raw)
+                elif not self._lookup.send(member.client, line):
+                    self._asked.send(member.client, raw)
             except LinkError:
+                self._without_connection(raw, ATTRIBUTES_DO_NOT_WAIT if posts else ONLY_MESSAGES_WAIT)
                 return
         if member.client is not None:
             await member.client.room()
@@ -386,11 +412,7 @@ class Talk(Visit):
             elif member.client is not None:
                 return False  # there is no room for a key: then it goes without
             else:
-                self._not_sent(
-                    raw,
-                    "There is no connection now, and a message as long as this does not wait for it: below 4,000 "
-                    "bytes it would.",
-                )
+                self._without_connection(raw, LONG_DOES_NOT_WAIT)
             return True
         if member.client is None:
             self._report.pending(self._store.posts[key])

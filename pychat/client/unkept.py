@@ -1,4 +1,4 @@
-"""Messages that go out as they were typed, without a key: none is sent twice, and none is lost without a word."""
+"""Lines that go out as they were typed, without a key: none is sent twice, and none is lost without a word."""
 
 from __future__ import annotations
 

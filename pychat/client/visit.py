@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..address import format_host_port
 from ..errors import PychatError
 from ..framing import LineSplitter
 from ..vocabulary import CLIENT_LINE_LIMIT
@@ -19,6 +20,11 @@ from .lookup import Lookup
 from .program import Signals
 from .render import visible
 from .terminal import Screen, Sink, Splitter, Typist, Writer
+
+PATIENT_SECONDS = 3.0
+"""Seconds after which who waits to be let in is told what for."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,20 @@ class Visit:
     async def _line(self, raw: bytes) -> None:
         """Somebody typed this."""
         raise NotImplementedError
+
+    async def _patiently(self, coming: Deferred[T]) -> T:
+        """Wait to be let in; where that takes long, say what for."""
+        where = format_host_port(self._invitation.host, self._invitation.port)
+        call = self._reactor.callLater(
+            PATIENT_SECONDS,
+            self.screen.note,
+            f"* Still waiting for {visible(where)} to let you in. Ctrl-C gives up.",
+        )
+        try:
+            return await coming
+        finally:
+            if call.active():
+                call.cancel()
 
     # -- lines out
 

@@ -40,6 +40,12 @@ NO_MESSAGE = (
     "either, which begins with <set_msg>name or <set_msg_all>. Nothing of them was sent."
 )
 
+ONLY_MESSAGES_WAIT = "only messages wait for one"
+
+ATTRIBUTES_DO_NOT_WAIT = "messages with attributes of their own do not wait for one"
+
+LONG_DOES_NOT_WAIT = "a message as long as this does not wait for one: below 4,000 bytes it would"
+
 FOR_GOOD = (
     "You left for good: your rooms, settings and private history end here. To come back as the same one, close the "
     "window instead."
@@ -51,7 +57,12 @@ REWOUND = "The chat has lost messages that you had: it goes on from those that i
 def as_typed(post: Post) -> str:
     """A post as somebody types it."""
     line = encoded(post.said)
-    return show_line(line, render(line.verb, line.attributes)[:-1] + line.text)
+    return show_line(line, whole(line))
+
+
+def whole(line: Line) -> bytes:
+    """A line as it is sent."""
+    return render(line.verb, line.attributes)[:-1] + line.text
 
 
 def people(line: Line) -> str | None:

@@ -44,7 +44,7 @@ SEARCH_BYTES = 100_000
 ENDED_LIMIT = 10_000
 """Identities that are remembered after their end."""
 
-_text = attrgetter("text")
+_text, _kind = attrgetter("text"), attrgetter("kind")
 _SHOWN = (Kind.SAID, Kind.REACT)
 _CHANGING = (Kind.EDIT, Kind.RETRACT)
 _TEXTS = (Kind.SAID, Kind.EDIT)
@@ -81,15 +81,20 @@ class MemoryJournal:
         self.last_id += len(entries)
         kept = self._entries
         kept.extend(entries)
-        for id, entry in enumerate(entries, first):
-            if entry.kind:
-                self._project(id, entry)
+        if any(map(_kind, entries)):
+            for id, entry in enumerate(entries, first):
+                if entry.kind:
+                    self._project(id, entry)
         held = self._bytes + sum(map(len, map(_text, entries)))
+        oldest = self.oldest
         while len(kept) > ENTRIES_LIMIT or held > BYTES_LIMIT:
-            oldest, entry = self.oldest, kept.popleft()
+            entry = kept.popleft()
             held -= len(entry.text)
+            oldest += 1
+            if not entry.kind:
+                continue
             # That a message was taken back has to be known for as long as there are edits of it.
-            if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == oldest:
+            if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == oldest - 1:
                 del self._changes[entry.ref]
         self._bytes = held
         for standing in standings:

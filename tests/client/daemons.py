@@ -54,7 +54,9 @@ class Actor(LineReceiver):
         self.factory.actor = self
         self.factory.actors.append(self)
         self.gone: Deferred[None] = Deferred()
-        self.sendLine(b"<welcome>hi")
+        self.sendLine(self.factory.greeting)
+        if not self.factory.greeting.startswith(b"<welcome>"):
+            self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         self.factory.heard.append(line)
@@ -86,6 +88,7 @@ class Stage(ServerFactory):
 
     :param script: gives what is to be sent for a verb and its line, None for what any daemon would say.
     :ivar actor: of the newest connection.
+    :ivar greeting: what is said first; if it is no ``<welcome>`` it is all.
     """
 
     protocol = Actor
@@ -95,6 +98,7 @@ class Stage(ServerFactory):
     def __init__(self, script: Callable[[bytes, bytes], bytes | None]) -> None:
         self.script = script
         self.heard: list[bytes] = []
+        self.greeting = b"<welcome>hi"
         self.actors: list[Actor] = []
 
     @property

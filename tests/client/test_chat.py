@@ -18,6 +18,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
+from pychat.client.answers import LinkError
 from pychat.client.chat import Invitation, chat
 from pychat.client.connection import connect
 from pychat.client.program import Signals
@@ -341,6 +342,19 @@ async def test_lost() -> None:
         stage.actor.transport.abortConnection()
         assert await visit.status() == 1
     assert visit.complained == "* The connection to the chat was lost. Start again to come back.\n"
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_full() -> None:
+    """A script that finds no room says so once, and not among the answers."""
+    async with acting(lambda verb, line: None) as (port, stage):
+        stage.greeting = b"<goodbye code=full>No room. Come back later."
+        visit = Visit(port)
+        with pytest.raises(LinkError) as caught:
+            await visit.status()
+    assert caught.value.sentence == "No room. Come back later."
+    assert visit.printed + visit.complained == ""
 
 
 @pytest_twisted.ensureDeferred

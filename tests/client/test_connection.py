@@ -723,16 +723,33 @@ class Greeting(Connected):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_another_program(self) -> None:
-        """Something else listens on that port."""
-        self.receive(b"SSH-2.0-OpenSSH_9.2p1\r\n")
-        self.assertEqual(self.failing(self.greeted, LinkError).code, "not-pychat")
-        self.assertTrue(self.transport.aborted)
+        """Something else listens on that port: it is known by its first byte, or else by its first line."""
+        for said in (b"SSH-2.0-OpenSSH_9.2p1\r\n", b"login: ", b"\xff\xfd\x18", b"\n", b"<html>\r\n<head>"):
+            self.setUp()
+            self.receive(said)
+            self.receive(said)
+            self.assertTrue(self.transport.aborted)
+            self.clock.advance(0)
+            error = self.failing(self.greeted, LinkError)
+            self.assertEqual(error.code, "not-pychat")
+            self.assertIn("192.168.1.1:54321 is not a Python Chat", error.sentence)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_in_pieces(self) -> None:
+        """A greeting may come byte by byte."""
+        for byte in b"<welcome>hi\n":
+            self.receive(bytes([byte]))
+        self.successResultOf(self.greeted)
 
     def test_silence(self) -> None:
         """Something listens that says nothing."""
-        self.clock.advance(CONNECT_TIMEOUT)
+        self.clock.advance(CONNECT_TIMEOUT - 1)
+        self.assertNoResult(self.greeted)
+        self.clock.advance(1)
         self.clock.advance(0)
-        self.assertEqual(self.failing(self.greeted, LinkError).code, "timed-out")
+        error = self.failing(self.greeted, LinkError)
+        self.assertEqual(error.code, "timed-out")
+        self.assertIn("No greeting came from 192.168.1.1:54321", error.sentence)
 
     def test_error(self) -> None:
         """A daemon that greets with an error says why."""

@@ -146,6 +146,28 @@ async def test_half_typed() -> None:
 
 @pytest_twisted.ensureDeferred
 @within(30)
+async def test_without_a_connection() -> None:
+    """What cannot wait for one stands in the input again, and is said to; Enter sends it when there is one."""
+    not_sent = "* Not sent: there is no connection now, and only messages wait for one."
+    async with acting(script) as (port, stage):
+        visit = Typing(port)
+        await visit.sees("<connected>bob", "")
+        stage.greeting = b"<goodbye code=full>No room."
+        stage.actor.transport.abortConnection()
+        await until(lambda: any("still no connection" in row for row in visit.screen.rows))
+        visit.type("<whois>alice\n")
+        await until(lambda: any(row.startswith(not_sent) for row in visit.err._data.decode().splitlines()))
+        assert "It stands in your input again: press Enter when there is one." in visit.err._data.decode()
+        await visit.sees("<whois>alice")
+        stage.greeting = b"<welcome>hi"
+        await until(lambda: any(row.startswith("* back") for row in visit.screen.rows))
+        visit.type("\n")
+        await until(lambda: b"<whois>alice" in stage.heard)
+        assert await visit.leaves() == 0
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
 async def test_paste() -> None:
     """A text of several lines behind <set_msg> is one message, commands are commands, and the rest is not sent."""
     async with acting(script) as (port, stage):

@@ -315,11 +315,17 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("files", "host:0"), "0 is not a port"),
         (("files", "a:b:c:d!"), "not HOST or HOST:PORT"),
         (("chat", "host", "--folder", "/no/such/folder"), "not a folder"),
+        (("chat", "host", "--colour"), "unrecognized arguments: --colour. Type: pychat chat --help"),
         (
-            ("chat", "host", "--colour"),
-            "--colour. A name that begins with - comes after --. Type: pychat chat --help",
+            ("get", "host", "a", "-dash.txt"),
+            "-dash.txt. A name that begins with - comes after --. Type: pychat get --help",
         ),
-        (("get", "host", "a", "-dash.txt"), "Type: pychat get --help"),
+        (
+            ("chat", "host", "50000"),
+            "The port stands behind a colon: pychat chat host:50000. Type: pychat chat --help",
+        ),
+        (("files", "::1", "7"), "The port stands behind a colon: pychat files [::1]:7. Type"),
+        (("status", "50001"), "'50001' is no machine; for this port of this one write 127.0.0.1:50001. Type"),
         (("files", "host", "more"), "pychat files: unrecognized arguments: more. Type: pychat files --help"),
     ],
 )
@@ -331,8 +337,12 @@ def test_usage(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said:
 
 
 @pytest.mark.parametrize(
-    "words", [("--help",), ("chat", "--help"), ("get", "--help"), ("put", "--help"), ("files", "--help")]
-)
+    "words",
+    [
+        ("--help",), ("chat", "--help"), ("get", "--help"), ("put", "--help"), ("files", "--help"),
+        ("help",), ("help", "chat"),
+    ],
+)  # fmt: skip
 def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     """Help has examples or the exit statuses."""
     with pytest.raises(SystemExit) as ended:
@@ -365,9 +375,20 @@ async def test_serve_usage() -> None:
     """serve has the daemon's options; a wrong one is one line."""
     got = await run("serve", "--dance")
     assert (got.status, got.out, got.err.count("\n")) == (2, "", 1)
-    got = await run("serve", "--help")
-    assert got.status == 0
-    assert "--listen" in got.out
+    for words, said in (
+        (
+            ("50001",),
+            "pychat serve: '50001' stands there without its option: perhaps --listen tcp:50001 is meant. Type",
+        ),
+        (("--listen",), "pychat serve: option --listen requires argument. Type: pychat serve --help\n"),
+    ):
+        got = await run("serve", *words)
+        assert (got.status, got.out, got.err.count("\n"), ".." in got.err) == (2, "", 1, False)
+        assert got.err.startswith(said)
+    for option in ("--help", "-h"):
+        got = await run("serve", option)
+        assert got.status == 0
+        assert "--listen" in got.out
 
 
 @pytest_twisted.ensureDeferred

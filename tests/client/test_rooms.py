@@ -89,7 +89,7 @@ async def test_about_messages(tmp_path: Path) -> None:
     visit.type(
         "<edit>2 hello all\n<react>2 +1\n<set_msg reply=2>#tea hi\n<topic>#tea tea\n<retract>2\n<topic>#tea\n"
     )
-    await visit.shows("Only messages wait for it")
+    await visit.shows("only messages wait for one")
     async with serving(tmp_path, port):
         await visit.shows("id=7: <retract>2")
         alice, _ = await come(port, "alice", "#tea")

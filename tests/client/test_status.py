@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import __version__
 from pychat.__main__ import build_parser
-from pychat.client.status import for_people, read_status
+from pychat.client.answers import LinkError
+from pychat.client.status import ask, for_people, read_status
 from pychat.grammar import parse
 from tests.guards import within
 
@@ -56,6 +63,37 @@ class Told(SynchronousTestCase):
         self.assertEqual(build_parser().parse_args(["status", "there:7"]).address, ("there", 7))
         with pytest.raises(SystemExit):
             build_parser().parse_args(["files"])
+
+
+class Elsewhere(SynchronousTestCase):
+    """A port of something else."""
+
+    def ask(self) -> tuple[MemoryReactorClock, Any, Deferred[Any]]:
+        reactor = MemoryReactorClock()
+        asked = Deferred.fromCoroutine(ask(reactor, "127.0.0.1", 8080))
+        protocol = reactor.tcpClients[0][2].buildProtocol(None)
+        protocol.makeConnection(StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 8080)))
+        return reactor, protocol, asked
+
+    def fails(self, protocol: Any, asked: Deferred[Any]) -> str:
+        self.assertTrue(protocol.transport.disconnected)
+        protocol.connectionLost(Failure(ConnectionAborted()))
+        sentence: str = self.failureResultOf(asked, LinkError).value.sentence
+        return sentence
+
+    def test_speaks_first(self) -> None:
+        """What says something else is known at once."""
+        _, protocol, asked = self.ask()
+        protocol.dataReceived(b"220 mail.example ESMTP\r\n")
+        self.assertIn("127.0.0.1:8080 is not a Python Chat", self.fails(protocol, asked))
+
+    def test_says_nothing(self) -> None:
+        """HTTP waits for a request: five seconds."""
+        reactor, protocol, asked = self.ask()
+        reactor.advance(4.9)
+        self.assertFalse(protocol.transport.disconnected)
+        reactor.advance(0.1)
+        self.assertIn("No greeting came from 127.0.0.1:8080", self.fails(protocol, asked))
 
 
 @pytest_twisted.ensureDeferred

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import CancelledError
 
+from pychat.client import visit as visit_module
 from pychat.client.answers import LinkError
 from pychat.client.connection import Client, connect
 from pychat.client.files import FileStore, state_file
@@ -104,7 +107,7 @@ async def test_daemon_restarts(tmp_path: Path, own_state: Path) -> None:
         await visit.shows("<connected>bob")
     await visit.shows("* connection lost (the chat closes down); trying again ")
     visit.type("<set_msg_all>hello\n<get_users>\n")
-    await visit.shows("* There is no connection now.")
+    await visit.shows("* Not sent: there is no connection now")
     async with serving(tmp_path, port):
         await visit.shows("* accepted, id=1: <set_msg_all>hello")
         visit.type("<set_msg_all>again\n")
@@ -654,13 +657,108 @@ async def test_no_connection_for_it(tmp_path: Path) -> None:
         await visit.shows("<connected>bob")
     await visit.shows("* connection lost")
     visit.type("<set_msg_all label=7>x\n<set_msg_all>" + "x" * 4060 + "\n<get_users>\n")
-    await visit.shows("Only messages wait for it")
+    await visit.shows("only messages wait for one")
     await visit.end()
     assert visit.complained.splitlines()[:3] == [
-        "* There is no connection now. Messages with attributes of their own do not wait for it: try again later.",
-        "* There is no connection now, and a message as long as this does not wait for it: below 4,000 bytes it would.",
-        "* There is no connection now. Only messages wait for it: try again later.",
+        f"* Not sent: there is no connection now, and {what}. Type it again when there is one."
+        for what in (
+            "messages with attributes of their own do not wait for one",
+            "a message as long as this does not wait for one: below 4,000 bytes it would",
+            "only messages wait for one",
+        )
     ]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_unanswered() -> None:
+    """A command whose answer the connection took with it is told; not so one that had its answer, or has none."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        if len(stage.actors) > 1:
+            return None
+        if verb == b"get_rooms":
+            return b"<rooms count=0>\n"
+        silent = any(line == b"<whois>bob" for line in stage.heard)
+        return b"" if verb in (b"get_users", b"whois", b"pong") or (verb == b"ping" and silent) else None
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        visit.type("<get_rooms>\n")
+        await visit.shows("<rooms count=0>")
+        visit.type("<ping>x\n")
+        await visit.shows("<pong>")
+        visit.type("<pong>x\n<whois>bob\n<get_users limit=5>#tea\n")
+        await until(lambda: any(line.startswith(b"<get_users") for line in stage.heard))
+        stage.actor.transport.abortConnection()
+        await visit.shows("* back")
+        assert await visit.end() == 0
+    assert sorted(line for line in visit.lines if line.startswith("* not answered")) == [
+        f"* not answered before the connection ended, so try again: {line}"
+        for line in ("<get_users limit=5>#tea", "<whois>bob")
+    ]
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_unanswered_when_leaving() -> None:
+    """Who leaves is not told to ask again."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        return b"" if verb in (b"whois", b"get_users", b"ping", b"pong") else None
+
+    async with acting(script) as (port, stage):
+        visit = Talking(port)
+        visit.type("<get_users>\n<whois>bob\n")
+        await until(lambda: b"<whois>bob" in stage.heard)
+        visit.interrupt()
+        assert await visit.status() == 0
+    assert "not answered" not in visit.printed
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_nothing_comes(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    """Who waits to be let in by something that says nothing is told so, once."""
+    monkeypatch.setattr(visit_module, "PATIENT_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        visit = Visit(port, terminal=terminal)
+        told = f"* Still waiting for 127.0.0.1:{port} to let you in. Ctrl-C gives up.\n"
+        await visit.shows(told)
+        visit.interrupt()
+        with pytest.raises(CancelledError):
+            await visit.status()
+    assert visit.complained == told
+
+
+@pytest_twisted.ensureDeferred
+@within(30)
+async def test_full() -> None:
+    """Who finds no room is told so once, at the start and while she tries to come back."""
+
+    def script(verb: bytes, line: bytes) -> bytes | None:
+        return None
+
+    async with acting(script) as (port, stage):
+        stage.greeting = b"<goodbye code=full>No room. Come back later."
+        visit = Talking(port)
+        with pytest.raises(LinkError) as caught:
+            await visit.status()
+        assert caught.value.sentence == "No room. Come back later."  # which is what the program complains of
+        assert visit.printed + visit.complained == ""
+
+        stage.greeting = b"<welcome>hi"
+        visit = Talking(port)
+        await visit.shows("<connected>")
+        stage.greeting = b"<goodbye code=full>No room. Come back later."
+        stage.actor.transport.abortConnection()
+        await visit.shows("* still no connection (no room for more connections)")
+        stage.greeting = b"<welcome>hi"
+        await visit.shows("* back")
+        assert await visit.end() == 0
+    assert "code=full" not in visit.printed
 
 
 @pytest_twisted.ensureDeferred

@@ -11,32 +11,14 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 from ..system.programs import Program
 from .people import Crowd, Person
 from .places import Place, Seen, ms, p99, pinned
 
-ECHO = """
-import selectors, socket
-listener = socket.create_server(("127.0.0.1", 0))
-print("port", listener.getsockname()[1], flush=True)
-selector = selectors.DefaultSelector()
-selector.register(listener, selectors.EVENT_READ)
-while True:
-    for key, _ in selector.select():
-        if key.fileobj is listener:
-            connection = listener.accept()[0]
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            selector.register(connection, selectors.EVENT_READ)
-        else:
-            data = key.fileobj.recv(65536)
-            if data:
-                key.fileobj.sendall(data)
-            else:
-                selector.unregister(key.fileobj)
-                key.fileobj.close()
-"""
+ECHO = Path(__file__).parents[2] / "benchmarks" / "echo.py"
 
 PAIRS = 10
 """Pairs who write to each other."""
@@ -141,7 +123,7 @@ class Control:
 def controlled(place: Place, crowd: Crowd) -> Iterator[Control]:
     """Pairs at the daemon, and a control process beside it."""
     with pinned(0):
-        program = Program(sys.executable, "-c", ECHO)
+        program = Program(sys.executable, str(ECHO))
     with program:
         control = Control(crowd, int(program.shows(r"port (\d+)")[1]))
         try:

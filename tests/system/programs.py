@@ -46,6 +46,21 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TERM": "xterm", **more}
 
 
+def run_module(module: str, *arguments: str, seconds: float = 110) -> tuple[int, str]:
+    """Run a module of ours to its end; return its status and what it wrote."""
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=Path(__file__).parents[2], env=environment(), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            wrote, _ = process.communicate(timeout=seconds)
+        except BaseException:
+            process.terminate()  # what it has started goes with it
+            raise
+    return process.returncode, wrote
+
+
 def until(look: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
     """Look every now and then until there is something to see, and return it."""
     pause = threading.Event()

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
-from ..chaos.daemon import ROOT
-from .programs import environment
+from .programs import run_module
 
 pytestmark = pytest.mark.system
 
 
 def chaos(arguments: str) -> tuple[int, str]:
     """Run it; return its status and what it wrote."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos", *shlex.split(arguments)],
-        cwd=ROOT, env=environment(), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        try:
-            wrote, _ = process.communicate(timeout=110)
-        except BaseException:
-            process.terminate()  # it takes its daemon along
-            raise
-    return process.returncode, wrote
+    return run_module("tests.chaos", *shlex.split(arguments))
 
 
 def test_five_kills() -> None:

@@ -69,6 +69,13 @@ class TestRefusal:
         said = refuses(tmp_path, RUNNERS[runner], "--listen", "tcp:0:interface=192.0.2.77")
         assert re.search(r"192\.0\.2\.77.*--listen", said)
 
+    @pytest.mark.parametrize("limit", [10, 30, 64])
+    def test_too_few_files(self, tmp_path: Path, runner: str, limit: int) -> None:
+        command = ("sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh", *RUNNERS[runner])
+        assert re.search(
+            rf"limit of open files is {limit} here.*ulimit", refuses(tmp_path, command, "--listen", LOCAL)
+        )
+
     def test_endpoint_is_none(self, tmp_path: Path, runner: str) -> None:
         assert "--listen" in refuses(tmp_path, RUNNERS[runner], "--listen", "tcp:port")
 
