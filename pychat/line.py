@@ -230,8 +230,8 @@ class ChatProtocol(LineReceiver):
 
     # -- lines in
 
-    @property
     def _waiting(self) -> bool:
+        """Whether no further line may be handled now."""
         peer = self.peer
         return (
             self._request is not None
@@ -259,21 +259,21 @@ class ChatProtocol(LineReceiver):
         if self.session.closing:
             self.end()
         elif self._held:
-            if not self._waiting and not self._coming:
+            if not self._coming and not self._waiting():
                 self._coming = True
                 self._pump.reactor.callLater(0, self._go_on)
             self._pause(True)
         else:
             if self._paused:
                 self._pause(False)
-            if self._ended and not self._waiting and self.peer.posted == self.peer.settled:
+            if self._ended and not self._waiting() and self.peer.posted == self.peer.settled:
                 self._finish()
 
     def _receive(self) -> int:
         """The same; return how many there were."""
         held, receive = self._held, self.session.receive
-        count = 0
-        while held and not self._waiting and count < LINES_A_TURN:
+        count, waiting = 0, self._waiting
+        while held and count < LINES_A_TURN and not waiting():
             count += 1
             raw = held.popleft()
             request = receive(raw)

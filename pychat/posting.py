@@ -285,6 +285,19 @@ class Posting(Gathering):
         # Of who says something to all: who takes part and is not owed it, who is not shown it, how many are owed it.
         apart: dict[Person, tuple[list[AnyCursor], Sequence[Peer], int]] = {}
         for post in posts:
+            if post.is_new and post.to is None and post.kind < _TOPIC:
+                # Most messages of a busy chat: here nothing is asked twice.
+                id = post.id = next(fresh)
+                person = post.person
+                found = apart.get(person)
+                if found is None:
+                    without = self._apart(person)
+                    found = apart[person] = without, self._spared(person), of - len(without)
+                without, spared, owed = found
+                batch.broadcast(id, post, everybody, self._answer(post, id), spared)
+                recent[id] = (None, person)
+                receipts.open(id, person, owed, now, without)
+                continue
             if post.refusal is not None:
                 batch.own(post.sender, _refusal(post, post.refusal))
                 continue
@@ -305,17 +318,6 @@ class Posting(Gathering):
             answer = self._answer(post, id)
             if post.original is not None:
                 batch.own(post.sender, answer)
-                continue
-            if post.to is None:
-                person = post.person
-                found = apart.get(person)
-                if found is None:
-                    without = self._apart(person)
-                    found = apart[person] = without, self._spared(person), of - len(without)
-                without, spared, owed = found
-                batch.broadcast(id, post, everybody, answer, spared)
-                recent[id] = (None, person)
-                receipts.open(id, person, owed, now, without)
                 continue
             if isinstance(post.to, Room):
                 self._say_in_room(batch, post, post.to, id, now, answer)
