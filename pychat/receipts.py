@@ -148,6 +148,10 @@ class GroupReceipts:
 
         All are counted with the cursors as they stand at the beginning.
         """
+        if self._looked_at:
+            # One before this came to a sudden end.
+            self._open.extendleft(reversed(self._looked_at))
+            self._looked_at = []
         left = len(self._open)
         if not left:
             return
@@ -166,8 +170,7 @@ class GroupReceipts:
         told: list[Count] = []
         excess = left - OPEN_LIMIT
         counts, upto = (0, 0, 0), -inf
-        while left:
-            left -= 1
+        for number in range(1, left + 1):
             entry = self._open.popleft()
             id, sender, of, deadline, without = entry
             if id > upto:
@@ -194,7 +197,7 @@ class GroupReceipts:
                 excess -= 1
             else:
                 self._looked_at.append(entry)
-            if left and not left % SETTLE_LIMIT:
+            if number % SETTLE_LIMIT == 0 and number < left:
                 yield told
                 told = []
         self._open.extendleft(reversed(self._looked_at))

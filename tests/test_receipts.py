@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -277,6 +278,43 @@ class Counting(SynchronousTestCase):
         room.reach(bob, 3)
         self.assertEqual([count.id for count in room.settle(0.0)], [3])
         self.assertEqual(len(room.real), 2)
+
+    def some(self, room: Room) -> Iterator[list[int]]:
+        """The ids of the counts that are told at once, of a settling of which two messages are looked at at once."""
+        self.patch(receipts, "SETTLE_LIMIT", 2)
+        for counts in room.real.settle([member.cursor for member in room.members], 0.0):
+            yield [count.id for count in counts]
+
+    def test_slices(self) -> None:
+        """Some are counted at once; what happens between is counted the next time, and nothing is lost."""
+        room = Room()
+        alice, bob = room.join(), room.join()
+        for _ in range(5):
+            room.send(alice, 0.0)
+        room.reach(bob, 3)
+        settling = self.some(room)
+        self.assertEqual(next(settling), [1, 2])
+        room.send(alice, 0.0)
+        carol = room.join()
+        room.send(alice, 0.0)
+        self.assertEqual((next(settling), len(room.real)), ([3], 5 - 1))
+        room.leave(bob)
+        self.assertEqual([*settling], [[]])
+        room.leave(carol)
+        counts = [(c.id, c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
+        self.assertEqual(counts, [(4, 0, 0, 1, 1), (5, 0, 0, 1, 1), (6, 0, 0, 1, 1), (7, 0, 0, 2, 2)])
+
+    def test_given_up(self) -> None:
+        """Of a settling that comes to a sudden end nothing is lost that was not told."""
+        room = Room()
+        alice, bob = room.join(), room.join()
+        for _ in range(5):
+            room.send(alice, 0.0)
+        settling = self.some(room)
+        self.assertEqual(next(settling), [])
+        settling.close()
+        room.reach(bob, 5)
+        self.assertEqual([*self.some(room)], [[1, 2], [3, 4], [5]])
 
     @examples(400)
     @given(st.data())

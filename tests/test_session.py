@@ -113,6 +113,73 @@ class Opening(TalkCase):
             self.assertTrue(talk.session.closing)
 
 
+class Plainly:
+    """A chat in which the same is said, with or without the fast way for plain lines."""
+
+    def __init__(self, quickly: bool) -> None:
+        self.chat = Chat()
+        self.talks = [self.chat.connect(name) for name in (b"Alice", b"bob", b"\xc3\xa9mile")]
+        newcomer = Talk(self.chat.hub)
+        bot = Talk(self.chat.hub)
+        bot.say(b"<hello caps=ack,resume,bot>", b"<connect>bot")
+        bot.heard()
+        self.chat.hub.leave(bot.peer)
+        self.talks += [newcomer, self.chat.connect(b"carol", b"<hello caps=ack>")]
+        self.talks[0].say(b"<join>#tea")
+        self.chat.commit()
+        self.talks[1].say(b"<ignore>carol")
+        self.chat.commit()
+        self.heard()
+        if not quickly:
+            for talk in self.talks:
+                talk.session = Slowly(self.chat.hub, talk.peer, "127.0.0.1:50000")
+
+    def heard(self) -> list[list[bytes]]:
+        return [talk.heard() for talk in self.talks]
+
+
+class Slowly(Session):
+    """Knows no fast way."""
+
+    def _say_quickly(self, raw: bytes) -> bool:
+        return False
+
+
+HEADS = (
+    b"<set_msg_all>", b"<set_msg>", b"<set_msg>bob ", b"<set_msg>Bob ", b"<set_msg> bob ", b"<set_msg>bob", b"<set_msg>Alice ",
+    b"<set_msg>carol ", b"<set_msg>bot ", b"<set_msg>#tea ", b"<set_msg>nobody ", b"<set_msg label=1>bob ", b"<set_msg_all >",
+    "<set_msg>émile ".encode(), b"<set_msg>\xff ", b"<set_msgs>", b"<set_msg_all>>", b"<set_msg",
+)  # fmt: skip
+TEXTS = (
+    b"", b" ", b"  ", b" a", b"a ", b"hi", b"\t", b"a\tb", b"\xff", b"\x00", b"a\x1bb", "\u202eé".encode(), b"<x>", b"a\r",
+    b"%0A", b"\xe2\x80\xa8", b"a" * 4000,
+)  # fmt: skip
+
+
+class Quickly(SynchronousTestCase):
+    """The fast way of plain lines is the same as the one for all lines."""
+
+    @examples(150)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 4), st.sampled_from(HEADS), st.sampled_from(TEXTS)),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    def test_same(self, said: list[tuple[int, bytes, bytes]]) -> None:
+        """Everybody is told the same, line by line."""
+        quick, slow = Plainly(True), Plainly(False)
+        for number, head, text in said:
+            for plainly in (quick, slow):
+                plainly.talks[number].say(head + text)
+            self.assertEqual(quick.chat.hub.posting, slow.chat.hub.posting)
+        for plainly in (quick, slow):
+            if plainly.chat.hub.posting:
+                plainly.chat.commit()
+        self.assertEqual(quick.heard(), slow.heard())
+
+
 class Answers(TalkCase):
     """Each line has one closing answer, in the order of the lines, and its label comes back."""
 
@@ -330,12 +397,18 @@ class Slips(TalkCase):
             (b"join #tea", "<join>#tea"), (b"/join #tea", "<join>#tea"), (b"<join #tea>", "<join>#tea"),
             (b"<react 5>x", "<react>5 x"), (b"<edit 5 >new text", "<edit>5 new text"),
             (b"set_msg> bob hi", "<set_msg>bob hi"),
+            (b"help", "<help>"), (b"/help", "<help>"), (b"Help ", "<help>"), (b"<help", "<help>"),
+            (b"/get_users", "<get_users>"), (b"listfiles", "<listfiles>"), (b"/set_msg all hi", "<set_msg_all>hi"),
+            (b"quit", "<disconnect>"), (b"/quit", "<disconnect>"), (b"EXIT", "<disconnect>"),
+            (b"/exit", "<disconnect>"), (b"bye", "<disconnect>"), (b"/disconnect", "<disconnect>"),
         ]:  # fmt: skip
             self.assertTrue(
                 self.refused(self.alice, typed, "bad-line").endswith(f"Did you mean {meant}"), typed
             )
         for typed in (
             b"hello there",
+            b"hello",
+            b"quit smoking",
             b"dance #tea",
             b"/get_rooms now",
             b"join",
@@ -348,8 +421,43 @@ class Slips(TalkCase):
         self.assertTrue(
             self.refused(self.alice, b"<join tea>", "missing-argument").endswith("Did you mean <join>tea")
         )
-        for typed in (b"<set_msg once=k>", b"<set_msg once>", b"<set_msg bob>\x1b"):
+        for typed in (
+            b"<set_msg once=k>",
+            b"<set_msg once>",
+            b"<set_msg bob>\x1b",
+            b"<set_msg bob>" + b"x" * 300,
+        ):
             self.assertNotIn("Did you mean", self.refused(self.alice, typed, "missing-argument"))
+
+    def test_leaving(self) -> None:
+        """Who wants to leave is told how, at any time, and only then."""
+        for talk in (self.alice, self.eve):
+            for typed in (b"quit", b"/exit", b"bye"):
+                sentence = self.refused(talk, typed, "bad-line")
+                self.assertTrue(sentence.endswith("Did you mean <disconnect>"), sentence)
+            for typed in (b"<quit>", b"<exit>", b"<bye>now", b"<help>quit"):
+                self.assertIn("Did you mean <disconnect>?", self.refused(talk, typed, "unknown-command"))
+        self.assertTrue(self.refused(self.eve, b"/help", "bad-line").endswith("<help> for more."))
+
+    def test_all_are_meant(self) -> None:
+        """Who takes everybody for a person is told what to type, with what was said as far as it can be shown."""
+        for typed, code, meant in [
+            (b"<set_msg all>hi", "missing-argument", "Did you mean <set_msg_all>hi"),
+            (b"<set_msg all>", "missing-argument", "Did you mean <set_msg_all>your text"),
+            (b"<set_msg all hi there>", "missing-argument", "Did you mean <set_msg_all>hi there"),
+            (b"<set_msg all>hi there", "no-such-user", "Did you mean <set_msg_all>hi there"),
+            (b"<set_msg bob>hi there", "no-such-user", "Did you mean <set_msg>bob hi there"),
+            (b"<set_msg>all hi there", "no-such-user", "To talk to everybody: <set_msg_all>hi there"),
+            (b"<set_msg> Everyone hi", "no-such-user", "To talk to everybody: <set_msg_all>hi"),
+            (b"<set_msg enc=pct>all hi%0A", "no-such-user", "To talk to everybody: <set_msg_all>your text"),
+            (b"<set_msg>all \x1b[2J", "no-such-user", "To talk to everybody: <set_msg_all>your text"),
+            (b"<set_msg>all " + b"x" * 300, "no-such-user", "To talk to everybody: <set_msg_all>your text"),
+            (b"<set_msg carol>hi there", "no-such-user", "Type <get_users> to see who is here."),
+            (b"<set_msg bob>hi \x1b[2J", "no-such-user", "Type <get_users> to see who is here."),
+        ]:  # fmt: skip
+            sentence = self.refused(self.alice, typed, code)
+            self.assertTrue(sentence.endswith(meant), (typed, sentence))
+        self.assertIn("reserved", self.refused(self.alice, b"<set_msg>all hi", "no-such-user"))
 
     def test_a_room_is_meant(self) -> None:
         """Who forgets the #, or names a room where a person is asked for, is told so."""
@@ -417,7 +525,7 @@ class BadInput(TalkCase):
 
     def test_unknown_user(self) -> None:
         """A message to nobody, or to what is no name, is told where to look."""
-        for name in (b"carol", b"all", b"a" * 4000, "аlice".encode()):
+        for name in (b"carol", b"server", b"a" * 4000, "аlice".encode()):
             sentence = self.refused(self.alice, b"<set_msg>" + name + b" hi", "no-such-user")
             self.assertIn("<get_users>", sentence)
         for name in (b"\xff", b"b\0b", b"\x1b[2J"):
