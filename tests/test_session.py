@@ -146,12 +146,15 @@ class Slowly(Session):
 
 
 HEADS = (
-    b"<set_msg_all>", b"<set_msg>", b"<set_msg>bob ", b"<set_msg>Bob ", b"<set_msg> bob ", b"<set_msg>bob", b"<set_msg>Alice ",
-    b"<set_msg>carol ", b"<set_msg>bot ", b"<set_msg>#tea ", b"<set_msg>nobody ", b"<set_msg label=1>bob ", b"<set_msg_all >",
+    b"<set_msg_all>", b"<set_msg>", b"<set_msg>bob ", b"<set_msg>Bob ", b"<set_msg> bob ", b"<set_msg>bob",
+    b"<set_msg>Alice ",
+    b"<set_msg>carol ", b"<set_msg>bot ", b"<set_msg>#tea ", b"<set_msg>nobody ", b"<set_msg label=1>bob ",
+    b"<set_msg_all >",
     "<set_msg>émile ".encode(), b"<set_msg>\xff ", b"<set_msgs>", b"<set_msg_all>>", b"<set_msg",
 )  # fmt: skip
 TEXTS = (
-    b"", b" ", b"  ", b" a", b"a ", b"hi", b"\t", b"a\tb", b"\xff", b"\x00", b"a\x1bb", "\u202eé".encode(), b"<x>", b"a\r",
+    b"", b" ", b"  ", b" a", b"a ", b"hi", b"\t", b"a\tb", b"\xff", b"\x00", b"a\x1bb", "\u202eé".encode(), b"<x>",
+    b"a\r",
     b"%0A", b"\xe2\x80\xa8", b"a" * 4000,
 )  # fmt: skip
 
