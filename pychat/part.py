@@ -177,6 +177,7 @@ class PartFile:
                     news.add(offset, end)
                     nbytes += end - offset
                     offset = end
+                    del batch  # its memory is what the next one is joined in: new memory costs page faults
             self._write_back(news, nbytes)
             if nbytes and self._sidecar.append(news):
                 self._sidecar.start(self._hashes.held)

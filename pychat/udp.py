@@ -48,8 +48,8 @@ MAX_READ_BYTES = 1024 * 1024
 MAX_READ_SECONDS = 0.002
 #: What a read of no bytes counts for.
 READ_COST_BYTES = 256
-#: Datagrams that come one by one are put together into trains of about so many bytes.
-JOINED_BYTES = 32 * 1024
+#: Datagrams that come one by one, and short trains, are put together into trains of about so many bytes.
+JOINED_BYTES = 128 * 1024
 #: So many wake-ups in a row within so many seconds, each for at most so many datagrams with so many bytes together,
 #: have a port rest; acknowledgements are smaller, and what the kernel gathers is larger.
 LONE_WAKE_UPS = 8
@@ -193,7 +193,7 @@ class TrainPort(udp.Port):
         protocol = self.protocol
         nbytes = cost = 0
         until = now + MAX_READ_SECONDS
-        # Datagrams of one size and address that came one by one: they lie in [start, end) of the buffer.
+        # Datagrams of one size and address that came in several parts: they lie in [start, end) of the buffer.
         start = end = size = 0
         whence: Any = None
         while cost < MAX_READ_BYTES and now < until:
@@ -212,16 +212,18 @@ class TrainPort(udp.Port):
             nbytes += length
             cost += length + READ_COST_BYTES
             self._found += -(-length // segment) or 1
-            if end > start and (address != whence or length > size or segment != length):
+            # It goes on with what is there already if that is whole datagrams, as all of its own but the last are.
+            follows = length > 0 and address == whence and (segment == size or segment == length < size)
+            if end > start and not follows:
                 self._guard(protocol.trainReceived, self._buffer[start:end], size, whence)
                 start = end
                 if not self.connected:
                     break
-            if self._into and segment == length:
+            if self._into:
                 if end == start:
-                    size, whence = length, address
+                    size, whence = segment, address
                 end += length
-                if length < size or end >= JOINED_BYTES:
+                if length % size or not length or end >= JOINED_BYTES:
                     self._guard(protocol.trainReceived, self._buffer[start:end], size, whence)
                     start = end = 0
             else:

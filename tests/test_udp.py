@@ -225,14 +225,15 @@ class JoiningTests(PortCase):
         self.assertEqual(addresses, [(b"a", HERE), (b"b", there), (b"c", there), (b"d", HERE)])
 
     def test_gathered(self) -> None:
-        """What the kernel gathered stays as it is, and comes after what came before it."""
+        """What the kernel gathered goes on with what came before it if it is as large, and not otherwise."""
         self.port._told = True
-        gathered = [(17, 104, b"\2\0\0\0")]
+        twos, threes = [(17, 104, b"\2\0\0\0")], [(17, 104, b"\3\0\0\0")]
         trains = self.read(
-            (b"ab", [], 0, HERE), (b"cd", [], 0, HERE), (b"efg", gathered, 0, HERE), (b"hi", [], 0, HERE)
-        )
-        self.assertEqual(trains, [(4, 2), (3, 2), (2, 2)])
-        self.assertEqual(self.protocol.heard, [b"ab", b"cd", b"ef", b"g", b"hi", None])
+            (b"ab", [], 0, HERE), (b"cd", [], 0, HERE), (b"efgh", twos, 0, HERE), (b"ijk", twos, 0, HERE),
+            (b"lm", [], 0, HERE), (b"nopqrs", threes, 0, HERE), (b"tuvw", threes, 0, HERE), (b"xy", twos, 0, HERE),
+        )  # fmt: skip
+        self.assertEqual(trains, [(11, 2), (2, 2), (10, 3), (2, 2)])
+        self.assertEqual(b"|".join(self.protocol.heard[:-1]), b"ab|cd|ef|gh|ij|k|lm|nop|qrs|tuv|w|xy")
 
     def test_bound(self) -> None:
         """A train does not grow for ever, and there is always room for the largest that may come."""
@@ -240,7 +241,7 @@ class JoiningTests(PortCase):
         many = -(-JOINED_BYTES // size)
         sent = [bytes([index]) * size for index in range(2 * many + 1)]
         trains = self.read(*((data, HERE) for data in sent), (bytes(65507), HERE), (b"a", HERE))
-        self.assertEqual(trains, [(many * size, size)] * 2 + [(size, size), (65507, 65507), (1, 1)])
+        self.assertEqual(trains, [(many * size, size)] * 2 + [(size, size), (65508, 65507)])
         self.assertEqual(self.protocol.heard[: len(sent)], sent)
 
     def test_refused(self) -> None:

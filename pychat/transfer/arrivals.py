@@ -29,6 +29,18 @@ class Arrivals:
     def __contains__(self, number: object) -> bool:
         return isinstance(number, int) and (number < self.floor or number in self.seen)
 
+    def add(self, first: int, end: int, now: float) -> bool:
+        """Packets ``[first, end)`` came, none of which had come before.
+
+        :return: whether they follow on the largest one so far.
+        """
+        self.seen.add(first, end)
+        follows = first == self.largest + 1
+        if end > self.largest + 1:
+            self.largest = end - 1
+            self.time = now
+        return follows
+
     def forget_below(self, floor: int) -> None:
         """The peer no longer needs to hear of packet numbers below `floor`, which is at most one it has used."""
         floor = min(floor, self.largest)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from math import inf
-
-from cryptography.exceptions import InvalidTag
+from typing import TypeAlias
 
 from pychat.transfer.arrivals import Arrivals
+from pychat.transfer.opening import SMALL_BYTES, Opener
 from pychat.transfer.packet import (
     ASK,
     ASK_BYTES,
@@ -25,7 +25,6 @@ from pychat.transfer.packet import (
     ELICITING,
     FROM_CLIENT,
     FROM_DAEMON,
-    HEADER_BYTES,
     OVERHEAD_BYTES,
     Abort,
     Ack,
@@ -46,7 +45,7 @@ from pychat.transfer.packet import (
 )
 from pychat.transfer.path import TIMED_OUT, Path
 from pychat.transfer.roundtrip import MAX_ACK_DELAY, RoundTrip
-from pychat.transfer.seal import Seal
+from pychat.transfer.seal import Seal, file_data
 from pychat.transfer.terms import NEVER_SENT, Counters, Failed, NeverSentError, Outcome, Terms, Train
 from pychat.transfer.words import Word, Words
 
@@ -55,8 +54,6 @@ MAX_ABORTS = 3
 MAX_VERIFIEDS = 6
 #: Packets after which an acknowledgement is due even though nobody has asked.
 ACK_EVERY = 64
-#: Datagrams up to this size are cheaper to copy than to look at.
-SMALL_BYTES = 4096
 #: Seconds for which a daemon's offer stands.
 CLAIM_SECONDS = 30.0
 #: Seconds of silence after which the peer is asked for a sign of life, and while the transfer is paused.
@@ -71,6 +68,10 @@ PAUSE_SECONDS = 3600.0
 
 UNCLAIMED = "Nobody came for the file in time: ask for it again."
 PAUSED_TOO_LONG = "The transfer was paused for too long: ask for the file again, and it goes on from here."
+
+
+#: Bytes of the file: the offset of the first, the one after the last, and the buffers that hold them.
+Run: TypeAlias = tuple[int, int, Sequence[Buffer]]
 
 
 class Endpoint:
@@ -101,10 +102,11 @@ class Endpoint:
         self.idle = IDLE_SECONDS
         self._daemon = sends == FROM_DAEMON
         self._sealer = Seal(terms, sends)
-        self._opener = Seal(terms, FROM_CLIENT if sends == FROM_DAEMON else FROM_DAEMON)
         self._now = now
         self._next_number = 0
         self._arrivals = Arrivals()
+        opener = Seal(terms, FROM_CLIENT if sends == FROM_DAEMON else FROM_DAEMON)
+        self._opener = Opener(opener, self._arrivals, self.counters.refused)
         self._last_heard = now
         self._claim_by = now + CLAIM_SECONDS
         self._changes = 0
@@ -186,75 +188,53 @@ class Endpoint:
         if size <= OVERHEAD_BYTES:
             self._refuse("malformed", count)
             return
-        small = segment <= SMALL_BYTES or size <= SMALL_BYTES
-        data: Buffer = bytes(buffer) if small else memoryview(buffer)
-        opener, path, arrivals = self._opener, self.path, self._arrivals
-        seen = arrivals.seen
-        prefix, nonce, decrypt = opener.prefix, opener.nonce, opener.decrypt
-        largest = before = arrivals.largest
-        start = stop = 0  # [start, stop): packet numbers not in `seen` yet
-        files: list[tuple[int, Buffer]] = []
+        path, arrivals = self.path, self._arrivals
+        before = arrivals.largest
+        files: list[Run] = []
         in_order, heard, elicited, asked = True, 0, 0, -1
-        for at in range(0, size, segment):
-            end = min(at + segment, size)
-            header = bytes(data[at : at + HEADER_BYTES])
-            if end - at <= OVERHEAD_BYTES or header[:9] != prefix:
-                self._refuse("malformed")
-                continue
-            number = int.from_bytes(header[9:], "big")
-            if number <= largest:
-                if start < stop:
-                    seen.add(start, stop)
-                    start = stop = 0
-                if number in arrivals:
-                    self._refuse("replayed")
+        for number, payloads, nbytes in self._opener.open(buffer, segment):
+            count = 0
+            if len(payloads) > 1 and (path.ready or not self._daemon):
+                count, offset, data = file_data(payloads)
+                end = offset + len(data)
+                if count and end <= self._open_upto():
+                    files.append((offset, end, (data,)))
+                    in_order = arrivals.add(number, number + count, now) and in_order
+                    heard += count * nbytes
+                    elicited += count
+                else:
+                    count = 0
+            for payload in payloads[count:]:
+                packet = number + count
+                count += 1
+                kind = payload[0]
+                if kind == DATA and (path.ready or not self._daemon):
+                    skip = 0
+                elif kind == ASK and payload[ASK_BYTES : ASK_BYTES + 1] == _DATA_KIND and path.ready:
+                    skip = ASK_BYTES
+                    asked = max(asked, int.from_bytes(payload[1:ASK_BYTES], "big"))
+                else:
+                    frames = self._frames(payload)
+                    if not path.ready and self._daemon and not self._introduces(frames):
+                        continue
+                    in_order = arrivals.add(packet, packet + 1, now) and in_order
+                    if self._take_frames(frames, packet, address, nbytes, files, now):
+                        heard += nbytes
                     continue
-            try:
-                payload = decrypt(nonce(number), data[at + HEADER_BYTES : end], header)
-            except InvalidTag:
-                self._refuse("forged")
-                continue
-            kind = payload[0]
-            if kind == DATA and (path.ready or not self._daemon):
-                skip = 0
-            elif kind == ASK and payload[ASK_BYTES : ASK_BYTES + 1] == _DATA_KIND and path.ready:
-                skip = ASK_BYTES
-                asked = max(asked, int.from_bytes(payload[1:ASK_BYTES], "big"))
-            else:
-                skip = -1
-                frames = self._frames(payload)
-                if not path.ready and self._daemon and not self._introduces(frames):
+                in_order = arrivals.add(packet, packet + 1, now) and in_order
+                head = skip + DATA_HEADER_BYTES
+                heard += nbytes
+                elicited += 1
+                if len(payload) <= head:
+                    self._refuse("malformed")
                     continue
-            if number != stop or start == stop:
-                if start < stop:
-                    seen.add(start, stop)
-                start = number
-            stop = number + 1
-            if number != largest + 1:
-                in_order = False
-            if number > largest:
-                arrivals.largest = largest = number
-                arrivals.time = now
-            if skip < 0:
-                seen.add(start, stop)
-                start = stop = 0
-                if self._take_frames(frames, number, address, end - at, files, now):
-                    heard += end - at
-                continue
-            head = skip + DATA_HEADER_BYTES
-            heard += end - at
-            elicited += 1
-            if len(payload) <= head:
-                self._refuse("malformed")
-                continue
-            offset = int.from_bytes(payload[skip + 1 : head], "big")
-            files.append((offset, payload[head:] if small else memoryview(payload)[head:]))
-        if start < stop:
-            seen.add(start, stop)
+                offset = int.from_bytes(payload[skip + 1 : head], "big")
+                body = payload[head:] if nbytes <= SMALL_BYTES else memoryview(payload)[head:]
+                files.append((offset, offset + len(body), (body,)))
         if heard:
             self._last_heard = now
             was_ready = path.ready
-            path.heard(address, heard, largest > before, now)
+            path.heard(address, heard, arrivals.largest > before, now)
             if not was_ready and path.ready:
                 self._path_ready(now)
         if elicited:
@@ -319,9 +299,13 @@ class Endpoint:
         """A frame came that is not taken here: whatever is one end's own."""
         self._refuse("unexpected")
 
-    def _take_data(self, files: Sequence[tuple[int, Buffer]], now: float) -> None:
-        """Offsets in the file, and bytes that belong there, never none."""
-        self._refuse("unexpected", len(files))
+    def _take_data(self, files: Sequence[Run], now: float) -> None:
+        """Bytes of the file came, never none."""
+        self._refuse("unexpected", sum([len(buffers) for _, _, buffers in files]))
+
+    def _open_upto(self) -> int:
+        """The file offset up to which bytes are taken."""
+        return 0
 
     def _acked(self, ack: Ack, now: float) -> None:
         """The peer acknowledges.
@@ -435,7 +419,7 @@ class Endpoint:
         number: int,
         address: Hashable,
         nbytes: int,
-        files: list[tuple[int, Buffer]],
+        files: list[Run],
         now: float,
     ) -> bool:
         """Take the frames of one packet; those with data go to `files`.
@@ -453,7 +437,7 @@ class Endpoint:
             if isinstance(frame, Ack):
                 self._take_ack(frame, now)
             elif isinstance(frame, Data):
-                files.append((frame.offset, frame.data))
+                files.append((frame.offset, frame.offset + len(frame.data), (frame.data,)))
             elif isinstance(frame, Ask):
                 self._arrivals.forget_below(frame.floor)
             elif isinstance(frame, Pause):

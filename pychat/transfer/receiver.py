@@ -20,7 +20,7 @@ from math import inf
 
 from pychat.errors import TransferError
 from pychat.transfer.allowance import Allowance, most, step
-from pychat.transfer.endpoint import Endpoint
+from pychat.transfer.endpoint import Endpoint, Run
 from pychat.transfer.packet import (
     Again,
     Buffer,
@@ -224,22 +224,25 @@ class Receiver(Endpoint):
 
     # Frames in ------------------------------------------------------------------------------------------------
 
-    def _take_data(self, files: Sequence[tuple[int, Buffer]], now: float) -> None:
+    def _take_data(self, files: Sequence[Run], now: float) -> None:
         if self.outcome is not None:
             return
         run: list[Buffer] = []
         start = end = -1
-        for offset, data in files:
+        for offset, stop, buffers in files:
             if offset != end:
                 if run:
                     self._store(start, end, run)
                 run = []
-                start = end = offset
-            run.append(data)
-            end += len(data)
+                start = offset
+            run += buffers
+            end = stop
         self._store(start, end, run)
         if len(self._have) > MAX_RANGES or self._buffers > MAX_BUFFERS:
             self.fail("bad-peer", CRUMBS)
+
+    def _open_upto(self) -> int:
+        return self._told
 
     def _store(self, start: int, end: int, run: list[Buffer]) -> None:
         """Keep what is new of ``[start, end)`` until somebody takes it to the disk."""

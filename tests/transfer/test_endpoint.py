@@ -18,6 +18,7 @@ from pychat.transfer.endpoint import (
     PAUSE_SECONDS,
     SILENCE_SECONDS,
     Endpoint,
+    Run,
 )
 from pychat.transfer.packet import (
     FROM_CLIENT,
@@ -27,7 +28,6 @@ from pychat.transfer.packet import (
     Ack,
     Again,
     Ask,
-    Buffer,
     Challenge,
     Data,
     Digest,
@@ -66,8 +66,8 @@ class End(Endpoint):
         self.changed = 0
         self.became_ready = 0
 
-    def _take_data(self, files: Sequence[tuple[int, Buffer]], now: float) -> None:
-        self.files += [(offset, bytes(data)) for offset, data in files]
+    def _take_data(self, files: Sequence[Run], now: float) -> None:
+        self.files += [(start, b"".join(buffers)) for start, _, buffers in files]
 
     def _word_arrived(self, key: Hashable) -> None:
         super()._word_arrived(key)

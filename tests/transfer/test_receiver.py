@@ -34,6 +34,7 @@ from pychat.transfer.packet import (
     Verified,
     decode,
     encode,
+    pad,
 )
 from pychat.transfer.path import ClientPath, DaemonPath
 from pychat.transfer.ranges import RangeSet
@@ -47,7 +48,7 @@ from pychat.transfer.receiver import (
     Receiver,
 )
 from pychat.transfer.seal import Seal
-from pychat.transfer.terms import PIECE_BYTES, Done, Failed, root_of
+from pychat.transfer.terms import PIECE_BYTES, Done, Failed, Train, root_of
 from tests.transfer.offers import make_content, make_random, make_terms
 from tests.transfer.test_packet import DATA, FRAMES
 
@@ -193,10 +194,34 @@ class ReceivingTests(ReceiverCase):
     def test_gap_in_a_train(self) -> None:
         """A train that lost its middle on the way is two runs."""
         self.start(10_000)
-        parts = self.daemon.close_data(self.next, 0, memoryview(self.content), 1000, None)
-        datagrams = [head + sealed for head, sealed in zip(parts[::2], parts[1::2], strict=True)]
-        self.receiver.receive(b"".join(datagrams[:3] + datagrams[5:]), len(datagrams[0]), "d", 10.2)
+        buffers = self.daemon.close_data(self.next, 0, memoryview(self.content), 1000, None)
+        size = 1000 + DATA_HEADER_BYTES + OVERHEAD_BYTES
+        datagrams = list(Train(buffers, size, "d").datagrams())
+        self.receiver.receive(b"".join(datagrams[:3] + datagrams[5:]), size, "d", 10.2)
         self.assertEqual([start for start, _ in self.receiver.take_writes()], [0, 5000])
+
+    def test_mixed_train(self) -> None:
+        """Whatever is in a train, and whether its datagrams come together or not, makes no difference."""
+        data = [Data(at * 100, b"%c" % (65 + at) * 100) for at in range(12)]
+        for frames in (
+            [*data[:3], Ping(), *data[3:]],
+            [Ping(), Ping(), *data],
+            [*data[:5], *data[8:], *data[3:8]],
+            [*data, Data(2000, b"beyond the end".ljust(100)), Data(2100, b"and more".ljust(100))],
+            [*data[:4], Ask(0), *data[4:]],
+        ):
+            found = []
+            for together in (True, False):
+                self.start(1200)
+                sealed = [
+                    self.daemon.close(at + 1, pad(encode(frame), 140)) for at, frame in enumerate(frames)
+                ]
+                for train in [b"".join(sealed)] if together else sealed:
+                    self.receiver.receive(train, len(sealed[0]), "d", 10.2)
+                writes = [(start, b"".join(buffers)) for start, buffers in self.receiver.take_writes()]
+                found.append((self.receiver.counters, self.receiver.received, writes, self.hear(10.2)))
+            self.assertEqual(*found)
+            self.assertEqual(found[0][1], 1200)
 
     def test_out_of_range(self) -> None:
         """Bytes beyond the end of the file, or beyond what was granted, are not taken."""
@@ -313,7 +338,8 @@ class ReceivingTests(ReceiverCase):
             self.write()
             self.tell(10.2, Data(10, b"x"))
             self.assertIsNone(self.receiver.outcome)
-            self.send(11, 31, room=1)
+            for at in range(11, 21):
+                self.tell(10.2, Data(at, b"x"))
             self.assert_failed("bad-peer")
 
 
