@@ -233,6 +233,7 @@ def _journal_backup(options: argparse.Namespace) -> int:
 
 def _journal_prune(options: argparse.Namespace) -> int:
     from .journal.commands import run_prune
+    from .journal.index import messages
 
     if options.keep is None and options.keep_bytes is None:
         said = "say what to keep, such as --keep 30d or --keep-bytes 2G. Type: pychat journal prune --help"
@@ -242,7 +243,7 @@ def _journal_prune(options: argparse.Namespace) -> int:
         count = run_prune(Path(options.state), Retention(options.keep, options.keep_bytes))
     except JournalError as error:
         return _failed(error)
-    print(f"{count} messages deleted")  # noqa: T201
+    print(f"{messages(count)} deleted")  # noqa: T201
     return OK
 
 

@@ -21,6 +21,7 @@ _RANGE = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
 _POSITION = re.compile(rb"[0-9]{1,18}")
 _ID = re.compile(rb" *([1-9][0-9]{0,18}) *")
 _ID_AND_TEXT = re.compile(rb" *([1-9][0-9]{0,18})(?: (.*))?", re.DOTALL)
+_SHOWN_LIMIT = 200  # characters of a line that a sentence tells somebody to type
 
 
 class Conversation:
@@ -91,14 +92,32 @@ class Conversation:
 
 def require(line: Line) -> RemoteProtocolError:
     """The error of a command whose argument is missing, or stands as an attribute, as in ``<set_msg bob>hi``."""
-    command = COMMANDS[line.verb]
-    known = {b"label", *map(str.encode, command.attributes)}
-    strange = [key for key, value in line.attributes.items() if not value and key not in known]
-    if not strange:
-        return RemoteProtocolError("missing-argument", command.needs)
-    words = f"{strange[0].decode()} {line.text.decode(errors='ignore')}".strip()
-    meant = f"{command.needs}. Did you mean <{command.verb}>{words}" if words.isprintable() else command.needs
-    return RemoteProtocolError("missing-argument", meant)
+    needs = COMMANDS[line.verb].needs
+    words = misplaced(line)
+    text = line.text.decode(errors="ignore")
+    meant = to_type(line.verb.decode(), f"{words} {text}".strip()) if words else ""
+    return RemoteProtocolError("missing-argument", f"{needs}. Did you mean {meant}" if meant else needs)
+
+
+def misplaced(line: Line) -> str:
+    """The words that stand as attributes, and are none: ``bob`` in ``<set_msg bob>hi``; empty if there are none."""
+    known = {b"label", *map(str.encode, COMMANDS[line.verb].attributes)}
+    return " ".join(key.decode() for key, value in line.attributes.items() if not value and key not in known)
+
+
+def to_type(verb: str, words: str) -> str:
+    """The line that was meant, for a sentence; empty if it would be too long, or could not be shown."""
+    if not words.isprintable() or len(words) > _SHOWN_LIMIT:
+        return ""
+    name, _, text = words.partition(" ")
+    if verb == "set_msg" and is_everybody(name):
+        return f"<set_msg_all>{text or 'your text'}"
+    return f"<{verb}>{words}"
+
+
+def is_everybody(name: str) -> bool:
+    """Whether a name is no person's, but one under which people look for all."""
+    return name.lower() in ("all", "everyone")
 
 
 def label_of(line: Line) -> bytes:

@@ -66,8 +66,8 @@ class Way(Protocol):
     def look(self, now: float) -> bool:
         """Tell the hub how far the bytes have come; return whether to look again."""
 
-    def give_up(self) -> None:
-        """The peer is too slow: drop what waits for it."""
+    def give_up(self) -> bool:
+        """The peer is too slow: drop what waits for it; return whether that ends a connection that was not closing."""
 
 
 class Mailroom:
@@ -75,7 +75,7 @@ class Mailroom:
 
     :ivar memory_limit: bytes that may wait for all peers together.
     :ivar pause: seconds between two flushes at least: what comes sooner after one waits, and goes out together.
-    :ivar given_up: how many connections ended because all together were past that.
+    :ivar given_up: how many connections ended because all together were past that, and would have gone on else.
     """
 
     _log = Logger()
@@ -276,10 +276,9 @@ class Mailroom:
             total -= waiting[way]
             ended += 1
             try:
-                way.give_up()
+                self.given_up += way.give_up()
             except Exception:
                 self._log.failure("giving up a connection failed")
-        self.given_up += ended
         self._log.warn(
             "what waits for slow readers is past --memory-limit: {ended} of {all} were ended",
             ended=ended, all=len(waiting),

@@ -143,15 +143,16 @@ class Outlet:
         """See :class:`pychat.mailroom.Way`."""
         return self._in_transport + self._peer.mailbox.queued
 
-    def give_up(self) -> None:
+    def give_up(self) -> bool:
         """See :class:`pychat.mailroom.Way`."""
         if self._closing:
             # It had its goodbye, and takes nothing: do not wait for it while the others go on talking.
             self._lost = True
             self._transport.abortConnection()
-            return
+            return False
         self._peer.mailbox.clear()
         self._owner.overflowed()
+        return True
 
     def _write(self, data: bytes) -> None:
         """Give it to the transport, for the kernel does not take it now."""

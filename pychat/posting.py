@@ -322,6 +322,7 @@ class Posting(Gathering):
             if isinstance(post.to, Room):
                 self._say_in_room(batch, post, post.to, id, now, answer)
                 continue
+            assert post.to is not None
             if answer and post.blocked:
                 # The journal has this with the message: there is nothing to wait for.
                 answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, post.to.label)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .conversation import Conversation, id_and_text, id_of, name_in, once_of, position, require, text_of
+from .conversation import (
+    Conversation,
+    id_and_text,
+    id_of,
+    is_everybody,
+    misplaced,
+    name_in,
+    once_of,
+    position,
+    require,
+    text_of,
+    to_type,
+)
 from .errors import RemoteProtocolError
 from .grammar import NO_ATTRIBUTES, Line, check_text, decode_name
 from .posting import no_such_message, taken_back
@@ -31,7 +43,10 @@ class Saying(Conversation):
         if not text.strip(b" "):
             raise require(line)
         called, once = decode_name(name), once_of(line)
-        to = self._room(called, once) if is_room(called) else self._recipient(called, once)
+        try:
+            to = self._room(called, once) if is_room(called) else self._recipient(called, once)
+        except RemoteProtocolError as error:
+            raise self._with_recipient(error, line) from None
         return self._say(line, label, to, text_of(line, text))
 
     def _room(self, called: str, once: bytes) -> Addressee:
@@ -48,6 +63,24 @@ class Saying(Conversation):
         if to is self.peer.identity:
             raise RemoteProtocolError("to-yourself", "That is you. Type <get_users> to see who else is here.")
         return to
+
+    def _with_recipient(self, error: RemoteProtocolError, line: Line) -> RemoteProtocolError:
+        """Who takes everybody for a person, or writes a name where attributes stand, is told what to type."""
+        if error.code != "no-such-user":
+            return error
+        words, text = misplaced(line), line.text.strip(b" ").decode(errors="ignore")
+        if words:
+            name = words.partition(" ")[0]
+            meant = to_type("set_msg", f"{words} {text}")
+            if meant and (is_everybody(name) or self.hub.roster.find(name) is not None):
+                return RemoteProtocolError(error.code, f"Nobody here has this name. Did you mean {meant}")
+        elif is_everybody(name := text.partition(" ")[0]):
+            # The text is shown as it came: it would lose what an attribute says of it.
+            plain = not line.attributes.keys() & {b"enc", b"reply"}
+            meant = to_type("set_msg", text if plain else name) or to_type("set_msg", name)
+            sentence = f"Nobody is called {name.lower()}: the name is reserved. To talk to everybody: {meant}"
+            return RemoteProtocolError(error.code, sentence)
+        return error
 
     def _say(self, line: Line, label: bytes, to: Addressee, text: bytes) -> LookUp | None:
         if line.attributes is NO_ATTRIBUTES:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .asking import Asking
 from .commands import COMMANDS, Command, Stage
-from .conversation import label_of, position, require
+from .conversation import label_of, position, require, to_type
 from .errors import PychatError, RemoteProtocolError
 from .grammar import Line, check_text, decode_name, parse, require_clean
 from .personal import require_hideable
@@ -135,10 +135,11 @@ class Session(Saying, Asking, Sharing):
         """Who types something that is no command at all is told one that would do here."""
         if error.code != "bad-line":
             return error
-        if self.stage < Stage.JOINED:
+        meant = _meant(raw)
+        if self.stage < Stage.JOINED and meant != _LEAVE:
             hint = "Type <connect>your-name to join, <help> for more."
-        elif meant := _meant(raw):
-            hint = meant
+        elif meant:
+            hint = f"Did you mean {meant}"
         elif raw.startswith(b"<"):
             hint = "Type <help> for all commands."
         else:
@@ -250,6 +251,14 @@ class Session(Saying, Asking, Sharing):
 
 
 _SLIP = re.compile(rb"[</]?([a-z_]+)[ >]+([^<>=]{1,200})(?:>(.*))?", re.DOTALL)
+_BARE = re.compile(rb"[</]?([a-z_]+) *")
+
+_LEAVE = "<disconnect>"
+_LEAVING = frozenset({b"disconnect", b"quit", b"exit", b"bye"})
+"""What people type to leave, in this chat and elsewhere."""
+
+_ALONE = frozenset({b"help", b"get_users", b"get_rooms", b"listfiles", b"transfers", b"unread", b"status"})
+"""Commands that are whole without anything behind them, and that nobody says to others."""
 
 
 _HANDLERS: dict[bytes, Callable[[Session, Line, bytes], Request | None]] = {
@@ -258,7 +267,12 @@ _HANDLERS: dict[bytes, Callable[[Session, Line, bytes], Request | None]] = {
 
 
 def _meant(raw: bytes) -> str:
-    """A command that somebody typed nearly right, such as ``/join #tea`` or ``<react 5>x``."""
+    """The line that somebody typed nearly right, such as ``/help``, ``/join #tea`` or ``<react 5>x``; else nothing."""
+    bare = _BARE.fullmatch(raw.lower())
+    if bare is not None and bare[1] in _LEAVING:
+        return _LEAVE
+    if bare is not None and bare[1] in _ALONE:
+        return f"<{bare[1].decode()}>"
     slip = _SLIP.fullmatch(raw)
     command = COMMANDS.get(slip[1]) if slip else None
     if slip is None or command is None or not command.takes:
@@ -268,7 +282,7 @@ def _meant(raw: bytes) -> str:
         text = words.decode()
     except UnicodeDecodeError:
         return ""
-    return f"Did you mean <{command.verb}>{text}" if text.isprintable() and len(text) <= 200 else ""
+    return to_type(command.verb, text)
 
 
 def _usage(command: Command) -> str:
@@ -279,12 +293,11 @@ def _usage(command: Command) -> str:
 def _unknown(verb: bytes) -> RemoteProtocolError:
     word = verb[:32].decode("ascii", "ignore")
     near = get_close_matches(word, [command.verb for command in COMMANDS.values()], 1)
-    sentence = (
-        f"Did you mean <{near[0]}>? Type <help> for all commands."
-        if near
-        else "Type <help> for all commands."
+    meant = _LEAVE if verb in _LEAVING else f"<{near[0]}>" if near else ""
+    hint = f"Did you mean {meant}? " if meant else ""
+    return RemoteProtocolError(
+        "unknown-command", f"There is no such command. {hint}Type <help> for all commands."
     )
-    return RemoteProtocolError("unknown-command", f"There is no such command. {sentence}")
 
 
 def _too_early(command: Command) -> RemoteProtocolError:

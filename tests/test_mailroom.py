@@ -63,6 +63,7 @@ class Way(Talk):
         self.looks: list[float] = []
         self.more = False
         self.ended = 0
+        self.closing = False
         self.error: Exception | None = None
 
     def flush(self) -> None:
@@ -76,9 +77,10 @@ class Way(Talk):
             raise self.error
         return self.more
 
-    def give_up(self) -> None:
+    def give_up(self) -> bool:
         self.ended += 1
         self.waiting = 0
+        return not self.closing
 
 
 class FlushTests(Crowd):
@@ -280,6 +282,13 @@ class CeilingTests(Crowd):
         self.assertLessEqual(sum(way.waiting for way in self.ways), 100 * RELIEF)
         self.clog(20, 70, 70)
         self.assertEqual(self.beat(), [0, 2, 1, 0, 0, 0, 0])
+
+    def test_closing(self) -> None:
+        """A connection that was closing already is let go of, and is nobody more who was too slow."""
+        self.mailroom.memory_limit = 100
+        self.ways[0].closing = True
+        self.clog(60, 50, 30)
+        self.assertEqual((self.beat(), self.mailroom.given_up), ([1, 1, 0, 0, 0, 0, 0], 1))
 
     def test_drained(self) -> None:
         """Who took all counts no more."""

@@ -130,6 +130,17 @@ class WithTransport(OutletCase):
         self.beat()
         self.assertEqual(self.alice.heard(), [], "what was dropped is not told as sent")
 
+    def test_given_up(self) -> None:
+        """Who is given up is told so; a connection that is closing is let go of, and is nobody who was too slow."""
+        self.peer.tell(b"x" * 10)
+        self.outlet.flush()
+        self.assertTrue(self.outlet.give_up())
+        self.outlet.close()
+        self.assertEqual((self.log.count("overflowed"), self.transport.log), (1, []))
+        self.assertFalse(self.outlet.give_up())
+        self.assertEqual((self.log.count("overflowed"), self.transport.log), (1, ["abort"]))
+        self.outlet.lost()
+
     def test_flood_while_closing(self) -> None:
         """A peer that takes nothing while it is closed, and is talked to, costs no more memory than before."""
         self.patch(outlet, "HARD_MARK", 1000)

@@ -84,7 +84,7 @@ class Wire(Talk):
         self.hub_reached()
         return self.more
 
-    def give_up(self) -> None:
+    def give_up(self) -> bool:
         raise NotImplementedError
 
     def hub_reached(self) -> None:

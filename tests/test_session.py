@@ -452,6 +452,7 @@ class Slips(TalkCase):
             (b"<set_msg bob>hi there", "no-such-user", "Did you mean <set_msg>bob hi there"),
             (b"<set_msg>all hi there", "no-such-user", "To talk to everybody: <set_msg_all>hi there"),
             (b"<set_msg> Everyone hi", "no-such-user", "To talk to everybody: <set_msg_all>hi"),
+            (b"<set_msg once=k>all hi", "no-such-user", "To talk to everybody: <set_msg_all>hi"),
             (b"<set_msg enc=pct>all hi%0A", "no-such-user", "To talk to everybody: <set_msg_all>your text"),
             (b"<set_msg>all \x1b[2J", "no-such-user", "To talk to everybody: <set_msg_all>your text"),
             (b"<set_msg>all " + b"x" * 300, "no-such-user", "To talk to everybody: <set_msg_all>your text"),

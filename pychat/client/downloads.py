@@ -223,8 +223,12 @@ class Downloads:
         path = os.path.expanduser(line.text.decode(errors="replace").strip(" "))
         name = os.path.basename(path)
         key = f"up {_key(path)}"
-        if not name or key in self._running:
-            self._not_done(visible(path), "It is being uploaded." if name else "Name a file.", "uploaded")
+        if not name:
+            self.failed += 1
+            self._screen.line("* Nothing was uploaded, for no file was named. Type <upload>path/photo.jpg")
+            return
+        if key in self._running:
+            self._not_done(visible(path), "It is being uploaded.", "uploaded")
             return
         transfer = self._board.start(name, 0)
         errand = Send(self._reactor, self, name, transfer, self._run_in_thread, path=path)

@@ -100,6 +100,7 @@ class Editor:
         self._history: deque[bytes] = deque(maxlen=HISTORY)
         self._back = 0  # how far the draft is in there, from the newest on; 0: it is not
         self._newest = b""  # what was being typed before
+        self._given_back = False  # the draft was given back, and no key was pressed since
         self._lock = threading.RLock()
         self.draft = b""
         self.cursor = 0
@@ -125,11 +126,15 @@ class Editor:
             return clears
 
     def give_back(self, entry: bytes) -> bool:
-        """What was entered could not be used, and is the draft again, unless there is one; whether it is."""
+        """What was entered could not be used, and is the draft again, unless there is one; whether it is.
+
+        Who goes on with another command has it in place of this one, which Up shows.
+        """
         with self._lock:
             free = not self.draft and not self._pasting
             if free:
                 self._begin(entry)
+                self._given_back = True
             return free
 
     def feed(self, data: bytes) -> list[bytes | None]:
@@ -160,7 +165,10 @@ class Editor:
         match = _PIECE.match(data)
         assert match is not None
         piece = match[0]
+        given_back, self._given_back = self._given_back, False
         if match["text"]:
+            if given_back and piece.startswith(b"<"):
+                self._begin(b"")
             self._add(piece)
         elif piece == _BEGIN:
             self._pasting, self._alone = True, not self.draft

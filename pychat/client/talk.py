@@ -39,6 +39,7 @@ from .wording import (
     ATTRIBUTES_DO_NOT_WAIT,
     FOR_GOOD,
     LONG_DOES_NOT_WAIT,
+    NO_COMMAND,
     NO_COMMANDS,
     NO_MESSAGE,
     ONLY_MESSAGES_WAIT,
@@ -361,6 +362,9 @@ class Talk(Visit):
         elif line.verb == b"disconnect":
             await self._all_answered()
             self._done()
+            return
+        elif member.client is None and not line.verb:
+            self.screen.note(f"* {NO_COMMAND}")  # and not given back: no connection makes it a command
             return
         elif member.client is None:
             self._without_connection(raw, ATTRIBUTES_DO_NOT_WAIT if posts else ONLY_MESSAGES_WAIT)

@@ -40,6 +40,11 @@ NO_MESSAGE = (
     "either, which begins with <set_msg>name or <set_msg_all>. Nothing of them was sent."
 )
 
+NO_COMMAND = (
+    "Not sent: this is no command. To talk to everybody: <set_msg_all>your text. To leave: <disconnect>. "
+    "There is no connection now; messages wait for one."
+)
+
 ONLY_MESSAGES_WAIT = "only messages wait for one"
 
 ATTRIBUTES_DO_NOT_WAIT = "messages with attributes of their own do not wait for one"

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import JournalError
-from .index import Index, describe
+from .index import Index, describe, messages
 from .prune import Retention, forget_step, prune_step
 from .rows import LIVING
 from .store import FILE_NAME, backup, backup_name, check, connect, scripts
@@ -44,7 +44,7 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
         (living,) = connection.execute(f"SELECT count(*) FROM identity WHERE {LIVING}").fetchone()  # noqa: S608
     span = f" from {_day(first)} to {_day(last)}" if count else ""
     return True, [
-        f"{path} is sound: {count} messages{span}",
+        f"{path} is sound: {messages(count)}{span}",
         f"Identities that can come back: {living}",
         f"Index: {describe(path)}",
     ]

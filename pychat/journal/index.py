@@ -342,7 +342,12 @@ def describe(journal: Path) -> str:
                 return f"of another journal, and {again}"
     except sqlite3.Error as error:
         return f"not to be read ({error}): {again}"
-    return f"{newest - upto} messages behind" if upto < newest else "up to date"
+    return f"{messages(newest - upto)} behind" if upto < newest else "up to date"
+
+
+def messages(count: int) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{count} message{'' if count == 1 else 's'}"
 
 
 def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:

@@ -94,6 +94,7 @@ async def test_upload(tmp_path: Path) -> None:
     assert (tmp_path / "files" / "mine.bin").read_bytes() == content(3_000_000)
     assert re.search(r"^\* uploaded mine.bin: 3.0 MB in .*, verified there$", script.printed, re.MULTILINE)
     assert "* nope was not uploaded: There is no file " in script.printed
+    assert "* Nothing was uploaded, for no file was named. Type <upload>path/photo.jpg" in script.lines
     assert told.startswith(b"<file size=3000000 by=carol")
     assert told.endswith(b">mine.bin")
 

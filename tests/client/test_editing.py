@@ -116,6 +116,22 @@ class Editing(SynchronousTestCase):
             self.assertEqual(self.editor.halves, (b"one\ntwo", b""))
             self.assertEqual(whole(self.editor.feed(b"\n")), whole([entry]))
 
+    def test_another_in_its_place(self) -> None:
+        """Who types another command behind what was given back has that one, and the other is one Up away."""
+        self.types(b"<get_users>\n", [b"<get_users>"])
+        self.editor.give_back(b"<get_users>")
+        self.types(b"<", [], b"<")
+        self.types(b"ping><\n", [b"<ping><"])
+        self.types(b"\x1b[A\x1b[A", [], b"<get_users>")
+        for keys, draft in (
+            (b" <b", b"<get_users> <b"),
+            (b"\x7f<", b"<get_users<"),
+            (b"#tea", b"<get_users>#tea"),
+        ):
+            self.editor.clear()
+            self.editor.give_back(b"<get_users>")
+            self.types(keys, [], draft)
+
     def test_paste(self) -> None:
         """What is pasted is part of the line, with its line ends; only Enter enters it."""
         self.types(b"<set_msg>bob " + pasted(b"one\ntwo\n"), [], b"<set_msg>bob one\ntwo\n")

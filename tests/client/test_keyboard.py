@@ -155,7 +155,7 @@ async def test_without_a_connection() -> None:
         stage.greeting = b"<goodbye code=full>No room."
         stage.actor.transport.abortConnection()
         await until(lambda: any("still no connection" in row for row in visit.screen.rows))
-        visit.type("<whois>alice\n")
+        visit.type("quit\n<whois>alice\n")
         await until(lambda: any(row.startswith(not_sent) for row in visit.err._data.decode().splitlines()))
         assert "It stands in your input again: press Enter when there is one." in visit.err._data.decode()
         await visit.sees("<whois>alice")

@@ -656,10 +656,13 @@ async def test_no_connection_for_it(tmp_path: Path) -> None:
         visit = Talking(port)
         await visit.shows("<connected>bob")
     await visit.shows("* connection lost")
-    visit.type("<set_msg_all label=7>x\n<set_msg_all>" + "x" * 4060 + "\n<get_users>\n")
+    visit.type("quit\n<set_msg_all label=7>x\n<set_msg_all>" + "x" * 4060 + "\n<get_users>\n")
     await visit.shows("only messages wait for one")
     await visit.end()
-    assert visit.complained.splitlines()[:3] == [
+    first, *others = visit.complained.splitlines()[:4]
+    assert first.startswith("* Not sent: this is no command.")
+    assert "<disconnect>" in first
+    assert others == [
         f"* Not sent: there is no connection now, and {what}. Type it again when there is one."
         for what in (
             "messages with attributes of their own do not wait for one",

@@ -88,6 +88,8 @@ class CommandTests(SynchronousTestCase):
         status, out, err = self.run_it("prune", "--state", str(self.folder), "--keep", "1d")
         self.assertEqual((status, out, err), (0, "99 messages deleted\n", ""))
         self.assertEqual(self.daemon.execute("SELECT id FROM message").fetchall(), [(100,)])
+        _, out, _ = self.run_it("check", "--state", str(self.folder))
+        self.assertIn(f"{self.path} is sound: 1 message from 1970-04-11", out)
 
     def test_prune_needs_a_bound(self) -> None:
         """Without a bound, or with one that is none, nothing is deleted."""

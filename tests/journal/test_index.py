@@ -696,7 +696,9 @@ class Checked(Case):
 
     def test_check(self) -> None:
         """It is up to date, behind, absent or damaged; none of that makes a journal unsound."""
-        self.keep(message(), message())
+        self.keep(message())
+        self.assertEqual(self.check(), "Index: 1 message behind")
+        self.keep(message())
         self.assertEqual(self.check(), "Index: 2 messages behind")
         self.settle()
         self.assertEqual(self.check(), "Index: up to date")
