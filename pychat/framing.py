@@ -115,7 +115,9 @@ class LineSplitter:
         limit = self._limit
         if len(data) < limit and b"\r" not in data:
             self._rest = rest
-            return cast("list[bytes | None]", pieces)  # most often: nothing is too long, and no CR to be dropped
+            return cast(
+                "list[bytes | None]", pieces
+            )  # most often: nothing is too long, and no CR to be dropped
         lines: list[bytes | None] = [
             None if len(piece) >= limit else (piece[:-1] if piece.endswith(b"\r") else piece)
             for piece in pieces
