@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from .grammar import isolate
+from .mailbox import Parcel
 from .peer import Peer, Post, send_all
 from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
 
@@ -261,9 +263,17 @@ class Batch:
             peer.mailbox.put(b"".join(out))
             return
         peer.mailbox.put_messages(b"".join(out), last)
-        if unacked is not None:
-            got = self._got(peer.manner, events)
-            unacked.sent(*got, sum(map(len, got[1])))
+        if unacked is None:
+            return
+        size = len(data)
+        for before, replaces, line, id in events:
+            if replaces:
+                size -= starts[before + 1] - starts[before]
+                count -= 1
+            elif id:
+                size += len(line)
+                count += 1
+        unacked.sent(Parcel.late(last, count, size, partial(self._got, peer.manner, events)))
 
     def _got(
         self, manner: int, events: Sequence[tuple[int, int, bytes, int]]

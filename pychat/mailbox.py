@@ -13,7 +13,12 @@ and lines of one batch, shared in the same way.  An ack is cumulative over the o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import TypeAlias
+
+Make: TypeAlias = "Callable[[], tuple[Sequence[int], Sequence[bytes]]]"
+"""Makes the ids and the lines of a parcel."""
 
 
 class Mailbox:
@@ -118,13 +123,56 @@ def _position(mark: tuple[int, int]) -> int:
     return mark[0]
 
 
+class Parcel:
+    """Messages that went out together; one object for all connections that were sent the same."""
+
+    __slots__ = ("_ids", "_lines", "_make", "count", "last", "size")
+
+    def __init__(self, ids: Sequence[int], lines: Sequence[bytes], size: int) -> None:
+        """:param size: the lines' bytes."""
+        self.last = ids[-1]
+        self.count = len(ids)
+        self.size = size
+        self._ids, self._lines = ids, lines
+        self._make: Make | None = None
+
+    @classmethod
+    def late(cls, last: int, count: int, size: int, make: Make) -> Parcel:
+        """One of which the ids and lines are made when somebody asks: nobody does if all of it is acknowledged at once.
+
+        :param last: the last of the ids.
+        :param count: how many there are.
+        """
+        parcel = cls((last,), (), size)
+        parcel.count = count
+        parcel._make = make
+        return parcel
+
+    def _made(self) -> None:
+        if self._make is not None:
+            self._ids, self._lines = self._make()
+            self._make = None
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The messages; ids rise."""
+        self._made()
+        return self._ids
+
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """Their lines."""
+        self._made()
+        return self._lines
+
+
 class Unacked:
     """What was sent to a client that acknowledges, until it does."""
 
     __slots__ = ("_first", "_parcels", "_skip", "messages", "size")
 
     def __init__(self) -> None:
-        self._parcels: list[tuple[Sequence[int], Sequence[bytes], int]] = []
+        self._parcels: list[Parcel] = []
         self._first = 0  # parcels before this one are done with
         self._skip = 0
         self.messages = 0
@@ -132,11 +180,11 @@ class Unacked:
         self.size = 0
         """The bytes of their lines."""
 
-    def sent(self, ids: Sequence[int], lines: Sequence[bytes], size: int) -> None:
-        """Note messages as sent, in the order of sending; ids rise.  ``size`` is the lines' bytes."""
-        self._parcels.append((ids, lines, size))
-        self.messages += len(ids)
-        self.size += size
+    def sent(self, parcel: Parcel) -> None:
+        """Note messages as sent, in the order of sending; ids rise."""
+        self._parcels.append(parcel)
+        self.messages += parcel.count
+        self.size += parcel.size
 
     def ack(self, upto: int) -> int | None:
         """Take out everything up to and including id ``upto``.
@@ -145,17 +193,21 @@ class Unacked:
 
         :return: how many messages that was; ``None`` if ``upto`` was not sent or is acknowledged already.
         """
-        parcels = self._parcels
-        place = bisect_left(parcels, upto, self._first, key=_last_id)
+        parcels, first = self._parcels, self._first
+        place = bisect_left(parcels, upto, first, key=_last_id)
         if place == len(parcels):
             return None
-        ids = parcels[place][0]
-        end = bisect_right(ids, upto)
-        if not end or ids[end - 1] != upto or (place == self._first and end <= self._skip):
+        parcel = parcels[place]
+        end = parcel.count
+        if parcel.last != upto:
+            end = bisect_right(parcel.ids, upto)
+            if not end or parcel.ids[end - 1] != upto:
+                return None
+        if place == first and end <= self._skip:
             return None
         count = 0
         while self._first < place:
-            count += self._drop(len(parcels[self._first][0]))
+            count += self._drop(parcels[self._first].count)
         count += self._drop(end)
         if self._first > len(parcels) // 2:
             del parcels[: self._first]
@@ -165,11 +217,12 @@ class Unacked:
 
     def _drop(self, end: int) -> int:
         """Drop the first parcel's messages before ``end``; return how many."""
-        ids, lines, size = self._parcels[self._first]
+        parcel = self._parcels[self._first]
         skip = self._skip
         # Mostly whole ones.
-        self.size -= size if not skip and end == len(ids) else sum(map(len, lines[skip:end]))
-        if end == len(ids):
+        whole = not skip and end == parcel.count
+        self.size -= parcel.size if whole else sum(map(len, parcel.lines[skip:end]))
+        if end == parcel.count:
             self._first += 1
             self._skip = 0
         else:
@@ -180,8 +233,8 @@ class Unacked:
         """The lines to send again: oldest first, whole lines, one at least, up to ``limit`` bytes."""
         again: list[bytes] = []
         size, skip = 0, self._skip
-        for _, lines, _ in self._parcels[self._first :]:
-            for line in lines[skip:]:
+        for parcel in self._parcels[self._first :]:
+            for line in parcel.lines[skip:]:
                 if again and size + len(line) > limit:
                     return b"".join(again)
                 again.append(line)
@@ -190,5 +243,4 @@ class Unacked:
         return b"".join(again)
 
 
-def _last_id(parcel: tuple[Sequence[int], Sequence[bytes], int]) -> int:
-    return parcel[0][-1]
+_last_id = attrgetter("last")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import PychatError
-from .mailbox import Mailbox, Unacked
+from .mailbox import Mailbox, Parcel, Unacked
 from .rendering import PLAIN
 from .roster import Identity
 from .vocabulary import Entry, Kind
@@ -114,7 +114,7 @@ class Peer:
         """
         self.mailbox.put_messages(data, ids[-1])
         if self.unacked is not None:
-            self.unacked.sent(ids, lines, sum(map(len, lines)))
+            self.unacked.sent(Parcel(ids, lines, sum(map(len, lines))))
         self.soil()
 
     def soil(self) -> None:
@@ -155,6 +155,7 @@ def send_all(
     :param dirty: takes those that have something to write since now.
     """
     size, upto = len(data), ids[-1]
+    parcel = Parcel(ids, lines, size)
     for peer in peers:
         mailbox = peer.mailbox
         if mailbox.queue is None:
@@ -169,7 +170,7 @@ def send_all(
             else:
                 mailbox.marks.append((total, upto))
         if peer.unacked is not None:
-            peer.unacked.sent(ids, lines, size)
+            peer.unacked.sent(parcel)
         if not peer.dirty:
             peer.dirty = True
             dirty.append(peer)

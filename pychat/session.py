@@ -45,7 +45,9 @@ CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing", "udp")
 """What ``<hello caps=…>`` can ask for."""
 
 
-_SET_MSG, _TO_ONE, _TO_ALL = b"<set_msg", b"<set_msg>", b"<set_msg_all>"
+_ACK, _TO_ONE, _TO_ALL = b"<ack>", b"<set_msg>", b"<set_msg_all>"
+_OFTEN = (b"<set_msg", _ACK)
+_ZERO = ord("0")
 
 
 class Session(Saying, Asking, Sharing):
@@ -74,7 +76,7 @@ class Session(Saying, Asking, Sharing):
         label = b""
         self.said += 1
         try:
-            if raw is not None and raw.startswith(_SET_MSG) and self._say_quickly(raw):
+            if raw is not None and raw.startswith(_OFTEN) and self._quickly(raw):
                 return None
             if raw is None:
                 raise RemoteProtocolError(
@@ -106,12 +108,12 @@ class Session(Saying, Asking, Sharing):
             self.failed(self._with_hint(error, raw or b""), label)
             return None
 
-    def _say_quickly(self, raw: bytes) -> bool:
-        """Post what most lines of a busy chat are: a text, with nothing else, to somebody who can be found at once.
+    def _quickly(self, raw: bytes) -> bool:
+        """Do what most lines of a busy chat ask for: post a text to somebody who can be found at once, or acknowledge.
 
         :return: False: it is something else, which what is made for all lines knows how to deal with, at thrice the
             cost; it would do the same with this one.
-        :raise RemoteProtocolError: ``bad-text``.
+        :raise RemoteProtocolError: as the others.
         """
         peer = self.peer
         to: Person | None = None
@@ -122,6 +124,18 @@ class Session(Saying, Asking, Sharing):
             to = self.hub.roster.labelled(name)
             if to is None or to is peer.identity or to.bot:
                 return False
+        elif raw.startswith(_ACK):
+            digits = raw[len(_ACK) :]
+            if (
+                peer.identity is None
+                or not 0 < len(digits) < 19
+                or not digits.isdigit()
+                or digits[0] == _ZERO
+            ):
+                return False
+            peer.holding = False
+            self.hub.ack(peer, int(digits))
+            return True
         else:
             return False
         if peer.identity is None or not text.strip(b" "):

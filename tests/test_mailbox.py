@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.mailbox import Mailbox, Unacked
+from pychat.mailbox import Mailbox, Parcel, Unacked
 from tests.chatkit import examples
 
 
@@ -126,7 +126,7 @@ class Owed(SynchronousTestCase):
     def sent(self, *parcels: dict[int, bytes]) -> Unacked:
         unacked = Unacked()
         for parcel in parcels:
-            unacked.sent([*parcel], [*parcel.values()], sum(map(len, parcel.values())))
+            unacked.sent(Parcel([*parcel], [*parcel.values()], sum(map(len, parcel.values()))))
         return unacked
 
     def test_cumulative(self) -> None:
@@ -176,7 +176,7 @@ class Owed(SynchronousTestCase):
                 ids = sorted(data.draw(st.sets(st.integers(last + 1, last + 8), min_size=1)))
                 last = ids[-1]
                 lines = [b"%d" % id * data.draw(st.integers(0, 3)) + b"\n" for id in ids]
-                unacked.sent(ids, lines, sum(map(len, lines)))
+                unacked.sent(Parcel(ids, lines, sum(map(len, lines))))
                 owed.update(zip(ids, lines, strict=True))
             elif step == "ack":
                 upto = data.draw(st.integers(0, last + 1))

@@ -141,7 +141,7 @@ class Plainly:
 class Slowly(Session):
     """Knows no fast way."""
 
-    def _say_quickly(self, raw: bytes) -> bool:
+    def _quickly(self, raw: bytes) -> bool:
         return False
 
 
@@ -150,12 +150,12 @@ HEADS = (
     b"<set_msg>Alice ",
     b"<set_msg>carol ", b"<set_msg>bot ", b"<set_msg>#tea ", b"<set_msg>nobody ", b"<set_msg label=1>bob ",
     b"<set_msg_all >",
-    "<set_msg>émile ".encode(), b"<set_msg>\xff ", b"<set_msgs>", b"<set_msg_all>>", b"<set_msg",
+    "<set_msg>émile ".encode(), b"<set_msg>\xff ", b"<set_msgs>", b"<set_msg_all>>", b"<set_msg", b"<ack>",
 )  # fmt: skip
 TEXTS = (
     b"", b" ", b"  ", b" a", b"a ", b"hi", b"\t", b"a\tb", b"\xff", b"\x00", b"a\x1bb", "\u202eé".encode(), b"<x>",
     b"a\r",
-    b"%0A", b"\xe2\x80\xa8", b"a" * 4000,
+    b"%0A", b"\xe2\x80\xa8", b"a" * 4000, b"1", b"4", b"5", b"0", b"04", b" 4", b"4 ", b"9" * 18, b"9" * 19, b"9" * 20,
 )  # fmt: skip
 
 
