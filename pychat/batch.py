@@ -29,7 +29,8 @@ class Batch:
 
     def __init__(self, time_ms: int) -> None:
         self._time = stamp(time_ms)
-        self._late_size = 0
+        self._size = self._late_size = 0
+        self._sized = 0  # so many of what was said are in that
         # What was said to groups, in order; below, a place is an index into these.
         self._ids: list[int] = []
         self._said: list[Post] = []
@@ -49,7 +50,11 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes of text in it, for who sets it aside."""
-        return sum([len(post.text) for post in self._said]) + self._late_size
+        said = self._said
+        if self._sized < len(said):
+            self._size += sum([len(post.text) for post in said[self._sized :]])
+            self._sized = len(said)
+        return self._size + self._late_size
 
     def broadcast(
         self, id: int, post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
@@ -273,24 +278,7 @@ class Batch:
             elif id:
                 size += len(line)
                 count += 1
-        unacked.sent(Parcel.late(last, count, size, partial(self._got, peer.manner, events)))
-
-    def _got(
-        self, manner: int, events: Sequence[tuple[int, int, bytes, int]]
-    ) -> tuple[list[int], list[bytes]]:
-        """Which messages who gets all that was said has with these lines of her own among it; ids, and lines."""
-        ids, lines = self._ids, self._lines(manner)
-        got_ids: list[int] = []
-        got_lines: list[bytes] = []
-        begin = 0
-        for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
-            got_ids += ids[begin:before]
-            got_lines += lines[begin:before]
-            if id:
-                got_ids.append(id)
-                got_lines.append(line)
-            begin = before + replaces
-        return got_ids, got_lines
+        unacked.sent(Parcel.late(last, count, size, partial(_got, ids, self._lines(peer.manner), events)))
 
     def deliver_late(self, peer: Peer, after: int, hears: Mapping[Audience, Member | None]) -> int:
         """Deliver what is above an id to somebody who has just caught up to there; return how many messages.
@@ -323,6 +311,23 @@ class Batch:
         if ids:
             peer.send(b"".join(lines), ids, lines)
         return len(ids)
+
+
+def _got(
+    ids: Sequence[int], lines: Sequence[bytes], events: Sequence[tuple[int, int, bytes, int]]
+) -> tuple[list[int], list[bytes]]:
+    """Which messages who gets all that was said has with these lines of her own among it; ids, and lines."""
+    got_ids: list[int] = []
+    got_lines: list[bytes] = []
+    begin = 0
+    for before, replaces, line, id in [*events, (len(ids), 0, b"", 0)]:
+        got_ids += ids[begin:before]
+        got_lines += lines[begin:before]
+        if id:
+            got_ids.append(id)
+            got_lines.append(line)
+        begin = before + replaces
+    return got_ids, got_lines
 
 
 def _is_owed(stay: Member | None, id: int, after: int) -> bool:

@@ -65,6 +65,8 @@ class Departures(Presence):
             self._ledger.owe(person, sender, verdict)
         else:
             self.tell(sender, verdict)
+            if person.left is not None and person.kept:
+                self._ledger.move(person)  # what the journal has of her is older than this
 
     # -- going
 

@@ -129,7 +129,8 @@ class Mailroom:
     @property
     def rest(self) -> float:
         """Seconds until the next round of flushes may begin; not above 0: at once."""
-        return self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
+        rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
+        return rest if rest <= self.pause else 0.0  # otherwise the clock was set back
 
     def delivered(self) -> None:
         """A batch is in the mailboxes; :meth:`flush` is to follow."""

@@ -326,9 +326,12 @@ class Posting(Gathering):
             if answer and post.blocked:
                 # The journal has this with the message: there is nothing to wait for.
                 answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, post.to.label)
-            if not post.blocked:
-                answer += self._say_to_one(batch, post, id)
+            takes = not post.blocked and self._takes_mail(post.to)
+            if not takes and not post.blocked:
+                answer += self._undelivered(post, id)
             batch.own(post.sender, answer)
+            if takes:
+                self._say_to_one(batch, post, id)
         if ids:
             self._last_id = ids[-1]
         self._deliver(batch)
@@ -397,19 +400,25 @@ class Posting(Gathering):
         ignoring = self._ignored_by.get(person.key)
         return () if not ignoring else [each.peer for each in ignoring if each.peer is not None]
 
-    def _say_to_one(self, batch: Batch, post: Post, id: int) -> bytes:
-        """Deliver a private message; return what its sender is to know at once."""
+    def _undelivered(self, post: Post, id: int) -> bytes:
+        """A private message came too late; return what its sender is to know at once."""
+        to = post.to
+        assert to is not None
+        assert not isinstance(to, Room)
+        reason = b"expired" if to.token or to.spare else b"gone"
+        line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, to.label)
+        if not post.person.resumes:
+            return line
+        self._ledger.owe(to, post.person, line)
+        return b""
+
+    def _say_to_one(self, batch: Batch, post: Post, id: int) -> None:
+        """Deliver a private message."""
         to = post.to
         assert to is not None
         assert not isinstance(to, Room)
         recipient = to.peer
-        if not self._takes_mail(to):
-            reason = b"expired" if to.token or to.spare else b"gone"
-            line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, to.label)
-            if not post.person.resumes:
-                return line
-            self._ledger.owe(to, post.person, line)
-        elif recipient is None:
+        if recipient is None:
             pass  # she will read it in the journal when she comes back
         elif recipient in self._catching:
             batch.late(recipient, id, post)
@@ -420,4 +429,3 @@ class Posting(Gathering):
                 recipient.awaiting = deque()
             recipient.awaiting.append((id, post.person))
             to.kept = True  # when she ends, how far she came is to be known
-        return b""

@@ -108,7 +108,7 @@ class Reading:
         if self._unsure:
             due = hub.due()
             for peer, (person, recipients, known) in [*self._unsure.items()]:
-                if person.peer is not peer or not recipients <= due:
+                if person.peer is not peer or recipients.isdisjoint(due):
                     del self._unsure[peer]
                     known.callback(None)
 
@@ -229,7 +229,7 @@ class Reading:
         unsure = await self._tell_known(peer, person, since, upto)
         while unsure:
             recipients = set(unsure.values())
-            if recipients <= self._hub.due():
+            if not recipients.isdisjoint(self._hub.due()):
                 known: Deferred[None] = Deferred()
                 self._unsure[peer] = person, recipients, known
                 await known

@@ -158,15 +158,17 @@ class GroupReceipts:
         oldest = self._open[0][0]
         gone = [cursor for cursor in self._departed if (cursor.left or 0) >= oldest]
         self._departed = gone
-        # Looked at once: a cursor in a room asks its person for most of this.
-        everybody = [(c.plain, c.sent, c.acked, c.joined) for c in (*members, *gone)]
+        # Looked at once: a cursor in a room asks its person for most of this, and moves on between two lots.
+        stood = {c: (c.plain, c.sent, c.acked, c.joined) for c in (*members, *gone)}
+        everybody = stood.values()
         sent = _Above((sent, joined) for plain, sent, _, joined in everybody if plain)
         plain_acked = _Above((acked, joined) for plain, _, acked, joined in everybody if plain)
         acked = _Above((acked, joined) for _, _, acked, joined in everybody)
-        lost_ones = [cursor for cursor in gone if not cursor.lingers]
+        lost_ones = dict.fromkeys([cursor for cursor in gone if not cursor.lingers])
         gone_joined = sorted(c.joined for c in lost_ones)
         gone_left = sorted(c.left or 0 for c in lost_ones)
         gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
+        nowhere = (False, 0, 0, 0)
         told: list[Count] = []
         excess = left - OPEN_LIMIT
         counts, upto = (0, 0, 0), -inf
@@ -186,11 +188,12 @@ class GroupReceipts:
                 )  # fmt: skip
             delivered, reached, lost = counts
             for cursor in without:
-                if cursor.acked >= id:
+                plain, got, confirmed, _ = stood.get(cursor, nowhere)
+                if confirmed >= id:
                     delivered -= 1
-                elif cursor.plain and cursor.sent >= id:
+                elif plain and got >= id:
                     reached -= 1
-                elif cursor.left is not None and cursor.left >= id and not cursor.lingers:
+                elif cursor in lost_ones and (cursor.left or 0) >= id:
                     lost -= 1
             if reached + delivered + lost == of or deadline <= now or excess > 0:
                 told.append(_tuple(Count, (id, sender, reached, delivered, lost, of)))

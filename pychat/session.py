@@ -140,8 +140,8 @@ class Session(Saying, Asking, Sharing):
             return False
         if peer.identity is None or not text.strip(b" "):
             return False
-        check_text(text)
         peer.holding = False
+        check_text(text)
         self.hub.say(peer, to, text)
         return True
 

@@ -183,6 +183,56 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(good.told, [b"x", ConnectionDone])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
+    def test_rest(self) -> None:
+        """When much comes, one by one, it rests a moment, and takes what has come by then together."""
+        ends = [self.end() for _ in range(3)]
+        for end in ends:
+            self.poller.addReader(end)
+        now = 5.0
+        self.patch(module, "monotonic", lambda: now)
+        for _ in range(module.CROWD - 1):
+            ends[0].other.send(b"x")
+            self.poller.doRead()
+        self.assertEqual(self.reactor.readers, [self.poller])
+        ends[0].other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(self.reactor.readers, [])
+        late = self.end()
+        self.poller.addReader(late)
+        self.assertEqual(self.reactor.readers, [])
+        for end in (*ends, late):
+            end.other.send(b"y")
+        now += module.REST_SECONDS * 2
+        self.reactor.advance(module.REST_SECONDS)
+        self.assertEqual((self.reactor.readers, late.told), ([self.poller], [b"y"]))
+        self.assertEqual([end.told[-1] for end in ends], [b"y"] * 3)
+
+    def test_nobody_left_while_it_rests(self) -> None:
+        """Then there is nothing to get up for, until somebody comes."""
+        end = self.end()
+        self.poller.addReader(end)
+        self.patch(module, "CROWD", 1)
+        end.other.send(b"x")
+        self.poller.doRead()
+        self.poller.removeReader(end)
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+        self.poller.addReader(end)
+        self.assertEqual(self.reactor.readers, [self.poller])
+
+    def test_behind(self) -> None:
+        """It knows when there was more to do than it had time for."""
+        ends = [self.end() for _ in range(3)]
+        for end in ends:
+            self.poller.addReader(end)
+            end.other.send(b"x")
+        times = iter(range(100))
+        self.patch(module, "monotonic", lambda: float(next(times)))
+        self.poller.doRead()
+        self.assertEqual((self.poller.behind, sum(len(end.told) for end in ends)), (True, 1))
+        self.patch(module, "monotonic", lambda: 1000.0)
+        self.poller.doRead()
+        self.assertEqual((self.poller.behind, sum(len(end.told) for end in ends)), (False, 3))
+
     def test_closed_before(self) -> None:
         """A socket that was closed first is let go of all the same, and its number may be another's by then."""
         gone = self.end()

@@ -13,7 +13,7 @@ from pychat import mailroom as mailroom_module
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
-from pychat.pump import MOVED_DELAY, Pump
+from pychat.pump import GATHER, MOVED_DELAY, Pump
 from pychat.vocabulary import Entry, Standing
 from tests.chatkit import Talk
 
@@ -114,6 +114,32 @@ class PumpCase(SynchronousTestCase):
 
 class Turns(PumpCase):
     """`Pump` drives the hub."""
+
+    def test_behind(self) -> None:
+        """A batch waits for what has come in and was not looked at, but only for some turns."""
+        asked: list[int] = []
+
+        def behind() -> bool:
+            asked.append(len(asked))
+            self.alice.say(b"<set_msg_all>%d" % len(asked))
+            return True
+
+        self.pump.behind = behind
+        self.alice.say(b"<set_msg_all>0")
+        self.turn()
+        self.assertEqual(len(asked), GATHER + 1)
+        self.assertEqual(len(self.bob.flushed[0]), GATHER + 2)
+
+    def test_the_clock_is_set_back(self) -> None:
+        """Nobody waits for the time that it was."""
+        self.pump.mailroom.pause = 0.5
+        self.clock.advance(3600.0)
+        self.alice.say(b"<set_msg_all>1")
+        self.turn()
+        self.clock.rightNow -= 3600.0
+        self.alice.say(b"<set_msg_all>2")
+        self.turn()
+        self.assertEqual(len(self.bob.flushed), 2)
 
     def test_soon_after_a_round(self) -> None:
         """What is said right after a round of writes waits until there may be another, with what comes since."""

@@ -304,6 +304,22 @@ class Counting(SynchronousTestCase):
         counts = [(c.id, c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
         self.assertEqual(counts, [(4, 0, 0, 1, 1), (5, 0, 0, 1, 1), (6, 0, 0, 1, 1), (7, 0, 0, 2, 2)])
 
+    def test_who_is_apart_moves_between(self) -> None:
+        """Who is owed nothing of a message is counted as she stood at the beginning, too."""
+        room = Room()
+        alice, bob, carol = room.join(), room.join(plain=False), room.join()
+        for _ in range(4):
+            room.send(alice, 0.0, carol)
+        settling = self.some(room)
+        self.assertEqual(next(settling), [])
+        room.reach(carol, 4)
+        room.reach(alice, 4)
+        room.leave(alice)
+        self.assertEqual([*settling], [[]])
+        room.ack(bob, 4)
+        told = [(c.id, c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
+        self.assertEqual(told, [(id, 0, 1, 0, 1) for id in range(1, 5)])
+
     def test_given_up(self) -> None:
         """Of a settling that comes to a sudden end nothing is lost that was not told."""
         room = Room()

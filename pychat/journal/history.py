@@ -1,8 +1,8 @@
 """Paging through one conversation: where the index has its messages, and where the journal alone has them.
 
 Up to its watermark the index lists the ids of every conversation.  What is above has to be looked at message by
-message: mostly a few hundred, and many while the index is made anew.  So a walk takes as many looks as it needs,
-each over a bounded stretch, and knows in between how far it has come.
+message: mostly a few hundred, and many while very much is said or the index is made anew.  So a walk takes as many
+looks as it needs, each over a bounded stretch, and knows in between how far it has come.
 """
 
 from __future__ import annotations
