@@ -11,10 +11,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Sized
 
-THRESHOLDS = 10_000, 3, 10
+THRESHOLDS = 10_000, 3, 1000
 """New objects before a look at the young ones; looks before one at the older ones; and those before one at all.
 
-A batch of messages makes some thousand objects that are gone a moment later: to look for them more often is in vain."""
+A batch of messages makes some thousand objects that are gone a moment later: to look for them more often is in vain.
+All are looked at from time to time (:meth:`Collecting.look`), and not in the middle of something."""
 
 FULLY = 4
 """Looks to each that also looks for what was here for long: a connection that ended is a circle."""

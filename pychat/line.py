@@ -12,21 +12,17 @@ from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from . import kernel
 from .address import format_host_port
-from .commands import Stage
 from .desk import Desk
 from .errors import PychatError
 from .framing import LineSplitter, TelnetFilter
-from .laggards import Laggards
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
@@ -46,6 +42,7 @@ from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
 
 if TYPE_CHECKING:
+    from .factory import ChatFactory
     from .stream import StreamCarrier
 
 SOFT_MARK = 256 * 1024
@@ -59,9 +56,6 @@ LINES_A_TURN = 250
 
 _STREAM = b"<stream "
 _FOR_DESK = (ListFiles, OpenFile, TakeFile, ProvePath, ListTransfers, Steer)
-
-JOIN_LIMIT = 600.0
-"""Seconds that a connection may stay without a ``<connect>`` or a ``<hello>``."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -386,49 +380,6 @@ class _Gone:
 
 
 _GONE = _Gone()
-
-
-class ChatFactory(ServerFactory):
-    """Makes a :class:`ChatProtocol` for every connection, on any number of ports."""
-
-    noisy = False
-    log = Logger()
-
-    def __init__(self, pump: Pump, desk: Desk) -> None:
-        self.pump = pump
-        self._desk = desk
-        self.connections: dict[ChatProtocol, None] = {}
-        """Every connection there is, oldest first."""
-        self.laggards = Laggards()
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        protocol = ChatProtocol(self.pump, self._desk)
-        protocol.factory = self
-        return protocol
-
-    def sweep(self) -> None:
-        """End connections that have not said who or what they are in time."""
-        limit = self.pump.reactor.seconds() - JOIN_LIMIT
-        for connection in [*self.connections]:
-            waits = connection.session.stage == Stage.NEW and connection.stream is None
-            if waits and connection.made_at <= limit:
-                connection.end(
-                    "idle", "You did not join in ten minutes. Come back and type <connect>your-name"
-                )
-
-    def end_all(self, code: str, sentence: str) -> Deferred[object]:
-        """End every connection; fires when all are gone."""
-        self.pump.hub.disperse()
-        connections = [*self.connections]
-        for connection in connections:
-            connection.end(code, sentence)
-        return cast("Deferred[object]", DeferredList([connection.gone() for connection in connections]))
-
-    def abort_all(self) -> None:
-        """Close what is still there at once."""
-        for connection in [*self.connections]:
-            if connection.transport is not None:
-                connection.transport.abortConnection()  # type: ignore[attr-defined]
 
 
 def _here(host: object) -> str:

@@ -41,12 +41,12 @@ from .datagram import TransferProtocol
 from .desk import Desk, UdpPort
 from .digests import Digests
 from .errors import PychatError
+from .factory import ChatFactory
 from .hub import Hub
 from .incoming import Bounds, Incoming
 from .journal.memory import MemoryJournal
 from .journal.prune import Retention
 from .journal.sqlite import SqliteJournal
-from .line import ChatFactory
 from .listening import SPARE_FILES, Door, StartError, cannot_listen, listen
 from .measures import Measures
 from .options import Options

@@ -11,9 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pychat.desk import Desk
+from pychat.factory import ChatFactory
 from pychat.grammar import Line
 from pychat.hub import Hub
-from pychat.line import ChatFactory
 from pychat.pump import Pump
 from pychat.uploading import Uploading
 from pychat.vocabulary import Kind

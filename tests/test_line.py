@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import line, outlet
+from pychat import factory, line, outlet
 from pychat.line import ChatProtocol
 from pychat.shelf import Shelf
 
@@ -212,7 +212,7 @@ class Streams(Case):
         """A long transfer is no idle connection, and when the daemon stops it takes its leave itself."""
         eve = self.connect()
         self.say(eve, self.offer())
-        self.clock.pump([line.JOIN_LIMIT / 2] * 3)
+        self.clock.pump([factory.JOIN_LIMIT / 2] * 3)
         self.factory.sweep()
         gone = self.factory.end_all("shutdown", "Bye.")
         self.assertEqual(self.hear(eve), ["<stream>"])
@@ -266,7 +266,7 @@ class Ending(Case):
     def test_did_not_join(self) -> None:
         """A connection that says nothing is ended after ten minutes, one with a name or a hello never."""
         silent, alice, script = self.connect(), self.connect("alice"), self.connect(caps="")
-        self.clock.advance(line.JOIN_LIMIT - 1)
+        self.clock.advance(factory.JOIN_LIMIT - 1)
         self.factory.sweep()
         self.assertFalse(self.hear(silent))
         self.clock.advance(1)

@@ -19,9 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import catchup, posting, reading
 from pychat.desk import Desk
+from pychat.factory import ChatFactory
 from pychat.grammar import Line, parse
 from pychat.hub import Hub
-from pychat.line import ChatFactory
 from pychat.pump import Pump
 from pychat.uploading import Uploading
 from tests.chatkit import examples

@@ -20,11 +20,11 @@ from pychat import catchup, posting, reading
 from pychat.departures import HOLD
 from pychat.desk import Desk
 from pychat.errors import JournalError
+from pychat.factory import ChatFactory
 from pychat.grammar import Line, parse
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
 from pychat.journal.memory import MemoryJournal
-from pychat.line import ChatFactory
 from pychat.pump import Pump
 from pychat.uploading import Uploading
 from pychat.vocabulary import Entry, Page, Standing

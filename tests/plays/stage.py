@@ -36,10 +36,11 @@ from twisted.internet.task import Clock
 
 from pychat.desk import Desk, UdpPort
 from pychat.errors import TransferError
+from pychat.factory import ChatFactory
 from pychat.hub import Hub
 from pychat.incoming import Bounds, Incoming
 from pychat.journal.memory import MemoryJournal
-from pychat.line import ChatFactory, ChatProtocol
+from pychat.line import ChatProtocol
 from pychat.pump import Pump
 from pychat.shelf import Shelf
 from pychat.transfer.terms import Done, Failed, Terms
