@@ -204,7 +204,7 @@ class Batch:
             data, _ = self._joined(manner)
         if spared:
             members = [peer for peer in members if peer not in own and peer not in spared]
-        elif own:
+        else:
             members = [peer for peer in members if peer not in own]
         send_all(members, data, ids, lines, dirty)
 

@@ -258,6 +258,14 @@ class Own(BatchCase):
         self.deliver()
         self.assertEqual(self.alice.mailbox.total, 0)
 
+    def test_no_answer_among_others(self) -> None:
+        """The same where something is said in several places."""
+        self.all.add(self.alice)
+        self.say(None, b"1", by=self.alice)
+        self.say(self.coffee, b"2")
+        self.deliver()
+        self.assertEqual((self.alice.mailbox.total, self.alice.mailbox.queue), (0, None))
+
 
 class Spared(BatchCase):
     """Who is not to get a line of a place that she hears."""
