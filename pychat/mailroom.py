@@ -28,7 +28,7 @@ from .peer import Peer
 SLICE = 250
 """Connections that are written to in one turn of the reactor: about 2 ms."""
 
-MANY = 2000
+MANY = 250
 """Connections that got something at once, so that the writing begins in the next turn."""
 
 LOOKS = 150

@@ -594,7 +594,7 @@ class Bounds(SynchronousTestCase):
             member.say(b"<join>#tea")
             self.chat.commit()
         for lines, size in (
-            ([b"<set_msg_all>x"] * 20, 10), ([b"<set_msg>bob x"] * 20, 5), ([b"<topic>#tea x"] * 20, 3),
+            ([b"<set_msg_all>x"] * 20, 10), ([b"<set_msg>bob x"] * 20, 4), ([b"<topic>#tea x"] * 20, 2),
         ):  # fmt: skip
             self.alice.say(*lines)
             taken = self.chat.hub.take(NOON_MS)
