@@ -32,6 +32,12 @@ APPLICATION_ID = 0x70794978  # "pyIx"
 SLICE = 3000
 """Messages that one step takes in."""
 
+BULK = 100_000
+"""Where more messages wait than this the index is being made anew."""
+
+CACHE_KIB, BULK_CACHE_KIB = 4000, 16_000
+"""What the thread that fills it keeps of the file in memory: mostly, and while it is made anew."""
+
 SWEEP = 1000
 """Rows that one step takes out."""
 
@@ -172,7 +178,6 @@ class Index:
         connection = connect(self.path, durable=False)
         try:
             connection.execute("PRAGMA temp_store = MEMORY")
-            connection.execute("PRAGMA cache_size = -16000")
             # A slice touches the end of very many conversations: let several share their way into the file.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             attach(connection, self._journal, "journal")
@@ -257,6 +262,8 @@ class Index:
         oldest, newest = execute(_SPAN).fetchone()
         start = max(upto, oldest - 1)
         end = min(start + SLICE, newest)
+        cache = CACHE_KIB if newest - start <= BULK else BULK_CACHE_KIB
+        execute(f"PRAGMA cache_size = -{cache}")
         if start < end:
             span = (start, end)
             self._spell(connection, span)
