@@ -701,6 +701,25 @@ class Bounds(SynchronousTestCase):
             [b"<left>bob", b"<undelivered id=1 reason=gone>bob", b"<undelivered id=2 reason=gone>bob"],
         )
 
+    def test_senders_first_between_two(self) -> None:
+        """Who said something is written to before who is to read it, also between two."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.chat.commit()
+        self.assertEqual(self.chat.hub.dirty[:2], [self.alice.peer, self.bob.peer])
+
+    def test_last_bytes_arrive_late(self) -> None:
+        """How far somebody came who has said goodbye is in the journal as it was told."""
+        self.alice.say(b"<set_msg>bob hi")
+        self.chat.commit()
+        self.bob.say(b"<disconnect>")
+        self.chat.hub.part(self.bob.peer)
+        self.chat.hub.kept(self.chat.hub.changes(NOON_MS))
+        self.chat.hub.reached(self.bob.peer, self.bob.peer.mailbox.total)
+        (change,) = self.chat.hub.changes(NOON_MS).all
+        self.assertEqual((change.standing.name, change.standing.sent), ("bob", 1))
+        self.chat.hub.kept(self.chat.hub.changes(NOON_MS))
+        self.assertIn(b"<sent id=1>bob", self.alice.heard())
+
     def test_handed(self) -> None:
         """Where nobody can tell what the peer's kernel has, the word is another one."""
         hub = Hub(durable=True, told=b"handed")
