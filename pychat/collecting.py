@@ -18,7 +18,7 @@ A batch of messages makes some thousand objects that are gone a moment later: to
 All are looked at from time to time (:meth:`Collecting.look`), and not in the middle of something."""
 
 FULLY = 4
-"""Looks to each that also looks for what was here for long: a connection that ended is a circle."""
+"""Looks to each that also looks for what was here for long, and refers to itself."""
 
 MANY = 1000
 """Connections that came since the last time before theirs are set aside, too."""

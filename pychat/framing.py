@@ -114,10 +114,9 @@ class LineSplitter:
         rest = pieces.pop()
         limit = self._limit
         if len(data) < limit and b"\r" not in data:
+            # Most often: nothing is too long, and there is no CR to be dropped.
             self._rest = rest
-            return cast(
-                "list[bytes | None]", pieces
-            )  # most often: nothing is too long, and no CR to be dropped
+            return cast("list[bytes | None]", pieces)
         lines: list[bytes | None] = [
             None if len(piece) >= limit else (piece[:-1] if piece.endswith(b"\r") else piece)
             for piece in pieces

@@ -86,16 +86,7 @@ class Posting(Gathering):
 
     def say(self, sender: Peer, to: Addressee, text: bytes) -> None:
         """:meth:`post` a message that comes with nothing else."""
-        post = Post(sender, to, text)
-        if sender.early is None:
-            self._pending.append(post)
-        else:
-            sender.early.append(post)
-        if to.__class__ is Room:
-            to.coming += 1
-        if sender.unacked is None:
-            post.person.typed = self._last_id
-        sender.posted += 1
+        self._push(Post(sender, to, text))
 
     def post(
         self,
@@ -124,7 +115,8 @@ class Posting(Gathering):
     def _push(self, post: Post) -> None:
         sender = post.sender
         if sender.early is None:
-            self._admit(post)
+            if post.once or post.kind:
+                self._admit(post)
             self._pending.append(post)
         else:
             sender.early.append(post)

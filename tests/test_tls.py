@@ -23,8 +23,6 @@ from pychat.poller import Poller
 from .guards import within
 from .test_service import Running
 
-pytest.importorskip("OpenSSL", reason="TLS endpoints need pyOpenSSL")
-
 # Twisted's way to make a context is not the newest.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 
@@ -103,6 +101,14 @@ class Served(Running):
         return await deferToThread(Line, chat.tcp_ports[0].getHost().port, self.pem, window)
 
 
+async def join(alice: Line, bob: Line) -> None:
+    """Both are in the chat; alice acknowledges."""
+    alice.say("<hello caps=ack>", "<connect>alice")
+    await deferToThread(alice.until, "<connected>")
+    bob.say("<connect>bob")
+    await deferToThread(bob.until, "<connected>")
+
+
 @pytest_twisted.ensureDeferred
 @within(20)
 async def test_talks(pem: Path) -> None:
@@ -113,10 +119,7 @@ async def test_talks(pem: Path) -> None:
         assert port.backlog == BACKLOG
         alice, bob = [await running.line(chat) for _ in range(2)]
         try:
-            alice.say("<hello caps=ack>", "<connect>alice")
-            await deferToThread(alice.until, "<connected>")
-            bob.say("<connect>bob")
-            await deferToThread(bob.until, "<connected>")
+            await join(alice, bob)
             for connection in chat.factory.connections:
                 bare = connection.transport.transport
                 assert isinstance(bare.reactor, Poller)
@@ -142,10 +145,7 @@ async def test_much(pem: Path) -> None:
         chat = running.start_tls()
         alice, bob = await running.line(chat, 8192), await running.line(chat)
         try:
-            alice.say("<hello caps=ack>", "<connect>alice")
-            await deferToThread(alice.until, "<connected>")
-            bob.say("<connect>bob")
-            await deferToThread(bob.until, "<connected>")
+            await join(alice, bob)
             hers = next(iter(chat.factory.connections))
             hers.transport.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
             text = "x" * 4000
