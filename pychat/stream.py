@@ -49,7 +49,7 @@ def stream_terms(terms: Terms) -> Terms:
     The key is another one: datagrams that left over UDP before the fallback were numbered from 0, too.
     """
     derived = HKDF(
-        algorithm=SHA256(), length=KEY_BYTES, salt=terms.transfer, info=b"pychat transfer 3 over a stream"
+        algorithm=SHA256(), length=KEY_BYTES, salt=terms.transfer, info=b"pychat transfer 4 over a stream"
     ).derive(terms.key)
     return replace(terms, key=derived)
 

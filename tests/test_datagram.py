@@ -29,7 +29,7 @@ from pychat.receiving import Receiving
 from pychat.stream import StreamCarrier, stream_terms
 from pychat.switchboard import LEAVE_SECONDS, Switchboard
 from pychat.transfer.endpoint import Endpoint
-from pychat.transfer.packet import FROM_CLIENT, Hello, encode, pad
+from pychat.transfer.packet import FRAGMENTS, FROM_CLIENT, Hello, encode, pad
 from pychat.transfer.path import ClientPath
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.seal import Seal
@@ -1093,6 +1093,7 @@ async def test_flood(tmp_path: Any) -> None:
                     mutated,
                     mutated[:at],
                     bytes((FROM_CLIENT,)) + victim.transfer + random.randbytes(random.randrange(1400)),
+                    bytes((FROM_CLIENT + FRAGMENTS,)) + victim.transfer + random.randbytes(random.randrange(1400)),
                     random.randbytes(random.randrange(1, 1400)),
                 ])  # fmt: skip
                 try:

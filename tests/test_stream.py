@@ -164,7 +164,7 @@ class TermsTests(SynchronousTestCase):
         self.assertEqual((derived.transfer, derived.token, derived.size), (terms.transfer, terms.token, 7))
         # The known answer of docs/transfer.md.
         self.assertEqual(
-            derived.key.hex(), "676725fbd16efb58276422005f79b54b803e5d058a9268cd7425ac0446a55124"
+            derived.key.hex(), "7bd074fef2a79302f5fddc599cfeb81f8c9818566868f5fef1e080e4f6de52f8"
         )
 
 

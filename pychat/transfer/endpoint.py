@@ -185,7 +185,7 @@ class Endpoint:
         if self.closed:
             self._refuse("closed", count)
             return
-        if size <= OVERHEAD_BYTES:
+        if not size:
             self._refuse("malformed", count)
             return
         path, arrivals = self.path, self._arrivals

@@ -1,7 +1,8 @@
 """Opens the trains that come, row by row, and refuses what came before.
 
 A *row* is what nearly all of a train is: packets whose numbers follow on one another, and on all that came so far.  It
-is opened as one (`Seal.open_row`).  Everything else is looked at one by one.
+is opened as one (`Seal.open_row`).  Or the train is one large packet in fragments, which is opened as one, too
+(`fragments`).  Everything else is looked at one by one.
 """
 
 from __future__ import annotations
@@ -11,13 +12,21 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from pychat.transfer.arrivals import Arrivals
-from pychat.transfer.packet import HEADER_BYTES, OVERHEAD_BYTES, Buffer, PacketError
+from pychat.transfer.fragments import Reassembly, Sealed
+from pychat.transfer.packet import (
+    FRAGMENT_HEADER_BYTES,
+    FRAGMENTS,
+    HEADER_BYTES,
+    OVERHEAD_BYTES,
+    Buffer,
+    PacketError,
+)
 from pychat.transfer.seal import Seal
 
 #: Datagrams up to this size are cheaper to copy than to look at.
 SMALL_BYTES = 4096
 
-#: The first packet number, the frames' bytes of each packet, and the bytes of each datagram.
+#: The first packet number, the frames' bytes of each packet, and the bytes that each came in.
 Row: TypeAlias = tuple[int, list[bytes], int]
 
 
@@ -29,12 +38,19 @@ class Opener:
     :param refused: datagrams that were dropped, by reason.
     """
 
-    __slots__ = ("_arrivals", "_refused", "_seal")
+    __slots__ = ("_arrivals", "_fragment", "_reassembly", "_refused", "_seal")
 
     def __init__(self, seal: Seal, arrivals: Arrivals, refused: Counter[str]) -> None:
         self._seal = seal
         self._arrivals = arrivals
         self._refused = refused
+        self._fragment = seal.prefix[0] + FRAGMENTS
+        self._reassembly = Reassembly()
+
+    @property
+    def held(self) -> int:
+        """Bytes of fragments that wait for others."""
+        return self._reassembly.held
 
     def open(self, train: Buffer, segment: int) -> Iterator[Row]:
         """What opens of a train, and is new.
@@ -46,6 +62,11 @@ class Opener:
         rows = OVERHEAD_BYTES < segment <= SMALL_BYTES
         at = 0
         while at < size:
+            if view[at] == self._fragment:
+                at, sealed = self._whole(view, at, segment)
+                if sealed is not None:
+                    yield from self._one(sealed)
+                continue
             left = (size - at) // segment
             if rows and left > 1:
                 try:
@@ -61,9 +82,44 @@ class Opener:
             at += segment
             try:
                 number, header = seal.header(datagram)
-                if number in arrivals:
-                    self._refused["replayed"] += 1
-                else:
-                    yield number, [seal.unseal(number, header, datagram[HEADER_BYTES:])], len(datagram)
             except PacketError as error:
                 self._refused[error.code] += 1
+            else:
+                yield from self._one(Sealed(number, datagram[HEADER_BYTES:], len(datagram)), header)
+
+    def _one(self, sealed: Sealed, header: bytes = b"") -> Iterator[Row]:
+        """One packet.
+
+        :param header: what it was closed with.
+        """
+        number = sealed.number
+        if number in self._arrivals:
+            self._refused["replayed"] += 1
+            return
+        try:
+            payload = self._seal.unseal(number, header or self._seal.header_of(number), sealed.data)
+        except PacketError as error:
+            self._refused[error.code] += 1
+        else:
+            yield number, [payload], sealed.nbytes
+
+    def _whole(self, train: memoryview, at: int, segment: int) -> tuple[int, Sealed | None]:
+        """Take one fragment, or all of a packet.
+
+        :return: where the rest of the train begins, and the packet that is whole now, if one is.
+        """
+        end = min(at + segment, len(train))
+        head = bytes(train[at : min(at + HEADER_BYTES, end)])
+        number = int.from_bytes(head[len(self._seal.prefix) :], "big")
+        try:
+            if end - at <= FRAGMENT_HEADER_BYTES or head[1:] != self._seal.header_of(number)[1:]:
+                raise PacketError("malformed", "not a fragment of this transfer")
+            whole = self._reassembly.row(train, at, segment)
+            if whole is not None:
+                return at + segment * -(-whole.nbytes // segment), whole
+            if number in self._arrivals:
+                raise PacketError("replayed", "a fragment of what is here")
+            return end, self._reassembly.add(number, train[at:end])
+        except PacketError as error:
+            self._refused[error.code] += 1
+            return end, None

@@ -25,12 +25,17 @@ from pychat.errors import TransferError
 #: What holds bytes.
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: First byte: version 3 in the high half, the direction in the low half.
-FROM_CLIENT = 0x31
-FROM_DAEMON = 0x32
+#: First byte: version 4 in the high half, the direction in the low half.
+FROM_CLIENT = 0x41
+FROM_DAEMON = 0x42
+#: What a fragment of a packet has more there; see `pychat.transfer.fragments`.
+FRAGMENTS = 2
 
 HEADER_BYTES = 15
 TAG_BYTES = 16
+#: A fragment's header: its packet's, which of them it is, and how many there are.
+FRAGMENT_HEADER_BYTES = HEADER_BYTES + 2
+MAX_FRAGMENTS = 64
 #: What a datagram carries beside its frames.
 OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES
 #: UDP payload bytes of a full datagram until somebody has measured the path (RFC 9000 §14).
@@ -433,6 +438,14 @@ _DECODERS = {
 
 def transfer_of(datagram: Buffer) -> bytes | None:
     """The transfer id that stands in clear in a datagram of ours; None when it cannot be one."""
-    if len(datagram) <= OVERHEAD_BYTES or datagram[0] not in (FROM_CLIENT, FROM_DAEMON):
-        return None
-    return bytes(datagram[1:9])
+    least = _LEAST.get(datagram[0]) if len(datagram) else None
+    return None if least is None or len(datagram) <= least else bytes(datagram[1:9])
+
+
+#: How many bytes a datagram of a kind has to have more than.
+_LEAST = {
+    FROM_CLIENT: OVERHEAD_BYTES,
+    FROM_DAEMON: OVERHEAD_BYTES,
+    FROM_CLIENT + FRAGMENTS: FRAGMENT_HEADER_BYTES,
+    FROM_DAEMON + FRAGMENTS: FRAGMENT_HEADER_BYTES,
+}

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from pychat.transfer.fragments import cut
 from pychat.transfer.packet import (
     DATA,
     DATA_HEADER_BYTES,
@@ -65,7 +66,7 @@ class Seal:
     def __init__(self, terms: Terms, kind: int) -> None:
         direction = b"client" if kind == FROM_CLIENT else b"daemon"
         material = HKDF(
-            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 3 from " + direction
+            algorithm=SHA256(), length=44, salt=terms.transfer, info=b"pychat transfer 4 from " + direction
         ).derive(terms.key)
         aead = AESGCM(material[:32])
         self._encrypt = aead.encrypt
@@ -77,7 +78,7 @@ class Seal:
 
     def close(self, number: int, payload: bytes) -> bytes:
         """The datagram that carries `payload` as packet `number`, which must never have been used before."""
-        header = self.prefix + number.to_bytes(6, "big")
+        header = self.header_of(number)
         return header + self._encrypt(self._nonce(number), payload, header)
 
     def close_data(
@@ -105,11 +106,23 @@ class Seal:
             parts[0::2] = headers
             parts[1::2] = map(encrypt, self._nonces(first, count), frames, headers)
             out.append(b"".join(parts))
-        header = self.prefix + number.to_bytes(6, "big")
-        ask = b"" if floor is None else encode(Ask(floor))
-        frame = b"".join((ask, _DATA_KIND, (offset + last).to_bytes(8, "big"), data[last:]))
-        out += (header, encrypt(self._nonce(number), frame, header))
+        out += self._close_one(number, offset + last, data[last:], floor)
         return out
+
+    def close_large(
+        self, number: int, offset: int, data: memoryview, size: int, floor: int | None
+    ) -> list[bytes]:
+        """The same as one packet, in datagrams of `size` bytes each: see `fragments`."""
+        return [cut(*self._close_one(number, offset, data, floor), size)]
+
+    def _close_one(
+        self, number: int, offset: int, data: memoryview, floor: int | None
+    ) -> tuple[bytes, bytes]:
+        """The header of a packet with bytes of the file, and what is sealed."""
+        header = self.header_of(number)
+        ask = b"" if floor is None else encode(Ask(floor))
+        frame = b"".join((ask, _DATA_KIND, offset.to_bytes(8, "big"), data))
+        return header, self._encrypt(self._nonce(number), frame, header)
 
     def open_row(
         self, train: Buffer, at: int, segment: int, count: int, above: int
@@ -151,6 +164,10 @@ class Seal:
             mixed.to_bytes(count * NONCE_BYTES, "big")
         )
         return nonces
+
+    def header_of(self, number: int) -> bytes:
+        """The header of packet `number`."""
+        return self.prefix + number.to_bytes(6, "big")
 
     def header(self, datagram: Buffer) -> tuple[int, bytes]:
         """The packet number that a datagram says it has, and its header.

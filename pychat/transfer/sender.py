@@ -25,9 +25,11 @@ from pychat.transfer.packet import (
     DATA_HEADER_BYTES,
     DATAGRAM_BYTES,
     DIGEST_BYTES,
+    FRAGMENT_HEADER_BYTES,
     MAX_DATAGRAM_BYTES,
     MAX_PIECES,
     OVERHEAD_BYTES,
+    TAG_BYTES,
     Ack,
     Again,
     Ask,
@@ -66,6 +68,8 @@ MAX_TRAINS, MAX_POLL_BYTES = 16, 4 * TRAIN_BYTES
 ASKS_PER_WINDOW, ASK_SECONDS, MIN_ASK = 8, 0.002, 2
 #: Datagrams that answer one probe timeout (RFC 9002 §6.2.4).
 PROBE_DATAGRAMS = 2
+#: Bytes that have to arrive without a loss before a packet may be larger than a datagram: a lost datagram costs it all.
+CLEAN_BYTES = 4 * 1024 * 1024
 #: One packet number in 256 to 511 is left out, at random, against optimistic acknowledgements.
 SKIP_EVERY = 256
 #: Probe timeouts for which a finished sender still answers.
@@ -81,6 +85,8 @@ READ_SECONDS = 0.005
 LEAST_METRICS_SECONDS = 0.02
 #: Bytes of a datagram with file data that are not file data.
 _EXTRA = OVERHEAD_BYTES + DATA_HEADER_BYTES
+#: Bytes of what is sealed of a packet that are not file data.
+_SEALED = TAG_BYTES + DATA_HEADER_BYTES
 
 
 class Sender(Endpoint):
@@ -157,6 +163,8 @@ class Sender(Endpoint):
         self._probes_due: list[int] = []
         self._unasked = 0
         self._limited_until = -1
+        # How much will have arrived when packets may be large.
+        self._large_from = CLEAN_BYTES
         self._full = False
         self._skip_at = 0
         self._plan_skip()
@@ -321,6 +329,7 @@ class Sender(Endpoint):
         recovery = self._recovery
         lost = recovery.settle(now)
         if lost:
+            self._large_from = recovery.delivered + CLEAN_BYTES
             self._outgoing.lost(lost)
             self.counters.lost = recovery.lost_count
         if self.path.window > self._outgoing.limit:
@@ -380,8 +389,12 @@ class Sender(Endpoint):
             self._full = False
         window: float = inf if self._reliable else congestion.window
         most = max(min(TRAIN_DATAGRAMS, TRAIN_BYTES // datagram), 1)
+        large = False
         if not self._reliable:
-            most = min(most, max(int(rate * TRAIN_SECONDS) // datagram, 1))
+            paces = int(rate * TRAIN_SECONDS) // datagram
+            # On a slow path what a packet costs the processor does not matter, and what a loss costs does.
+            large = paces >= most and recovery.delivered >= self._large_from
+            most = min(most, max(paces, 1))
         ask_at = max(min(congestion.window // ASKS_PER_WINDOW, rate * ASK_SECONDS), MIN_ASK * datagram)
         budget = MAX_POLL_BYTES
         trains = len(out) + MAX_TRAINS
@@ -406,7 +419,7 @@ class Sender(Endpoint):
                     break
                 count = min(most, int(min(room, pacer.tokens)) // datagram)
             ask = self._unasked + count * datagram >= ask_at or room < (count + 1) * datagram
-            size = self._send(out, start, end, count, datagram, ask, late, now)
+            size = self._send(out, start, end, count, datagram, ask, late, now, large)
             pacer.tokens -= size
             budget -= size
 
@@ -420,12 +433,17 @@ class Sender(Endpoint):
         ask: bool,
         limited: bool,
         now: float,
+        large: bool = False,
     ) -> int:
         """Send what fits of the file's ``[start, end)`` into `count` datagrams.
 
+        :param large: as one packet, if it is more than one datagram.
         :return: bytes that leave.
         """
         room = datagram - _EXTRA
+        large = large and count > 1 and end - start > room
+        if large:
+            room, count = count * (datagram - FRAGMENT_HEADER_BYTES) - _SEALED, 1
         length = min(end - start, count * room)
         ask = ask or (length == end - start and self._outgoing.last)
         if ask:
@@ -441,20 +459,25 @@ class Sender(Endpoint):
         self._next_number = first + count
         stop = start + length
         floor = self._floor(first) if ask else None
-        buffers = self._sealer.close_data(first, start, self._outgoing.cut(start, stop), room, floor)
-        size = length + count * _EXTRA
-        if ask:
-            size += ASK_BYTES
-            self._unasked = 0
+        data = self._outgoing.cut(start, stop)
+        size = length + (ASK_BYTES if ask else 0)
+        datagrams = count
+        if large:
+            buffers = self._sealer.close_large(first, start, data, datagram, floor)
+            datagrams = -(-(size + _SEALED) // (datagram - FRAGMENT_HEADER_BYTES))
+            size += _SEALED + datagrams * FRAGMENT_HEADER_BYTES
         else:
-            self._unasked += size
+            buffers = self._sealer.close_data(first, start, data, room, floor)
+            size += count * _EXTRA
+        self._unasked = 0 if ask else self._unasked + size
         recovery = self._recovery
-        flight = Flight(first, first + count, now, datagram if count > 1 else size, size, start, room, stop)
+        segment = datagram if datagrams > 1 else size
+        flight = Flight(first, first + count, now, segment, size, start, room, stop)
         recovery.sent(flight, limited or recovery.delivered < self._limited_until)
         counters = self.counters
-        counters.datagrams_out += count
+        counters.datagrams_out += datagrams
         counters.bytes_out += size
-        out.append(Train(buffers, datagram if count > 1 else size, self.path.address))
+        out.append(Train(buffers, segment, self.path.address))
         return size
 
     def _floor(self, otherwise: int) -> int:
@@ -517,6 +540,7 @@ class Sender(Endpoint):
         self._recovery.path_changed(self.round_trip)
         self._mtu.reset(now)
         self._congestion.reset(now, self._mtu.size)
+        self._large_from = self._recovery.delivered + CLEAN_BYTES
         self._resize()
 
     def _slept(self, seconds: float) -> None:

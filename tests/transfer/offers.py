@@ -9,9 +9,9 @@ from random import Random
 from pychat.transfer.terms import Terms
 
 
-def make_terms(size: int = 0) -> Terms:
+def make_terms(size: int = 0, transfer: bytes = b"transfer") -> Terms:
     """An offer of `size` bytes."""
-    return Terms(transfer=b"transfer", token=b"token of 16 byte", key=b"k" * 32, size=size)
+    return Terms(transfer=transfer, token=b"token of 16 byte", key=b"k" * 32, size=size)
 
 
 def make_content(size: int, seed: int = 0) -> bytes:

@@ -13,6 +13,7 @@ from pychat import part, sidecar
 from pychat.transfer import (
     arrivals,
     endpoint,
+    fragments,
     mtu,
     outgoing,
     packet,
@@ -88,8 +89,11 @@ class DocumentTests(SynchronousTestCase):
 #: What docs/transfer.md says.
 NUMBERS: dict[ModuleType, dict[str, object]] = {
     packet: {
-        "FROM_CLIENT": 0x31,
-        "FROM_DAEMON": 0x32,
+        "FROM_CLIENT": 0x41,
+        "FROM_DAEMON": 0x42,
+        "FRAGMENTS": 2,
+        "FRAGMENT_HEADER_BYTES": 17,
+        "MAX_FRAGMENTS": 64,
         "DATAGRAM_BYTES": 1200,
         "MAX_DATAGRAM_BYTES": 65507,
         "MAX_ACK_RANGES": 64,
@@ -151,7 +155,9 @@ NUMBERS: dict[ModuleType, dict[str, object]] = {
     sidecar: {"MAX_LINES": 4096, "MAX_RANGES": 64},
     part: {"CHECK_BYTES": 2**23},
     outgoing: {"BLOCK_BYTES": 2**17, "LARGE_BLOCK_BYTES": 2**20},
+    fragments: {"MAX_PARTIAL": 4},
     sender: {
+        "CLEAN_BYTES": 2**22,
         "ASKS_PER_WINDOW": 8,
         "ASK_SECONDS": 0.002,
         "IDLE_SECONDS": 0.5,

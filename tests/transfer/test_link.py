@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.outgoing import BLOCK_BYTES
-from pychat.transfer.packet import OVERHEAD_BYTES, Abort, encode
+from pychat.transfer.packet import FROM_DAEMON, OVERHEAD_BYTES, Abort, encode
 from pychat.transfer.terms import PIECE_BYTES, Done, Failed
 from tests.transfer.link import CLIENT, Link, Weather, make_content
 
@@ -86,6 +88,30 @@ class FairWeatherTests(LinkCase):
         self.assert_arrived(link)
         self.assertGreater(link.sender.pushed_size, 9000)
         self.assertLess(sum(1 for _, to, _ in link.sent if to == "receiver"), 4000)
+
+    def test_large_packets(self) -> None:
+        """A fast path that loses nothing gets a train sealed as one packet, in datagrams of the path's size."""
+        for up in (False, True):
+            link = Link(make_content(20_000_000), Weather(delay=0.001, rate=1e8), up=up, congestion="model")
+            link.run()
+            self.assert_arrived(link)
+            down = [datagram for _, to, datagram in link.sent if to == "receiver"]
+            fragments = [datagram for datagram in down if datagram[0] > FROM_DAEMON]
+            self.assertGreater(len(fragments), len(down) / 2)
+            self.assertLessEqual(max(map(len, fragments)), 1472)
+            self.assertEqual(link.receiver.counters.duplicate_bytes, 0)
+            self.assertEqual(link.sender.counters.refused + link.receiver.counters.refused, Counter())
+            self.assertLess(sum(map(len, down)), 1.03 * 20_000_000)
+
+    def test_large_packets_are_not_wasted(self) -> None:
+        """A loss now and then costs next to nothing, and where losses are frequent nothing is put at risk."""
+        for drop, most in ((0.00005, 1.04), (0.001, 1.045), (0.02, 1.08)):
+            link = Link(
+                make_content(20_000_000), Weather(drop, delay=0.001, rate=1e8), congestion="model", seed=1
+            )
+            link.run()
+            self.assert_arrived(link)
+            self.assertLess(link.sender.counters.bytes_out, most * 20_000_000, drop)
 
     def test_reliable(self) -> None:
         """Over what loses nothing."""
@@ -223,6 +249,7 @@ class FoulWeatherTests(LinkCase):
         queue=st.sampled_from([20, 4000]),
         mtu=st.sampled_from([1200, 1472, 9000, 65507]),
         moves=st.sampled_from([0, 0, 1, 3]),
+        large=st.booleans(),
     )
     def test_ends_verified(
         self,
@@ -241,26 +268,33 @@ class FoulWeatherTests(LinkCase):
         queue: int,
         mtu: int,
         moves: int,
+        large: bool,
     ) -> None:
         """Any seed of a hostile link ends verified, or with a named error, in a bounded time."""
-        link = Link(
-            make_content(size),
-            Weather(drop, duplicate, corrupt, reorder, delay, jitter, queue, mtu),
-            up=up,
-            seed=seed,
-            congestion=congestion,
-            have=have if not have or have[0][1] <= size else (),
-        )
-        if damaged and size:
-            link.disk.damaged = {0: 1}
+        with ExitStack() as early:
+            if large:
+                # Packets in fragments after every bit that came without a loss, however slow the path is.
+                early.enter_context(
+                    patch.multiple("pychat.transfer.sender", CLEAN_BYTES=20_000, TRAIN_SECONDS=1e9)
+                )
+            link = Link(
+                make_content(size),
+                Weather(drop, duplicate, corrupt, reorder, delay, jitter, queue, mtu),
+                up=up,
+                seed=seed,
+                congestion=congestion,
+                have=have if not have or have[0][1] <= size else (),
+            )
+            if damaged and size:
+                link.disk.damaged = {0: 1}
 
-        def move(port: int) -> None:
-            if link.sender.proven and link.receiver.proven:
-                link.home = ("192.0.2.9", port)
+            def move(port: int) -> None:
+                if link.sender.proven and link.receiver.proven:
+                    link.home = ("192.0.2.9", port)
 
-        for port in range(moves):
-            link.at(100.5 + 2 * port, lambda port=port: move(port))  # type: ignore[misc]
-        link.run(END_SECONDS)
+            for port in range(moves):
+                link.at(100.5 + 2 * port, lambda port=port: move(port))  # type: ignore[misc]
+            link.run(END_SECONDS)
         self.assertTrue(link.sender.closed and link.receiver.closed, "it goes on for ever")
         if isinstance(link.receiver.outcome, Done):
             self.assertEqual(bytes(link.disk.data), link.content)

@@ -271,4 +271,4 @@ class SealTests(SynchronousTestCase):
         self.assertTrue(issubclass(PacketError, TransferError))
 
 
-KNOWN_DATAGRAM = "317472616e73666572000000000001b4e5a2b5b546b6e4c061b95716fbe36551"
+KNOWN_DATAGRAM = "417472616e736665720000000000018b50d41d4a65d01fa54846402da98c0c72"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 
 from blake3 import blake3
@@ -12,16 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.congestion.base import AckSample, CongestionControl
 from pychat.transfer.endpoint import SILENCE_SECONDS
+from pychat.transfer.fragments import Reassembly
 from pychat.transfer.mtu import MAX_PROBES
 from pychat.transfer.outgoing import BLOCK_BYTES
 from pychat.transfer.packet import (
     DATAGRAM_BYTES,
+    FRAGMENTS,
     FROM_CLIENT,
     FROM_DAEMON,
     Abort,
     Ack,
     Again,
     Ask,
+    Challenge,
     Data,
     Digest,
     Frame,
@@ -38,7 +41,16 @@ from pychat.transfer.packet import (
 from pychat.transfer.path import ClientPath, DaemonPath
 from pychat.transfer.ranges import RangeSet
 from pychat.transfer.seal import Seal
-from pychat.transfer.sender import MAX_AGAINS, MAX_PIECES_AHEAD, STALL_SECONDS, VERIFY_SECONDS, Sender
+from pychat.transfer.sender import (
+    CLEAN_BYTES,
+    MAX_AGAINS,
+    MAX_PIECES_AHEAD,
+    STALL_SECONDS,
+    TRAIN_BYTES,
+    TRAIN_SECONDS,
+    VERIFY_SECONDS,
+    Sender,
+)
 from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Failed, Train, root_of
 from tests.transfer.offers import make_content, make_random, make_terms
 
@@ -79,7 +91,7 @@ class Fixed(CongestionControl):
 
 
 class Packet:
-    """One datagram that the sender said."""
+    """One packet that the sender said, and the bytes of its datagrams."""
 
     def __init__(self, number: int, size: int, frames: list[Frame]) -> None:
         self.number = number
@@ -137,6 +149,7 @@ class SenderCase(SynchronousTestCase):
         self.opener = Seal(self.terms, FROM_CLIENT if client else FROM_DAEMON)
         self.number = 0
         self.packets: list[Packet] = []
+        self.fragmented = 0
         self.have = RangeSet()
         self.file = bytearray(size)
         self.trains: list[Train] = []
@@ -169,9 +182,8 @@ class SenderCase(SynchronousTestCase):
         self.trains = self.sender.poll(now)
         for train in self.trains:
             self.assertEqual(train.address, self.sender.path.address)
-            for datagram in train.datagrams():
-                number, payload = self.opener.open(datagram)
-                packet = Packet(number, len(datagram), decode(payload))
+            for number, payload, nbytes in self.opened(train):
+                packet = Packet(number, nbytes, decode(payload))
                 said.append(packet)
                 if packet.data is not None:
                     data = packet.data
@@ -180,6 +192,20 @@ class SenderCase(SynchronousTestCase):
                     )
         self.packets += said
         return said
+
+    def opened(self, train: Train) -> Iterator[tuple[int, bytes, int]]:
+        """Number, frames and bytes of each packet of a train."""
+        whole = b"".join(train.buffers)
+        if whole[0] in (FROM_CLIENT + FRAGMENTS, FROM_DAEMON + FRAGMENTS):
+            sealed = Reassembly().row(memoryview(whole), 0, train.segment)
+            assert sealed is not None
+            self.assertEqual(sealed.nbytes, len(whole))
+            self.fragmented += 1
+            number = sealed.number
+            yield number, self.opener.unseal(number, self.opener.header_of(number), sealed.data), len(whole)
+        else:
+            for datagram in train.datagrams():
+                yield *self.opener.open(datagram), len(datagram)
 
     def poll_all(self, now: float) -> list[Packet]:
         """All that leaves until it wants to wait."""
@@ -215,6 +241,114 @@ class SenderCase(SynchronousTestCase):
             if answer:
                 self.ack_all(now)
         return now
+
+
+class LargePacketTests(SenderCase):
+    """Packets that are larger than a datagram."""
+
+    PACE = 1e8
+
+    def run_clean(self, nbytes: int, now: float = 1.0, lose: int = -1) -> tuple[float, list[Packet]]:
+        """Send and acknowledge so many bytes of the file at a time, 10 ms apart.
+
+        :param lose: the packet of a poll, by its index, that is not acknowledged.
+        :return: when, and what left in the end.
+        """
+        said: list[Packet] = []
+        goal = self.sender.progress + nbytes
+        while self.sender.progress < goal:
+            self.supply()
+            said = self.poll(now)
+            but = [said[lose].number] if 0 <= lose < len(said) else []
+            lose = -1
+            now += 0.01
+            self.ack_all(now, but=but, limit=10**9)
+        return now, said
+
+    def large(self, packets: Sequence[Packet]) -> list[Packet]:
+        return [packet for packet in packets if packet.data is not None and packet.size > DATAGRAM_BYTES]
+
+    def test_after_a_while(self) -> None:
+        """Once enough has arrived without a loss a train is one packet, of which all bytes are accounted for."""
+        self.begin(9 * PIECE_BYTES, window=10**6, pace=self.PACE)
+        now, _ = self.run_clean(CLEAN_BYTES - 300_000)
+        self.assertEqual(self.large(self.packets), [])
+        now, said = self.run_clean(PIECE_BYTES, now)
+        large = self.large(said)
+        self.assertGreater(len(large), 1)
+        self.assertLessEqual(max(packet.size for packet in large), TRAIN_BYTES)
+        self.assertGreater(max(packet.size for packet in large), TRAIN_BYTES - DATAGRAM_BYTES)
+        counters = self.sender.counters
+        before = counters.bytes_out, counters.datagrams_out
+        self.supply()
+        said = self.poll(now)
+        datagrams = sum([len(list(train.datagrams())) for train in self.trains])
+        self.assertTrue(any(packet.has(Ask) for packet in self.large(said)))
+        self.assertEqual(counters.bytes_out - before[0], sum(packet.size for packet in said))
+        self.assertEqual(counters.datagrams_out - before[1], datagrams)
+        self.assertEqual(
+            {train.segment for train in self.trains if len(list(train.datagrams())) > 1}, {DATAGRAM_BYTES}
+        )
+        self.assertEqual(
+            self.sender.in_flight, sum(packet.size for packet in said if packet.data is not None)
+        )
+
+    def test_all_arrives(self) -> None:
+        """Every byte of the file leaves once."""
+        self.begin(9 * PIECE_BYTES + 777, window=10**6, pace=self.PACE)
+        self.run_clean(9 * PIECE_BYTES + 777)
+        ranges = RangeSet()
+        total = 0
+        for packet in self.packets:
+            if packet.data is not None:
+                ranges.add(packet.data.offset, packet.data.offset + len(packet.data.data))
+                total += len(packet.data.data)
+        self.assertEqual(list(ranges), [(0, 9 * PIECE_BYTES + 777)])
+        self.assertEqual(total, 9 * PIECE_BYTES + 777)
+        self.assertEqual(len(self.large(self.packets)), self.fragmented)
+        self.assertGreater(self.fragmented, 50)
+
+    def test_loss(self) -> None:
+        """What is lost costs all of a packet: after a loss they are small again, and what was lost comes in such."""
+        self.begin(20 * PIECE_BYTES, window=10**6, pace=self.PACE)
+        now, _ = self.run_clean(CLEAN_BYTES + PIECE_BYTES)
+        before = len(self.packets)
+        self.supply()
+        said = self.poll(now)
+        lost = next(packet for packet in said if packet in self.large(said))
+        assert lost.data is not None
+        said += self.poll(now + 0.01)
+        self.ack_all(now + 0.05, but=[lost.number], limit=10**9)
+        after = self.poll(now + 0.05)
+        self.assertEqual(self.sender.lost, 1)
+        self.assertEqual(after[0].data and after[0].data.offset, lost.data.offset)
+        self.assertEqual(self.large(after), [])
+        now, _ = self.run_clean(CLEAN_BYTES - PIECE_BYTES, now + 0.1)
+        self.assertEqual(self.large(self.packets[before + len(said) :]), [])
+        _, said = self.run_clean(2 * PIECE_BYTES, now)
+        self.assertGreater(len(self.large(said)), 0)
+
+    def test_slow(self) -> None:
+        """At a pace at which the processor has time, never; nor over what loses nothing and has no datagrams."""
+        self.begin(6 * PIECE_BYTES, window=10**6, pace=TRAIN_BYTES / TRAIN_SECONDS * 0.9)
+        self.run_clean(6 * PIECE_BYTES - 1)
+        self.assertEqual(self.fragmented, 0)
+        self.begin(6 * PIECE_BYTES, window=10**6, pace=self.PACE, reliable=True)
+        self.run_clean(6 * PIECE_BYTES - 1)
+        self.assertEqual(self.fragmented, 0)
+
+    def test_address_changes(self) -> None:
+        """On another path it has to be found out anew."""
+        self.begin(20 * PIECE_BYTES, window=10**6, pace=self.PACE)
+        now, said = self.run_clean(CLEAN_BYTES + PIECE_BYTES)
+        self.assertGreater(len(self.large(said)), 0)
+        self.hear(Ping(), now=now, address="d")
+        train = next(train for train in self.sender.poll(now) if train.address == "d")
+        (challenge,) = decode(self.opener.open(b"".join(train.buffers))[1])
+        assert isinstance(challenge, Challenge)
+        self.hear(Response(challenge.nonce), now=now, address="d")
+        self.supply()
+        self.assertEqual(self.large(self.poll(now + 0.01)), [])
 
 
 class SendingTests(SenderCase):
