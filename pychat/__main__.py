@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__, manual
 from .address import DEFAULT_PORT, format_host_port, parse_host_port
-from .errors import JournalError
-from .journal.prune import Retention, parse_age, parse_size
-
-OK, FAILED, USAGE = 0, 1, 2
+from .printing import FAILED, OK, USAGE, flush, printing
+from .upkeep import add_journal
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,7 +22,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}. Type: {self.prog} --help\n")
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, named: bool) -> tuple[str, int]:
+    """:param named: the command has a ``--name``."""
+    name, at, where = text.rpartition("@")
+    if at:
+        meant = f"{where or 'HOST'} --name {shlex.quote(name) if name else 'NAME'}"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no machine: your name stands behind --name, as in {meant}"
+            if named
+            else f"{text!r} is no machine, and nobody needs a name here: write {where or 'HOST'}"
+        )
     try:
         host, port = parse_host_port(text)
     except ValueError as error:
@@ -70,9 +77,18 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(
-        name: str, does: str, epilog: str, run: Callable[[argparse.Namespace], int], *, here: bool = False
+        name: str,
+        does: str,
+        epilog: str,
+        run: Callable[[argparse.Namespace], int],
+        *,
+        named: bool = False,
+        here: bool = False,
     ) -> _Parser:
-        """:param here: without an address this machine is meant."""
+        """
+        :param named: it joins the chat, under a name.
+        :param here: without an address this machine is meant.
+        """
         made: _Parser = commands.add_parser(
             name,
             help=does,
@@ -84,17 +100,18 @@ def build_parser() -> argparse.ArgumentParser:
         made.add_argument(
             "address",
             metavar="HOST[:PORT]",
-            type=_address,
+            type=lambda text: _address(text, named),
             nargs="?" if here else None,
             default=("127.0.0.1", DEFAULT_PORT) if here else None,
-            help="where the daemon listens"
-            + (" (default: 127.0.0.1)" if here else "")
-            + f"; the port is {DEFAULT_PORT} unless you name one",
+            help="the machine that serves the chat"
+            + (" (default: 127.0.0.1, this one)" if here else "; 127.0.0.1 is this one")
+            + f"; the port is {DEFAULT_PORT} unless you say another",
         )
+        if named:
+            made.add_argument("--name", help="your name in the chat (default: your login name)")
         return made
 
-    chat = command("chat", "take part in a chat", manual.CHAT, _chat)
-    chat.add_argument("--name", help="your name in the chat (default: your login name)")
+    chat = command("chat", "take part in a chat", manual.CHAT, _chat, named=True)
     chat.add_argument(
         "--folder", type=_folder, default=".", metavar="DIR", help="where downloads go (default: here)"
     )
@@ -104,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="forget who you were here the last time, and what was still pending",
     )
 
-    get = command("get", "get files from the shelf, without joining the chat", manual.GET, _get)
+    get = command("get", "get files from the shelf, the folder that the daemon shares", manual.GET, _get)
     get.add_argument(
         "names",
         metavar="NAME",
@@ -117,10 +134,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_manner(get)
 
-    put = command("put", "put files on the shelf", manual.PUT, _put)
+    put = command(
+        "put", "put files on the shelf, the folder that the daemon shares", manual.PUT, _put, named=True
+    )
     put.add_argument("paths", metavar="FILE", nargs="+", help="a file here")
     put.add_argument("--as", dest="label", metavar="NAME", help="what to call it there, if it is one file")
-    put.add_argument("--name", help="your name in the chat (default: your login name)")
     _add_manner(put)
 
     files = command("files", "list the files on the shelf", manual.FILES, _files)
@@ -129,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     status = command("status", "tell how a daemon is doing", manual.STATUS, _status, here=True)
     status.add_argument("--json", action="store_true", help="tell it as one JSON object")
     commands.add_parser("serve", help="serve a chat; `pychat serve --help` lists the options", add_help=False)
-    _add_journal(commands)
+    add_journal(commands)
     return parser
 
 
@@ -147,9 +165,9 @@ def _add_manner(command: argparse.ArgumentParser) -> None:
         type=_count(1_000_000),
         default=60,
         metavar="SECONDS",
-        help="give up when nothing gets on for so long (default: 60)",
+        help="give up after so long without progress (default: 60)",
     )
-    command.add_argument("--no-udp", action="store_true", help="go over TCP at once")
+    command.add_argument("--no-udp", action="store_true", help="do not try UDP: go over TCP at once")
     command.add_argument(
         "--trace", metavar="FILE", type=_output, help="write what happens on the network to a qlog file"
     )
@@ -164,92 +182,6 @@ def _count(largest: int) -> Callable[[str], int]:
         return int(text)
 
     return count
-
-
-def _add_journal(commands: Any) -> None:
-    """``journal`` and its own commands."""
-    journal = commands.add_parser(
-        "journal",
-        help="look over, copy or prune the messages that a daemon keeps",
-        description="Look over, copy or prune the messages that a daemon keeps, also while it runs.",
-    )
-    verbs = journal.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def verb(name: str, does: str, run: Callable[[argparse.Namespace], int]) -> _Parser:
-        made: _Parser = verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
-        made.set_defaults(run=run)
-        made.add_argument(
-            "--state", default="state", metavar="DIR", help="the daemon's --state folder (default: state)"
-        )
-        return made
-
-    verb("check", "read all of it, and tell whether it is sound", _journal_check)
-    backup = verb("backup", "copy it, and print the name of the copy", _journal_backup)
-    backup.add_argument(
-        "copy", nargs="?", metavar="FILE", help="the copy (default: beside it, with the time)"
-    )
-    prune = verb("prune", "delete the oldest messages, in small steps", _journal_prune)
-    prune.add_argument(
-        "--keep", metavar="AGE", type=_told(parse_age), help="those that are older, such as 30d"
-    )
-    prune.add_argument(
-        "--keep-bytes", metavar="SIZE", type=_told(parse_size), help="while the journal is larger, such as 2G"
-    )
-
-
-def _told(parse: Callable[[str], int]) -> Callable[[str], int]:
-    """An argument's type that passes on what is wrong with it."""
-
-    def told(text: str) -> int:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return told
-
-
-def _journal_check(options: argparse.Namespace) -> int:
-    from .journal.commands import run_check
-
-    try:
-        sound, lines = run_check(Path(options.state))
-    except JournalError as error:
-        return _failed(error)
-    print("\n".join(lines), file=sys.stdout if sound else sys.stderr)
-    return OK if sound else FAILED
-
-
-def _journal_backup(options: argparse.Namespace) -> int:
-    from .journal.commands import run_backup
-
-    try:
-        copy = run_backup(Path(options.state), Path(options.copy) if options.copy else None)
-    except JournalError as error:
-        return _failed(error)
-    print(copy)  # noqa: T201
-    return OK
-
-
-def _journal_prune(options: argparse.Namespace) -> int:
-    from .journal.commands import run_prune
-    from .journal.index import messages
-
-    if options.keep is None and options.keep_bytes is None:
-        said = "say what to keep, such as --keep 30d or --keep-bytes 2G. Type: pychat journal prune --help"
-        print(f"pychat journal prune: {said}", file=sys.stderr)  # noqa: T201
-        return USAGE
-    try:
-        count = run_prune(Path(options.state), Retention(options.keep, options.keep_bytes))
-    except JournalError as error:
-        return _failed(error)
-    print(f"{messages(count)} deleted")  # noqa: T201
-    return OK
-
-
-def _failed(error: JournalError) -> int:
-    print(f"pychat: {error.sentence}", file=sys.stderr)  # noqa: T201
-    return FAILED
 
 
 def _chat(options: argparse.Namespace) -> int:
@@ -319,7 +251,8 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         # Twisted shows help and version by itself, and exits with status 0.
         options.synopsis = "Usage: pychat serve [options]"
-        options.parseOptions(list(arguments))
+        with printing():
+            options.parseOptions(list(arguments))
     except usage.UsageError as error:
         print(f"pychat serve: {str(error).rstrip('.')}. Type: pychat serve --help", file=sys.stderr)  # noqa: T201
         return USAGE
@@ -333,6 +266,7 @@ def serve(arguments: Sequence[str]) -> int:
         return FAILED
     loop.addSystemEventTrigger("before", "shutdown", service.stopService)
     loop.run()
+    flush()  # nobody may read the log any more, and all is well
     return OK
 
 
@@ -340,9 +274,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["help"]:
-        given = [*given[1:2], "--help"]
+        given = [*(word for word in given if word != "help"), "--help"]
     if given[:1] == ["serve"]:
         return serve(given[1:])
+    with printing():
+        return _run(given)
+
+
+def _run(given: Sequence[str]) -> int:
+    """Everything but ``serve``."""
     options, unknown = build_parser().parse_known_args(given)
     if unknown:
         # Here, for argparse has the outermost parser say it, whose help does not help.

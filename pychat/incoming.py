@@ -29,9 +29,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pychat import sidecar
+from pychat.claim import SUFFIX
 from pychat.errors import PychatError, ShelfError, TransferError
 from pychat.folders import Folder, is_link
-from pychat.part import SUFFIX, PartFile, read_part
+from pychat.part import PartFile, read_part
 from pychat.shelf import Shelf, refusal_of
 from pychat.uploads import Upload, append, id_of, read, remove, status_of, write
 

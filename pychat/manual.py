@@ -11,7 +11,7 @@ examples:
   pychat put 192.168.1.5 photo.jpg          put one there
   pychat status 192.168.1.5                 how the daemon is doing
 
-`pychat COMMAND --help` tells more.
+`pychat help COMMAND` tells more, and so does `pychat COMMAND --help`.
 """
 
 CHAT = """\
@@ -55,6 +55,8 @@ exit status:
 """
 
 GET = """\
+It needs no name, and nobody in the chat is told.
+
 A NAME may be a pattern, in quotes: '*.txt', 'photos/**'. * and ? do not match a /, and ** is any number of folders. A
 file that is really called so is meant first. A NAME that begins with - comes after --: pychat get 192.168.1.5 -- -x.txt
 
@@ -79,9 +81,11 @@ exit status:
 """
 
 PUT = """\
-Nothing on the shelf is overwritten. When a file is there all of it was verified, and everybody in the chat is told of
-it, and who it is from. What breaks off is kept there for a while, and the same line goes on from there, as long as the
-file here is unchanged. When the connection or the daemon dies under way it is tried again by itself.
+Who may put files there is the daemon's to say: mostly who is on its own machine (`pychat serve --uploads everyone` lets
+everybody). Nothing on the shelf is overwritten. When a file is there all of it was
+verified, and everybody in the chat is told of it, and who it is from. What breaks off is kept there for a while, and
+the same line goes on from there, as long as the file here is unchanged. When the connection or the daemon dies under
+way it is tried again by itself.
 
 The digest of each file goes to standard output in the format of sha256sum, or with --json as an object a line: name,
 bytes, seconds, sha256, lost, via, path, resumed; for a file that did not get there: name, error, sentence.
@@ -101,6 +105,7 @@ exit status:
   1    there is none; standard error says why
   2    the command line is wrong
   130  Ctrl-C came first (143: SIGTERM did)
+  141  whoever was to read the list did not read all of it
 """
 
 STATUS = """\
@@ -112,7 +117,49 @@ descriptors, timers, threads. What a system does not tell is left out.
 
 exit status:
   0    that is how it does
-  1    there is no daemon, or one that does not know <status>; standard error says so
+  1    nothing was told; standard error says why: there is no daemon, it is full (it has all the connections that it can
+       have), it is stopping, it does not answer, or it is older than <status>
   2    the command line is wrong
   130  Ctrl-C came first (143: SIGTERM did)
+  141  whoever was to read it did not read all of it
+"""
+
+JOURNAL = """\
+examples:
+  pychat journal check                  in the folder state/, where `pychat serve` keeps it
+  pychat journal check --state /srv/chat
+  pychat journal backup                 copy it
+  pychat journal prune --keep 30d       delete what was said more than 30 days ago
+
+`pychat journal COMMAND --help` tells more.
+"""
+
+CHECK = """\
+It tells how many messages there are, from when to when, how many people can still come back as who they are, and
+whether the index, in which history and search look things up, has all of them.
+
+exit status:
+  0  it is sound
+  1  it is damaged, or there is none; standard error says more
+  2  the command line is wrong
+"""
+
+BACKUP = """\
+The copy is complete when it has its name, and nothing is overwritten. To go back to it: stop the daemon, move
+journal.sqlite3 away with what is called journal.sqlite3-wal and -shm, and put the copy in its place.
+
+exit status:
+  0  there is a copy
+  1  there is none; standard error says why
+  2  the command line is wrong
+"""
+
+PRUNE = """\
+Say --keep, --keep-bytes or both; a daemon that was started with the same options does it by itself. The newest message
+stays, and so does what waits for somebody who can still come back for it, with all that came after it.
+
+exit status:
+  0  done; standard output says how many messages were deleted
+  1  not done; standard error says why
+  2  the command line is wrong
 """

@@ -31,7 +31,9 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Serve a chat and a folder of files to the people on this network. "
-        "They join with `nc HOST PORT`, `telnet HOST PORT` or `pychat chat HOST:PORT --name NAME`."
+        "They join with `nc HOST PORT`, `telnet HOST PORT` or `pychat chat HOST:PORT --name NAME`. "
+        "Ctrl-C or SIGTERM ends it with status 0, once everybody was told; a second one at once. "
+        "The exit status is 1 if it cannot start, and standard error says why."
     )
     optParameters = [  # noqa: RUF012  Twisted reads it off the class
         ["files", "f", "files", "Folder whose files are shared; made if absent."],
@@ -70,7 +72,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Show the version and exit."""
-        sys.stdout.write(f"pychat {__version__}\n")
+        print(f"pychat {__version__}")  # noqa: T201
         sys.exit(0)
 
     def opt_listen(self, endpoint: str) -> None:
@@ -118,19 +120,21 @@ class Options(usage.Options):
         self["quota"] = _number(parse_size, "--quota", size)
 
     def opt_shelf_limit(self, size: str) -> None:
-        """How much all may upload together. [default: 10G]"""
+        """How much all may upload together, such as 50G. [default: 10G]"""
         self["shelf-limit"] = _number(parse_size, "--shelf-limit", size)
 
     def opt_keep_uploads(self, age: str) -> None:
-        """Remove an upload that broke off when nobody went on with it for so long. [default: 1d]"""
+        """Remove an upload that broke off when nobody went on with it for so long, such as 12h. [default: 1d]"""
         self["keep-uploads"] = _number(parse_age, "--keep-uploads", age)
 
     def opt_rate_limit(self, rate: str) -> None:
-        """How fast files are sent, all together: bytes a second, such as 10M (K, M, G). [default: no limit]"""
+        """How fast files are sent and taken, all together: bytes a second, such as 10M (K, M, G).
+        [default: no limit]
+        """
         self["rate-limit"] = _rate("--rate-limit", rate)
 
     def opt_rate_limit_each(self, rate: str) -> None:
-        """The same for one person. [default: no limit]"""
+        """How fast files are sent and taken for one person, such as 1M. [default: no limit]"""
         self["rate-limit-each"] = _rate("--rate-limit-each", rate)
 
     def opt_memory_limit(self, size: str) -> None:

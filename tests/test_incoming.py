@@ -468,7 +468,7 @@ class GoingOn(Case):
     def test_killed(self) -> None:
         """Nobody let go of it: the process was killed."""
         file = self.write(self.begin(), b"he")
-        file._leave()  # what the system does
+        file._claim.leave()  # what the system does
         self.start()
         self.assertEqual(self.incoming.part(self.begin()).open(), [(0, 2)])
 
@@ -477,7 +477,7 @@ class GoingOn(Case):
         upload = self.begin()
         file = self.write(upload, b"hello")
         os.link(self.root / FOLDER / f"{upload.id}.part", self.root / "a.txt")
-        file._leave()
+        file._claim.leave()
         self.start()
         self.refused("arrived")
         self.assertEqual(self.hidden(), [])

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import buffers, hashing, sidecar
+from pychat import buffers, claim, hashing, sidecar
 from pychat import part as module
 from pychat.errors import TransferError
 from pychat.part import PartFile, Written, read_part, sync_folder
@@ -241,7 +241,7 @@ class PartFileTests(PartCase):
         self.assertEqual(other.stdout.readline(), "open\n")
         return other
 
-    @skipUnless(module._fcntl, "needs locks on files")
+    @skipUnless(claim._fcntl, "needs locks on files")
     def test_two_processes(self) -> None:
         """Nor do those of two processes; and neither removes the other's."""
         other = self.other_process()
@@ -254,7 +254,7 @@ class PartFileTests(PartCase):
         late = self.make(3)
         late.open()
 
-    @skipUnless(module._fcntl, "needs locks on files")
+    @skipUnless(claim._fcntl, "needs locks on files")
     def test_killed_process(self) -> None:
         """What a killed process left is nobody's."""
         other = self.other_process()
@@ -277,7 +277,7 @@ class PartFileTests(PartCase):
         """Where there are no locks, or none on this file system, a leftover is made anew all the same."""
         refuses = mock.Mock(side_effect=OSError(errno.ENOLCK, "no locks"))
         for fcntl in (None, mock.Mock(flock=refuses, LOCK_EX=2, LOCK_NB=4)):
-            with mock.patch.object(module, "_fcntl", fcntl):
+            with mock.patch.object(claim, "_fcntl", fcntl):
                 self.part.write_bytes(b"left")
                 self.mark()
                 part = self.make(3)
@@ -294,7 +294,7 @@ class PartFileTests(PartCase):
 
     def test_races(self) -> None:
         """Others come and go between one look and the next: it is ours only when it is ours in the end."""
-        opened, lock = os.open, module._lock
+        opened, lock = os.open, claim._lock
 
         def leaves(path: str, flags: int, mode: int = 0o777) -> int:
             descriptor = opened(path, flags, mode)
@@ -322,14 +322,14 @@ class PartFileTests(PartCase):
             part = self.make(3)
             part.open()
         part.discard()
-        for name, owner, meddle in (("open", os, comes), ("_lock", module, replaces)):
+        for name, owner, meddle in (("open", os, comes), ("_lock", claim, replaces)):
             part = self.make(3)
             with mock.patch.object(owner, name, meddle):
                 self.assert_code("in-use", part.open)
             part.discard()
         self.part.write_bytes(b"left")
         self.mark()
-        with mock.patch.object(module, "_lock", side_effect=[True, False, True, True]):
+        with mock.patch.object(claim, "_lock", side_effect=[True, False, True, True]):
             part = self.make(3)
             part.open()
         self.assertEqual(self.part.read_bytes(), b"")
@@ -645,7 +645,7 @@ class ResumeTests(PartCase):
         self.assertLess(len((self.folder / "a file.part.info").read_bytes().splitlines()), 6)
         self.assertEqual(self.make(3000, "v1").open(), [(0, 3000)])
 
-    @skipUnless(module._fcntl, "needs locks on files")
+    @skipUnless(claim._fcntl, "needs locks on files")
     def test_killed_for_good(self) -> None:
         """What a process that was killed with SIGKILL had written is there."""
         program = (
@@ -770,11 +770,11 @@ class KillTests(PartCase):
                 ]
             self.assertEqual(part.finish(root(content, 1000)), sha256(content).digest())
         finally:
-            if part._descriptor is not None:
-                os.close(part._descriptor)
+            if part._claim._descriptor is not None:
+                os.close(part._claim._descriptor)
             if part._sidecar._descriptor is not None:
                 os.close(part._sidecar._descriptor)
-            part._release()
+            part._claim._release()
 
 
 class SidecarTests(PartCase):

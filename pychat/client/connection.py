@@ -32,10 +32,11 @@ from ..framing import LineSplitter
 from ..grammar import NO_ATTRIBUTES, Line, parse
 from ..vocabulary import CLIENT_LINE_LIMIT, SERVER_LINE_LIMIT
 from .acks import Acks
-from .answers import Answer, Joined, LinkError, cannot_connect, decode, refusal
+from .answers import Answer, Joined, LinkError, cannot_connect, decode
 from .asking import Asking, to_bytes
 from .calls import Calls
 from .flow import Outflow
+from .greeting import Greeting, closed_before, none_came, speaks_otherwise
 
 CONNECT_TIMEOUT = 20.0
 """Seconds for a connection to be made, and again for the greeting to come: very many may come back at once."""
@@ -99,9 +100,8 @@ class Client(Asking, LineReceiver):
         self._observer = observer
         self._splitter = LineSplitter(self.MAX_LENGTH)
         self._calls = Calls(clock, answer_timeout, self._timed_out)
-        self._deadline = Deadline(clock, self._timed_out)  # of the greeting, and of the end
-        self._greeting_timeout = greeting_timeout
-        self._greeted: Deferred[Client] | None = Deferred(self._greeting_cancelled)
+        self._greeting = Greeting(clock, greeting_timeout, self._timed_out, self.abort)
+        self._deadline = Deadline(clock, self._timed_out)  # of the end
         self._ending: LinkError | None = None
         self._ended: list[Deferred[LinkError]] = []
         self._up = False
@@ -232,20 +232,15 @@ class Client(Asking, LineReceiver):
             set_no_delay(True)
         self._out.open(transport)
         self._up = True
-        self._deadline.set(self._greeting_timeout)
-
-    def _greeting_cancelled(self, _: Deferred[Client]) -> None:
-        self._greeted = None
-        self.abort()
+        self._greeting.expect()
 
     def greeted(self) -> Deferred[Client]:
         """To be asked for once: fires when the daemon has greeted, fails with :class:`LinkError`."""
-        assert self._greeted is not None
-        return self._greeted
+        return self._greeting.came().addCallback(lambda _: self)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._greeted is not None and not self._splitter.rest and data[:1] != b"<":
-            self._is_another()  # whose line may have no end
+        if self._greeting.awaited and not self._splitter.rest and data[:1] != b"<":
+            self._end(speaks_otherwise(self._where))  # whose line may have no end
             return
         for raw in self._splitter.feed(data):
             if raw is None:
@@ -281,9 +276,7 @@ class Client(Asking, LineReceiver):
         if self._ending is None:
             self._ending = self._why_lost()
         why = self._ending
-        greeted, self._greeted = self._greeted, None
-        if greeted is not None:
-            greeted.errback(why)
+        self._greeting.fail(why)
         self._calls.fail(why)
         self._out.close()
         ended, self._ended = self._ended, []
@@ -294,11 +287,8 @@ class Client(Asking, LineReceiver):
         if self.goodbye is not None:
             code = decode(self.goodbye.attributes.get(b"code", b"")) or "bye"
             return LinkError(code, decode(self.goodbye.text))
-        if self._greeted is not None:
-            return LinkError(
-                "not-pychat",
-                "The connection was closed before a greeting came. Is this the port of a Python Chat?",
-            )
+        if self._greeting.awaited:
+            return closed_before()
         return LinkError("lost", "The connection to the chat was lost. Start again to come back.")
 
     def _end(self, why: LinkError) -> None:
@@ -314,14 +304,8 @@ class Client(Asking, LineReceiver):
         if self.goodbye is not None:
             self._end(self._why_lost())
             return
-        if self._greeted is not None:
-            self._end(
-                LinkError(
-                    "timed-out",
-                    f"No greeting came from {self._where}: it is no Python Chat, or one that hangs. Check the port; "
-                    f"it is {DEFAULT_PORT} mostly.",
-                )
-            )
+        if self._greeting.awaited:
+            self._end(none_came(self._where))
             return
         self._end(
             LinkError(
@@ -348,8 +332,8 @@ class Client(Asking, LineReceiver):
                 self._out.write(pong)
             return
         self._notice(line, raw)
-        if self._greeted is not None:
-            self._greeting(line)
+        if self._greeting.awaited and not self._greeting.hear(line):
+            self._end(speaks_otherwise(self._where))
 
     def _notice(self, line: Line, raw: bytes) -> None:
         if line.verb == b"goodbye":
@@ -365,30 +349,6 @@ class Client(Asking, LineReceiver):
             self._observer(line, raw)
         except Exception:
             self._log.failure("the observer of a connection failed")
-
-    def _greeting(self, line: Line) -> None:
-        if line.verb == b"goodbye":
-            return  # the end of the connection follows
-        if line.verb not in (b"welcome", b"error"):
-            self._is_another()
-            return
-        greeted, self._greeted = self._greeted, None
-        assert greeted is not None
-        self._deadline.cancel()
-        if line.verb == b"welcome":
-            greeted.callback(self)
-        else:
-            greeted.errback(refusal(line))
-            self.abort()
-
-    def _is_another(self) -> None:
-        """What answers speaks something else."""
-        self._end(
-            LinkError(
-                "not-pychat",
-                f"What answers at {self._where} is not a Python Chat. Check the port; it is {DEFAULT_PORT} mostly.",
-            )
-        )
 
     def _acknowledge(self) -> None:
         if self._hushed or self._out.full or not self._up:

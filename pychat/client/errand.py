@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..deadline import Deadline
 from ..errors import PychatError, TransferError
 from ..stream import STREAM, stream_terms
-from ..transfer.path import NO_ANSWER, TIMED_OUT, ClientPath
+from ..transfer.path import NO_ANSWER, ClientPath
 from ..transfer.roundtrip import INITIAL_RTT
 from ..transfer.terms import FIRST_WINDOW, Done, Failed, Outcome, Terms
 from ..turns import Carrier, Turns
@@ -27,10 +26,11 @@ from .answers import LinkError, Refused
 from .backoff import Backoff
 from .connection import Client
 from .lane import CEILING, FIRST, PASSING
+from .liveness import LINE_LOST, ONE_WAY, Liveness
 from .offers import Offer
 from .progress import Transfer
 from .results import Carried
-from .road import FALL_BACK_SECONDS, Road
+from .road import Road
 from .wording import soon
 
 MAY_PASS = frozenset(
@@ -66,21 +66,6 @@ REASONS = {
 
 CHANGES = 3
 """How many times in a row a file that changes on its way is begun again."""
-
-LOST_PATIENCE = 5.0
-"""Seconds of silence after which a transfer is given up that has lost its chat connection."""
-
-ONE_WAY = "one-way"
-"""Why we end an attempt in which something came over UDP, and nothing that we said got there.
-
-Another offer goes on over TCP, for this one does not know what has come."""
-
-ONE_WAY_SECONDS = 3.0
-ROUND_TRIPS = 4
-"""Seconds after which it does, and round trips since it was seen that anything comes, if those take longer."""
-
-LINE_LOST = "line-lost"
-"""Why we end a transfer that did not outlive its chat connection."""
 
 CHANGED = "the file changed on the other side: starting over"
 CHANGED_HERE = "the file changed while it was sent: starting over"
@@ -335,24 +320,9 @@ class Errand:
 
     async def _watch(self, turns: Turns, client: Client, falls_back: bool) -> Outcome | None:
         """See an attempt to its end; ``None`` if it `falls_back` when nothing comes, and nothing came."""
-        silent: list[bool] = []
-        one_way = max(ONE_WAY_SECONDS - FALL_BACK_SECONDS, ROUND_TRIPS * (self._known_rtt or 0.0))
-        looks = [FALL_BACK_SECONDS, one_way] if falls_back else []
-
-        def look() -> None:
-            heard = _heard(turns)
-            if not heard or not (looks or self._is_heard()):
-                silent.append(not heard)
-                # Without a word: it would have the daemon forget what the stream is about to claim, and we would wait.
-                turns.abandon(ONE_WAY if heard else "no-answer", NO_ANSWER)
-            elif looks:
-                patience.set(looks.pop(0))
-
-        patience = Deadline(self._reactor, look)
-        if looks:
-            patience.set(looks.pop(0))
-        line_lost = client.ended()
-        line_lost.addCallbacks(lambda _: self._line_lost(turns), lambda failure: failure.trap(CancelledError))
+        liveness = Liveness(self._reactor, turns, self._transfer, client, self._link.client)
+        if falls_back:
+            liveness.fall_back(self._known_rtt or 0.0, self._is_heard)
         turns.progress = self._progressed
         turns.concluded = self._concluded
         self._turns = turns
@@ -361,14 +331,13 @@ class Errand:
         try:
             outcome = await turns.start()
         finally:
-            patience.cancel()
-            line_lost.cancel()
+            liveness.end()
             if watch is not None:
                 watch.ended(turns.outcome, self._seconds())
             self._look()
             self._lost += self._transfer.lost - self._lost
             self._turns = None
-        return None if any(silent) and not isinstance(outcome, Done) else outcome
+        return None if liveness.silent and not isinstance(outcome, Done) else outcome
 
     def _concluded(self, outcome: Outcome) -> None:
         self._done_at = self._seconds()
@@ -389,26 +358,6 @@ class Errand:
             self._transfer.measured(self._rtt, self._lost + lost, size)
             self._transfer.state = "paused" if self._turns.engine.paused else ""
 
-    def _line_lost(self, turns: Turns) -> None:
-        """The chat connection is gone.  If nothing has come by the time that there is another, so is the attempt."""
-        done = self._transfer.done
-        turns.engine.patience = LOST_PATIENCE  # and if it has died, that is soon known
-
-        def back(_: Client) -> None:
-            if turns is self._turns and self._transfer.done == done:
-                turns.fail(LINE_LOST, TIMED_OUT)
-
-        def none(failure: Failure) -> None:
-            failure.trap(PychatError, CancelledError)
-
-        self._link.client().addCallbacks(back, none)
-
 
 def _ignore(failure: Failure) -> None:
     failure.trap(PychatError)
-
-
-def _heard(turns: Turns) -> bool:
-    """Whether anything authentic came."""
-    counters = turns.engine.counters
-    return bool(counters.datagrams_in > sum(counters.refused.values()))

@@ -13,8 +13,9 @@ from twisted.internet.defer import CancelledError
 
 from .. import sidecar
 from ..address import format_host_port
+from ..claim import SUFFIX
 from ..errors import TransferError
-from ..part import SUFFIX, read_part
+from ..part import read_part
 from .answers import Refused
 from .compare import Compare, exists
 from .connection import Client
@@ -28,6 +29,7 @@ from .progress import Total, Transfer
 from .render import visible
 from .terminal import Screen
 from .wanted import choose, is_pattern
+from .wording import not_listed
 
 NAMED = 50
 """Files that the line which goes on names one by one, if it has to."""
@@ -105,7 +107,7 @@ class Getting(Command):
         if all(name in sizes for name in names):
             self._total.size = sum(sizes[name] for name in names)
         if listing.left_out:
-            complain(f"{listing.left_out} more files are not listed: a pattern does not find them.")
+            complain(f"{not_listed(listing.left_out)}: a pattern does not find what is not.")
         where = self._where
         for name, error in wrong:
             self._haul.refuse(

@@ -13,12 +13,13 @@ from twisted.logger import Logger
 
 from ..errors import PychatError, TransferError
 from ..grammar import Line
+from ..printing import status_of
 from ..udp import thread_runner
 from .answers import Refused
 from .connection import Client
 from .errand import Errand
 from .lane import PATIENCE, Lane
-from .program import FAILED, Signals, run
+from .program import Signals, run
 from .progress import Board, Total, Transfer, human_size, took
 from .render import visible
 from .results import Carried, checksum_line, json_failure, json_line
@@ -92,15 +93,16 @@ def run_command(manner: Manner, make: Callable[[Any, Screen], Command]) -> int:
     """Run a program that is one `Command`; its exit status."""
 
     async def program(reactor: Any, signals: Signals) -> int:
-        broken: list[bool] = []
         reactor.suggestThreadPoolSize(2 * manner.jobs + 8)  # they wait for disks
-        screen = make_screen(reactor, manner.quiet, lambda: broken.append(True))
+        writer = Writer(reactor.callFromThread)
+        # Standard output is for results; a bar and notes go to standard error.
+        screen = Screen(writer, Sink(sys.stdout), Sink(sys.stderr), bar_width=BAR_WIDTH)
         try:
             status = await make(reactor, screen).run()
         finally:
             screen.close()
             await screen.flushed()
-        return FAILED if broken else status
+        return status if writer.error is None else status_of(writer.error)
 
     return run(program)
 
@@ -302,9 +304,3 @@ class Haul:
         self._screen.note(
             f"* {len(self.carried)} of {self._total.files} files, {human_size(size)} in {took(fresh, seconds)}{missing}"
         )
-
-
-def make_screen(reactor: Any, quiet: bool, broken: Callable[[], object]) -> Screen:
-    """Standard output for results; a bar and notes on standard error."""
-    writer = Writer(reactor.callFromThread, broken=broken)
-    return Screen(writer, Sink(sys.stdout), Sink(sys.stderr), bar_width=BAR_WIDTH)

@@ -1,6 +1,6 @@
 """Somebody who stays in a chat over many connections.
 
-Theory of operation.  A member has one connection at a time, and between two of them a wait (`backoff`).  On a new one
+Theory of operation.  A member has one connection at a time, and between two of them a wait (`retry`).  On a new one
 it says who it was, with the newest token of its `store`; what comes back is, in this order, a token, what was missed,
 and ``<replayed>``; only then the `outbox` goes on.  These are the rules that keep everything exactly once:
 
@@ -21,8 +21,7 @@ the connection ends     and the member
 otherwise               comes back
 ======================  ===========================================================================
 
-A name that is taken ends it as well, unless it is our own that the daemon still keeps: that of a connection which it
-does not know to be lost.  A first ``<connect>`` whose answer was lost is said again, also by who is not patient.
+A name that is taken ends it as well, unless it may be our own (`retry`).
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ from ..errors import PychatError
 from ..grammar import Line
 from .answers import Joined, LinkError, Refused
 from .asking import about, message
-from .backoff import Backoff
 from .connection import Client, connect
 from .hearing import Hearing
 from .observer import Linked, Observer
-from .outbox import TEMPORARY, Outbox
+from .outbox import Outbox
+from .retry import Retry
 from .seen import Seen, Shown, at_once
 from .store import Post, Store
 
@@ -52,9 +51,6 @@ CAPS = ("ack", "resume", "multiline", "udp")
 
 REPLAY_TIMEOUT = 60.0
 """Seconds without a byte, while what was missed is told, after which the connection is given up."""
-
-GHOST_SECONDS = 150.0
-"""Seconds for which our own name may be taken by a connection of ours that the daemon does not know to be lost."""
 
 
 class Member:
@@ -91,9 +87,8 @@ class Member:
         self._typed_name = name
         self._store = store
         self._observer = observer
-        self._patient = patient
         self._connect = connect
-        self._backoff = Backoff(random)
+        self._retry = Retry(reactor.seconds, random, patient=patient)
         self._again = Deadline(reactor, self._attempt)
         self._replay = Deadline(reactor, self._silent)
         self._outbox = Outbox(
@@ -110,10 +105,7 @@ class Member:
         self._attempting: Deferred[None] | None = None
         self._opening: Client | None = None  # a connection on which we are not yet in the chat
         self._replaying = False
-        self._linked_at = 0.0
         self._count = 0
-        self._ghost_until = 0.0  # until then our name may be taken by ourselves
-        self._first_until = -1.0  # until then a start whose answer was lost is tried again
         self._started: Deferred[None] | None = None
         self._stopping = False  # we have been asked to end
         self._over: PychatError | None = None
@@ -248,8 +240,8 @@ class Member:
         try:
             joined, resumed, rewound = await self._join(client)
         except LinkError:
-            if client.goodbye is None and self._first_until < 0:
-                self._first_until = self._reactor.seconds() + GHOST_SECONDS
+            if client.goodbye is None:
+                self._retry.unanswered()
             raise
         self._attempting = None
         # From here to the commit nothing may wait.
@@ -284,7 +276,7 @@ class Member:
             return await client.join(self._typed_name), False, False
         except LinkError:
             if client.goodbye is None:
-                self._ghost_until = self._reactor.seconds() + GHOST_SECONDS
+                self._retry.leaves_ghost()
             raise
 
     def _begin_anew(self, token: str | None) -> None:
@@ -296,8 +288,7 @@ class Member:
         self.client = client
         self.name = link.name
         self._count = link.count
-        self._ghost_until = 0.0
-        self._linked_at = self._reactor.seconds()
+        self._retry.linked()
         self._replaying = link.resumed
         client.ended().addCallback(self._lost, client)
         if link.resumed:
@@ -344,19 +335,10 @@ class Member:
             error = LinkError("lost", "Something went wrong here; the log has more.")
         if client is not None:
             client.abort()
-        may_wait = self._patient or self._started is None or self._reactor.seconds() < self._first_until
-        if may_wait and self._may_pass(error):
+        if self._retry.worth(error, starting=self._started is not None):
             self._wait(error)
         else:
             self._end(error)
-
-    def _may_pass(self, error: PychatError) -> bool:
-        """Whether an attempt is worth another one."""
-        if not isinstance(error, Refused):
-            return True
-        if error.code == "name-taken":
-            return bool(self._reactor.seconds() < self._ghost_until)
-        return error.code in TEMPORARY
 
     def _lost(self, why: LinkError, client: Client) -> None:
         """A connection on which we were in the chat has ended."""
@@ -377,12 +359,12 @@ class Member:
             )
         else:
             if self._store.token is None:
-                self._ghost_until = self._reactor.seconds() + GHOST_SECONDS
-            self._backoff.lasted(self._reactor.seconds() - self._linked_at)
+                self._retry.leaves_ghost()
+            self._retry.lost()
             self._wait(why)
 
     def _wait(self, why: PychatError) -> None:
-        delay = self._backoff.delay()
+        delay = self._retry.delay()
         self._again.set(delay)
         self._tell("broken", why, delay)
 

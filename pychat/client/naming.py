@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from ..part import SUFFIX
+from ..claim import SUFFIX
 
 NAME_LIMIT = 200
 """Bytes of a name: file systems take 255, and `` (2).part`` comes on top."""

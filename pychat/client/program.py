@@ -13,8 +13,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from ..errors import PychatError
+from ..printing import status_of
 from .keyboard import Keyboard
 from .render import visible
+from .terminal import Sink
 
 OK, FAILED, USAGE = 0, 1, 2
 """Exit status; a program that a signal ended early has 128 and the signal's number."""
@@ -54,6 +56,18 @@ def complain(sentence: str) -> None:
             os.write(stream.fileno(), text)
         except OSError:
             pass  # nobody is there to be told
+
+
+def emit(data: bytes) -> int:
+    """Print what a program found, once its reactor has ended: here it may block.
+
+    :return: the exit status.
+    """
+    try:
+        Sink(sys.stdout).write(data)
+    except OSError as error:
+        return status_of(error)
+    return OK
 
 
 def run(program: Callable[[Any, Signals], Coroutine[Any, Any, int]]) -> int:

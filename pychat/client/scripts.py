@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .connection import BRIEF_TIMEOUT, Client, connect
-from .program import FAILED, OK, Signals, complain, run
+from .program import OK, Signals, complain, emit, run
 from .render import visible
 from .results import json_listed
 from .terminal import Sink
+from .wording import not_listed
 
 
 async def visit(
@@ -40,18 +41,10 @@ def run_files(host: str, port: int, *, json: bool = False) -> int:
                 else:
                     lines.append(sink.encode(f"{file.size}\t{visible(file.name)}\n"))
             if listing.left_out:
-                complain(f"{listing.left_out} more files are not listed, for there are so many.")
+                complain(f"{not_listed(listing.left_out)}, for there are so many.")
 
         await visit(reactor, host, port, take)
         return OK
 
-    return _emit(run(program), lines)
-
-
-def _emit(status: int, lines: list[bytes]) -> int:
-    """Print the result, after the reactor: here it may block."""
-    try:
-        Sink(sys.stdout).write(b"".join(lines))
-    except OSError:
-        return FAILED
-    return status
+    status = run(program)
+    return emit(b"".join(lines)) or status

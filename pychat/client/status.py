@@ -12,7 +12,7 @@ from ..address import format_host_port
 from ..grammar import Line
 from .answers import LinkError, Refused, decode
 from .connection import BRIEF_TIMEOUT, connect
-from .program import FAILED, OK, Signals, run
+from .program import OK, Signals, emit, run
 from .render import visible
 from .terminal import Sink
 
@@ -102,12 +102,7 @@ def run_status(host: str, port: int, *, json_line: bool = False) -> int:
     status = run(program)
     if status != OK:
         return status
-    sink = Sink(sys.stdout)
-    try:
-        sink.write(json.dumps(told).encode() + b"\n" if json_line else sink.encode(for_people(told)))
-    except OSError:
-        return FAILED
-    return status
+    return emit(json.dumps(told).encode() + b"\n" if json_line else Sink(sys.stdout).encode(for_people(told)))
 
 
 async def ask(reactor: Any, host: str, port: int) -> dict[str, int | str]:

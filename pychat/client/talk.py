@@ -1,9 +1,9 @@
 """``pychat chat`` for somebody who types: she stays in the chat whatever becomes of the connection.
 
 Messages go through the outbox of a `member`: what is typed without a connection is shown as pending, and sent when
-there is one again, also by the next run of the program.  Other commands need a connection.  Who types has read what
-stood on the screen before: the highest message shown is said to be read, in one line for each chunk of bytes typed.
-Not so by asking what is unread.
+there is one again, also by the next run of the program.  Other commands need a connection (`dispatch`).  Who types has
+read what stood on the screen before: the highest message shown is said to be read, in one line for each chunk of bytes
+typed.  Not so by asking what is unread.
 
 Who leaves does so for good.  A terminal that goes away is like a connection that breaks: she can come back.
 """
@@ -15,44 +15,27 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from ..errors import LocalProtocolError, PychatError, RemoteProtocolError
+from ..errors import PychatError, RemoteProtocolError
 from ..grammar import Line, parse
-from ..vocabulary import CLIENT_LINE_LIMIT
 from .answers import LinkError, Refused
 from .connection import Client
-from .editing import Editor, Pasted
+from .dispatch import Dispatch
+from .editing import Editor
 from .farewell import forget
 from .files import FileStore, StoreError, state_file, state_folder
 from .keyboard import Keyboard, is_there
 from .lookup import Lookup
 from .member import Member
 from .observer import Linked
-from .outbox import is_whole, may_wait
-from .pasted import commands
 from .program import FAILED, OK, Signals
 from .render import show_answer, visible
 from .report import Report
 from .store import MemoryStore
-from .unkept import UNKEPT_LIMIT, Unkept
 from .visit import Invitation, Visit, login_name
-from .wording import (
-    ATTRIBUTES_DO_NOT_WAIT,
-    FOR_GOOD,
-    LONG_DOES_NOT_WAIT,
-    NO_COMMAND,
-    NO_COMMANDS,
-    NO_MESSAGE,
-    ONLY_MESSAGES_WAIT,
-    left_over,
-    messages,
-    whole,
-)
+from .wording import FOR_GOOD, left_over, messages, whole
 
 UNREAD = b"<unread>"
 """Who types just this has not read by that what it asks for."""
-
-UNANSWERED = frozenset((b"ack", b"read", b"pong"))
-"""Commands that have no answer."""
 
 LAST_ANSWERS = 2.0
 """Seconds that Ctrl-C waits for the answers to messages that are under way."""
@@ -70,17 +53,17 @@ class Talk(Visit):
         self._member: Member | None = None
         self._fresh = invitation.fresh
         self._keyboard: Keyboard | None = None
-        self._keys: Editor | None = None
         self._hung_up = False  # the terminal is gone
         self._coming: Member | None = None  # until it is in
         self._outside = False  # the name was refused: who types can choose another one
         self._report = Report(
             self.screen, self._downloads, self._came, self._went, self._offered, self._refused
         )
-        self._unkept = Unkept(self._report.doubtful_line)
-        self._asked = Unkept(self._unanswered)
         self._lookup = Lookup(
             self.screen.line, self._refused, self._bug, lambda line: self._unanswered(whole(line)), joins=True
+        )
+        self._dispatch = Dispatch(
+            self.screen, self._report, self._downloads, self._lookup, self._refused, self._unanswered
         )
         self._read = self._said_read = 0  # the highest id that was read, and that was told to be
 
@@ -278,7 +261,7 @@ class Talk(Visit):
             return None
         self._keyboard = signals.keyboard = keyboard
         self.screen.echo(True)
-        self._keys = keys = Editor()
+        self._dispatch.keys = keys = Editor()
 
         def clears() -> bool:
             if self._over.called or not keys.clear():
@@ -295,34 +278,7 @@ class Talk(Visit):
             if says and entry != UNREAD:
                 says = False
                 self._say_read()
-            await super()._typed([entry] if entry is None else self._commands(entry))
-
-    def _commands(self, entry: bytes) -> list[bytes | None]:
-        """The lines of what was entered, or pasted, at once."""
-        whole = isinstance(entry, Pasted)
-        lines = commands(entry, whole=whole)
-        if lines is not None:
-            # A message of several lines is measured as it is sent.
-            long = [line for line in lines if b"\n" not in line and len(line) >= CLIENT_LINE_LIMIT]
-            self._give_back(*long)
-            return [None if line in long else line for line in lines]
-        self.screen.entered(entry)
-        self._not_sent(entry, NO_COMMANDS if whole else NO_MESSAGE)
-        return []
-
-    def _not_sent(self, raw: bytes, why: str) -> None:
-        """Say why this was not sent, and give it back to who typed it."""
-        self.screen.note(f"* {why}")
-        self._give_back(raw)
-
-    def _give_back(self, *lines: bytes) -> bool:
-        """Whether one of them stands in the input again."""
-        return self._keys is not None and any(self._keys.give_back(raw) for raw in lines)
-
-    def _without_connection(self, raw: bytes, what: str) -> None:
-        """Say that this was not sent, for it cannot wait for a connection."""
-        again = "It stands in your input again: press Enter" if self._give_back(raw) else "Type it again"
-        self.screen.note(f"* Not sent: there is no connection now, and {what}. {again} when there is one.")
+            await super()._typed([entry] if entry is None else self._dispatch.lines(entry))
 
     def _unanswered(self, raw: bytes) -> None:
         if not self._over.called:  # who leaves does not ask again
@@ -349,48 +305,10 @@ class Talk(Visit):
         if member is None:
             await self._line_outside(line, raw)
             return
-        posts = is_whole(line)
-        if b"\n" in raw and not may_wait(line):
-            self._not_sent(
-                raw,
-                "A message of several lines begins with <set_msg>name text, <set_msg_all>text or <edit>id text, "
-                "without label= or once=. This one was not sent.",
-            )
-            return
-        if may_wait(line) and self._post(member, line, raw):
-            pass
-        elif line.verb == b"disconnect":
+        if line.verb == b"disconnect" and b"\n" not in raw:
             await self._all_answered()
             self._done()
-            return
-        elif member.client is None and not line.verb:
-            self.screen.note(f"* {NO_COMMAND}")  # and not given back: no connection makes it a command
-            return
-        elif member.client is None:
-            self._without_connection(raw, ATTRIBUTES_DO_NOT_WAIT if posts else ONLY_MESSAGES_WAIT)
-            return
-        elif posts and self._unkept.full:
-            self._not_sent(
-                raw, f"{UNKEPT_LIMIT} messages like this have no answer yet. This one was not sent."
-            )
-            return
-        else:
-            if line.verb == b"upload":
-                self._downloads.upload(line)
-                return
-            if line.verb == b"download":
-                raw = self._downloads.asks(line, raw)
-            try:
-                if posts:
-                    self._unkept.send(member.client, raw)
-                elif line.verb == b"download" or line.verb in UNANSWERED:
-                    member.client.send(raw)
-                elif not self._lookup.send(member.client, line):
-                    self._asked.send(member.client, raw)
-            except LinkError:
-                self._without_connection(raw, ATTRIBUTES_DO_NOT_WAIT if posts else ONLY_MESSAGES_WAIT)
-                return
-        if member.client is not None:
+        elif self._dispatch.send(member, line, raw) and member.client is not None:
             await member.client.room()
 
     async def _line_outside(self, line: Line, raw: bytes) -> None:
@@ -398,29 +316,12 @@ class Talk(Visit):
         if line.verb == b"disconnect":
             self._done()
         elif line.verb != b"connect" or not line.text.strip():
-            self._not_sent(raw, "You are not in the chat. Type <connect>your-name to join.")
+            self._dispatch.not_sent(raw, "You are not in the chat. Type <connect>your-name to join.")
         else:
             try:
                 await self._enter(line.text.decode(errors="replace").strip(" "))
             except PychatError as error:
                 self.screen.note(f"* {visible(error.sentence)}")
-
-    def _post(self, member: Member, line: Line, raw: bytes) -> bool:
-        """Say something through the outbox; False if it has to go as it was typed."""
-        try:
-            key = member.post_line(line)
-        except LocalProtocolError as error:
-            if error.code != "line-too-long" or b"\n" in line.text:
-                self._refused(error)
-                self._give_back(raw)
-            elif member.client is not None:
-                return False  # there is no room for a key: then it goes without
-            else:
-                self._without_connection(raw, LONG_DOES_NOT_WAIT)
-            return True
-        if member.client is None:
-            self._report.pending(self._store.posts[key])
-        return True
 
     # -- what the member tells
 

@@ -82,16 +82,17 @@ class Writer:
         self._queue: list[tuple[Sink, bytes]] = []
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._failed = False
         self._full = False
         self._flushed: list[tuple[int, Deferred[bool]]] = []  # they wait for so many bytes
         self._written = 0
         self.pending = 0
         """Bytes not yet written."""
+        self.error: Exception | None = None
+        """Why a sink takes nothing any more, if that is so."""
 
     def put(self, sink: Sink, data: bytes) -> None:
         """Write this when all before is written."""
-        if not data or self._failed:
+        if not data or self.error is not None:
             return
         self.pending += len(data)
         with self._changed:
@@ -106,8 +107,8 @@ class Writer:
 
     def flushed(self) -> Deferred[bool]:
         """Fires with True when everything up to now is written, with False when something never will be."""
-        if self._failed or not self.pending:
-            return succeed(not self._failed)
+        if self.error is not None or not self.pending:
+            return succeed(self.error is None)
         waiting = self._written + self.pending, Deferred[bool](lambda _: self._flushed.remove(waiting))
         self._flushed.append(waiting)
         return waiting[1]
@@ -119,7 +120,7 @@ class Writer:
             self._changed.notify()
 
     def _run(self) -> None:
-        failed = False
+        failed: Exception | None = None
         while True:
             with self._changed:
                 while not self._queue and not self._stopping:
@@ -134,23 +135,23 @@ class Writer:
                     data += queue.pop(0)[1]
                 done += len(data)
                 try:
-                    if not failed:
+                    if failed is None:
                         sink.write(data)
-                except (OSError, ValueError):  # ValueError: somebody closed the file
-                    failed = True
+                except (OSError, ValueError) as error:  # ValueError: somebody closed the file
+                    failed = error
             self._call(self._wrote, done, failed)
 
-    def _wrote(self, count: int, failed: bool) -> None:
+    def _wrote(self, count: int, failed: Exception | None) -> None:
         self.pending -= count
         self._written += count
         if self._full and self.pending <= LOW_WATER:
             self._full = False
             self._level(False)
-        if failed and not self._failed:
-            self._failed = True
+        if failed is not None and self.error is None:
+            self.error = failed
             self._broken()
-        while self._flushed and (self._failed or self._flushed[0][0] <= self._written):
-            self._flushed.pop(0)[1].callback(not self._failed)
+        while self._flushed and (self.error is not None or self._flushed[0][0] <= self._written):
+            self._flushed.pop(0)[1].callback(self.error is None)
 
 
 class Screen:

@@ -7,7 +7,7 @@ stays in memory.
 - Each attempt at a file is a group of events with a ``group_id`` of its own: 1, 2, and so on.  Its
   ``transport:parameters_set`` says which file it is.
 - A train of datagrams is one ``packet_sent`` or ``packet_received``: the number is that of its first datagram, the
-  length that of all of them, and ``datagrams`` is how many they are.
+  length that of all of them, and ``datagrams`` is how many they are.  ``fragments`` are all of one packet.
 - Congestion window and round-trip time are known to the end that sends the file.  If that is the daemon it is asked
   to tell (`pychat.transfer.packet.Metrics`), `METRICS_MS` apart; it knows the number of losses, not their packets.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TransferError
-from ..transfer.packet import HEADER_BYTES, Buffer, Metrics
+from ..transfer.packet import FRAGMENTS, FROM_CLIENT, FROM_DAEMON, HEADER_BYTES, Buffer, Metrics
 from ..transfer.receiver import Receiver
 from ..transfer.sender import Sender
 from ..transfer.terms import Failed, Outcome, Train
@@ -40,6 +40,9 @@ PACKETS_BYTES = 512 * 1024 * 1024
 NO_MORE_PACKETS = "This file is so large that no more packets are written down."
 
 END = b"\n]}]}\n"
+
+_FRAGMENTS = (bytes((FROM_CLIENT + FRAGMENTS,)), bytes((FROM_DAEMON + FRAGMENTS,)))
+"""How a datagram begins that is a fragment."""
 
 
 def _is_device(path: str) -> bool:
@@ -220,10 +223,14 @@ class Watch:
     def _train(self, name: str, head: bytes, size: int, segment: int, now: float) -> None:
         if self._trace.full:
             return
-        data = b'{"header":{"packet_type":"1RTT","packet_number":%d},"raw":{"length":%d},"datagrams":%d}' % (
-            int.from_bytes(head[9:HEADER_BYTES], "big"),
-            size,
-            -(-size // max(segment, 1)),
+        data = (
+            b'{"header":{"packet_type":"1RTT","packet_number":%d},"raw":{"length":%d},"datagrams":%d%b}'
+            % (
+                int.from_bytes(head[9:HEADER_BYTES], "big"),
+                size,
+                -(-size // max(segment, 1)),
+                b',"fragments":true' if head[:1] in _FRAGMENTS else b"",
+            )
         )
         self._event(now, name, data)
 

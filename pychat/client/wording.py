@@ -93,6 +93,11 @@ def messages(count: int) -> str:
     return f"{count} message{'' if count == 1 else 's'}"
 
 
+def not_listed(count: int) -> str:
+    """What a listing says of the files for which it has no room."""
+    return f"{count} more file{' is' if count == 1 else 's are'} not listed"
+
+
 def left_over(sent: list[bool], *, kept: bool) -> list[str]:
     """What becomes of posts without an answer when the program ends.
 

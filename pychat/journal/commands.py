@@ -24,11 +24,14 @@ def find(state: Path) -> Path:
     :raise JournalError: ``no-journal``.
     """
     path = state / FILE_NAME
-    if not path.is_file():
-        raise JournalError(
-            "no-journal", f"There is no journal in {state}. Name the daemon's folder with --state."
-        )
-    return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise JournalError("no-journal", f"Cannot look into {state}: {error.strerror}.") from error
+    raise JournalError(
+        "no-journal", f"There is no journal in {state}. Name the daemon's folder with --state."
+    )
 
 
 def run_check(state: Path) -> tuple[bool, list[str]]:

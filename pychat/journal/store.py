@@ -21,6 +21,12 @@ FILE_NAME = "journal.sqlite3"
 LOCK_NAME = "journal.lock"
 APPLICATION_ID = 0x70794368  # "pyCh": what file(1) and we tell the file by
 
+CACHE_KIB, READ_CACHE_KIB = 1000, 500
+"""What a connection keeps of a file in memory: who writes, and who reads.
+
+The system has it in memory as well, and who reads forgets what is here whenever somebody else has written: more brings
+nothing that could be measured."""
+
 _CORRUPT = (11, 26)
 """SQLITE_CORRUPT and SQLITE_NOTADB; an extended code has more above these eight bits."""
 
@@ -47,13 +53,14 @@ def connect(path: Path, *, read_only: bool = False, durable: bool = True) -> sql
         check_same_thread=False,
         timeout=10,
     )
-    if not read_only:
-        try:
+    try:
+        connection.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB if read_only else CACHE_KIB}")
+        if not read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        except BaseException:
-            connection.close()
-            raise
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -196,12 +203,17 @@ def _nonsense(connection: sqlite3.Connection) -> list[str]:
         "WHERE length(hash) GROUP BY hash HAVING count(DISTINCT id) > 1)"
     ).fetchone()
     if shared:
-        wrong.append(f"{shared} tokens stand for more than one identity each")
+        wrong.append(
+            "1 token stands for more than one identity"
+            if shared == 1
+            else f"{shared} tokens stand for more than one identity each"
+        )
     (stays,) = connection.execute(
         "SELECT count(*) FROM stay WHERE max(joined, coalesce(left_id, 0)) > (SELECT coalesce(max(id), 0) FROM message)"
     ).fetchone()
     if stays:
-        wrong.append(f"{stays} stays in rooms are ahead of the newest message")
+        what = "1 stay in a room is" if stays == 1 else f"{stays} stays in rooms are"
+        wrong.append(f"{what} ahead of the newest message")
     return wrong
 
 

@@ -192,7 +192,7 @@ class Endpoint:
         before = arrivals.largest
         files: list[Run] = []
         in_order, heard, elicited, asked = True, 0, 0, -1
-        for number, payloads, nbytes in self._opener.open(buffer, segment):
+        for number, payloads, nbytes in self._opener.open(buffer, segment, *self._fragments()):
             count = 0
             if len(payloads) > 1 and (path.ready or not self._daemon):
                 count, offset, data = file_data(payloads)
@@ -306,6 +306,10 @@ class Endpoint:
     def _open_upto(self) -> int:
         """The file offset up to which bytes are taken."""
         return 0
+
+    def _fragments(self) -> tuple[int, str]:
+        """Bytes of fragments that may wait for others, and why none are taken, if so."""
+        return 0, "unexpected"
 
     def _acked(self, ack: Ack, now: float) -> None:
         """The peer acknowledges.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from pychat.transfer.arrivals import Arrivals
-from pychat.transfer.fragments import Reassembly, Sealed
+from pychat.transfer.fragments import MAX_PARTIAL_BYTES, Reassembly, Sealed, whole
 from pychat.transfer.packet import (
     FRAGMENT_HEADER_BYTES,
     FRAGMENTS,
@@ -52,10 +52,18 @@ class Opener:
         """Bytes of fragments that wait for others."""
         return self._reassembly.held
 
-    def open(self, train: Buffer, segment: int) -> Iterator[Row]:
+    def clear(self) -> None:
+        """Nothing more of use will come."""
+        self._reassembly = Reassembly()
+
+    def open(
+        self, train: Buffer, segment: int, room: int = MAX_PARTIAL_BYTES, refusal: str = ""
+    ) -> Iterator[Row]:
         """What opens of a train, and is new.
 
         :param segment: bytes of each of its datagrams but the last, which may be shorter.
+        :param room: bytes of fragments that may wait for others.
+        :param refusal: why no fragments are taken, if none are.
         """
         seal, arrivals, view = self._seal, self._arrivals, memoryview(train)
         size = len(view)
@@ -63,8 +71,12 @@ class Opener:
         at = 0
         while at < size:
             if view[at] == self._fragment:
-                at, sealed = self._whole(view, at, segment)
-                if sealed is not None:
+                sealed = self._fragment_at(view, at, segment, room, refusal)
+                if sealed is None:
+                    at += segment
+                else:
+                    # Of one that became whole by its last fragment that is all that came now.
+                    at += -(-sealed.nbytes // segment) * segment
                     yield from self._one(sealed)
                 continue
             left = (size - at) // segment
@@ -94,32 +106,43 @@ class Opener:
         """
         number = sealed.number
         if number in self._arrivals:
-            self._refused["replayed"] += 1
+            self._refused["replayed"] += sealed.datagrams
             return
         try:
             payload = self._seal.unseal(number, header or self._seal.header_of(number), sealed.data)
         except PacketError as error:
-            self._refused[error.code] += 1
-        else:
-            yield number, [payload], sealed.nbytes
+            self._refused[error.code] += sealed.datagrams
+            return
+        if self._reassembly.held:
+            self._reassembly.forget(number, number + 1)
+        yield number, [payload], sealed.nbytes
 
-    def _whole(self, train: memoryview, at: int, segment: int) -> tuple[int, Sealed | None]:
+    def _fragment_at(
+        self, train: memoryview, at: int, segment: int, room: int, refusal: str
+    ) -> Sealed | None:
         """Take one fragment, or all of a packet.
 
-        :return: where the rest of the train begins, and the packet that is whole now, if one is.
+        :return: the packet that is whole now, if one is.
         """
-        end = min(at + segment, len(train))
-        head = bytes(train[at : min(at + HEADER_BYTES, end)])
-        number = int.from_bytes(head[len(self._seal.prefix) :], "big")
+        datagram = train[at : at + segment]
+        header, reassembly = bytes(datagram[:HEADER_BYTES]), self._reassembly
+        number = int.from_bytes(header[len(self._seal.prefix) :], "big")
+        dropped = reassembly.dropped
         try:
-            if end - at <= FRAGMENT_HEADER_BYTES or head[1:] != self._seal.header_of(number)[1:]:
+            if len(datagram) <= FRAGMENT_HEADER_BYTES or header[1:] != self._seal.header_of(number)[1:]:
                 raise PacketError("malformed", "not a fragment of this transfer")
-            whole = self._reassembly.row(train, at, segment)
-            if whole is not None:
-                return at + segment * -(-whole.nbytes // segment), whole
+            if refusal:
+                raise PacketError(refusal, "no fragments are taken")
+            packet = whole(train, at, segment)
+            if packet is not None:
+                return packet
             if number in self._arrivals:
                 raise PacketError("replayed", "a fragment of what is here")
-            return end, self._reassembly.add(number, train[at:end])
+            reassembly.forget(0, self._arrivals.floor)
+            return reassembly.add(number, datagram, room)
         except PacketError as error:
             self._refused[error.code] += 1
-            return end, None
+        finally:
+            if reassembly.dropped > dropped:
+                self._refused["incomplete"] += reassembly.dropped - dropped
+        return None

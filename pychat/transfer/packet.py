@@ -1,4 +1,4 @@
-"""The bytes of one datagram: a header in clear, and sealed frames; and what the frames say.
+"""The bytes of a packet: a header in clear, and sealed frames; and what the frames say.
 
 ::
 
@@ -7,7 +7,8 @@
     | kind   | transfer id     | packet number| sealed frames                     | tag     |
     +--------+-----------------+--------------+-----------------------------------+---------+
 
-How they are sealed is in `pychat.transfer.seal`.
+A packet is a datagram, or travels in several (`pychat.transfer.fragments`).  How frames are sealed is in
+`pychat.transfer.seal`.
 
 `decode` is the only reader of frames and raises nothing but `PacketError`, whatever the bytes.  File data, which is
 nearly all of the traffic, has its own way in `Seal.close_data` and `Endpoint.receive`.
@@ -78,7 +79,7 @@ _STATE = re.compile(rb"[a-z][a-z-]*")
 
 
 class PacketError(TransferError):
-    """Bytes that are not a datagram of this transfer: ``forged`` or ``malformed``."""
+    """Bytes that are not a datagram of this transfer, or of no use to it: the code is the reason."""
 
 
 class Hello(NamedTuple):

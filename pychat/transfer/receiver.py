@@ -21,6 +21,7 @@ from math import inf
 from pychat.errors import TransferError
 from pychat.transfer.allowance import Allowance, most, step
 from pychat.transfer.endpoint import Endpoint, Run
+from pychat.transfer.fragments import MAX_PARTIAL_BYTES
 from pychat.transfer.packet import (
     Again,
     Buffer,
@@ -244,6 +245,12 @@ class Receiver(Endpoint):
     def _open_upto(self) -> int:
         return self._told
 
+    def _fragments(self) -> tuple[int, str]:
+        # Before an address is proven there is nothing to be said that needs them.
+        return min(
+            MAX_PARTIAL_BYTES, self._most_held()
+        ), "" if self.path.ready or not self._daemon else "unproven"
+
     def _store(self, start: int, end: int, run: list[Buffer]) -> None:
         """Keep what is new of ``[start, end)`` until somebody takes it to the disk."""
         while end > self._told:
@@ -437,5 +444,6 @@ class Receiver(Endpoint):
     def _end(self, outcome: Outcome) -> None:
         super()._end(outcome)
         self.take_writes()
+        self._opener.clear()
         self._hashed.clear()
         self._bad.clear()

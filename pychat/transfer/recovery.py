@@ -47,7 +47,7 @@ class Flight:
     """Datagrams that left together, until they are acknowledged, or declared lost.
 
     Packet ``first + i`` has the bytes of the file from ``start + i * stride`` on, `stride` of them; the last has those
-    up to `stop`.
+    up to `stop`.  It is a datagram, or, if it is `large`, the only one, in several.
 
     :ivar first: the first packet number.
     :ivar end: the one after the last.
@@ -55,7 +55,7 @@ class Flight:
     :ivar wire: UDP payload bytes of each datagram but the last.
     :ivar size: UDP payload bytes of all of them.
     :ivar start: the first file offset.
-    :ivar stride: bytes of the file in each datagram but the last.
+    :ivar stride: bytes of the file in each packet but the last.
     :ivar stop: the file offset after the last.
     :ivar delivered: bytes that had been acknowledged in all when it left.
     :ivar clock: the receiver's clock of the acknowledgement before that, µs; None if there was none.
@@ -99,6 +99,16 @@ class Flight:
         self.before = 0.0
         self.limited = False
         self.forgotten = 0.0
+
+    @property
+    def datagrams(self) -> int:
+        """How many there are."""
+        return -(-self.size // self.wire)
+
+    @property
+    def large(self) -> bool:
+        """Whether it is a packet in fragments."""
+        return self.stride > self.wire
 
     def split(self, number: int) -> Flight:
         """Cut the packets from `number` on, which are neither none nor all of them, off into a flight of their own."""
@@ -152,7 +162,7 @@ class Recovery:
     :ivar in_flight: bytes that were sent and neither acknowledged nor lost.
     :ivar delivered: bytes that were acknowledged.
     :ivar probes: consecutive probe timeouts without an acknowledgement between them.
-    :ivar lost_count: packets declared lost so far, and not found to have arrived after all.
+    :ivar lost_count: datagrams of packets declared lost so far, and not found to have arrived after all.
     :ivar rate: delivery rate, bytes per second, smoothed; None before the first sample.
     :ivar reordering: seconds that something may arrive late, as learned.
     :ivar burst: seconds between bursts of acknowledgements, as measured.
@@ -307,7 +317,7 @@ class Recovery:
         """These were not lost after all: wait longer from now on."""
         most = max(self.round_trip.smoothed, MAX_REORDERING)
         for flight in late:
-            self.lost_count -= flight.end - flight.first
+            self.lost_count -= flight.datagrams
             self.reordering = max(
                 self.reordering, min((self._newest_time - flight.time) * REORDERING_MARGIN, most)
             )
@@ -379,7 +389,7 @@ class Recovery:
             del flights[:count]
             forgotten = now + max(REMEMBER_SECONDS, trip.smoothed)
             for flight in gone:
-                self.lost_count += flight.end - flight.first
+                self.lost_count += flight.datagrams
                 flight.forgotten = forgotten
             lost += gone
         return gone

@@ -1,4 +1,4 @@
-"""The seal of a datagram: AES-256-GCM.
+"""The seal of a packet: AES-256-GCM.
 
 The header is authenticated with the frames (it is the AEAD's associated data).  Each direction has its own key and
 IV, derived from the offer's key by HKDF-SHA256 (RFC 5869); the nonce is the IV xor the packet number (RFC 9001

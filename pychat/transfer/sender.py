@@ -1,8 +1,8 @@
 """The end that has the file.
 
 What was read of it stays in memory until it has arrived (`outgoing`); so memory is bounded by `max_window` however
-large the file is.  It leaves in trains: datagrams of one size that are sealed one by one, sent by one call, and tracked
-as one `Flight` (`recovery`).  The life of a sender::
+large the file is.  It leaves in trains: datagrams of one size that are sent by one call and tracked as one `Flight`
+(`recovery`).  Each is a packet, or all are fragments of one, where a path is fast and loses nothing.  The life::
 
     greeting --path is ready--> sending --Digest sent, Verified heard--> Done, lingering --> closed
         |                          |
@@ -69,7 +69,8 @@ ASKS_PER_WINDOW, ASK_SECONDS, MIN_ASK = 8, 0.002, 2
 #: Datagrams that answer one probe timeout (RFC 9002 §6.2.4).
 PROBE_DATAGRAMS = 2
 #: Bytes that have to arrive without a loss before a packet may be larger than a datagram: a lost datagram costs it all.
-CLEAN_BYTES = 4 * 1024 * 1024
+#: Each time that it did cost one it takes twice as many, up to the second number.
+CLEAN_BYTES, MAX_CLEAN_BYTES = 4 * 1024 * 1024, 256 * 1024 * 1024
 #: One packet number in 256 to 511 is left out, at random, against optimistic acknowledgements.
 SKIP_EVERY = 256
 #: Probe timeouts for which a finished sender still answers.
@@ -164,7 +165,7 @@ class Sender(Endpoint):
         self._unasked = 0
         self._limited_until = -1
         # How much will have arrived when packets may be large.
-        self._large_from = CLEAN_BYTES
+        self._clean_bytes = self._large_from = CLEAN_BYTES
         self._full = False
         self._skip_at = 0
         self._plan_skip()
@@ -329,7 +330,9 @@ class Sender(Endpoint):
         recovery = self._recovery
         lost = recovery.settle(now)
         if lost:
-            self._large_from = recovery.delivered + CLEAN_BYTES
+            if any(flight.large for flight in lost):
+                self._clean_bytes = min(2 * self._clean_bytes, MAX_CLEAN_BYTES)
+            self._large_from = recovery.delivered + self._clean_bytes
             self._outgoing.lost(lost)
             self.counters.lost = recovery.lost_count
         if self.path.window > self._outgoing.limit:
@@ -393,7 +396,8 @@ class Sender(Endpoint):
         if not self._reliable:
             paces = int(rate * TRAIN_SECONDS) // datagram
             # On a slow path what a packet costs the processor does not matter, and what a loss costs does.
-            large = paces >= most and recovery.delivered >= self._large_from
+            fast = min(rate, recovery.rate or 0.0) * TRAIN_SECONDS >= most * datagram
+            large = fast and recovery.delivered >= self._large_from
             most = min(most, max(paces, 1))
         ask_at = max(min(congestion.window // ASKS_PER_WINDOW, rate * ASK_SECONDS), MIN_ASK * datagram)
         budget = MAX_POLL_BYTES
@@ -540,6 +544,7 @@ class Sender(Endpoint):
         self._recovery.path_changed(self.round_trip)
         self._mtu.reset(now)
         self._congestion.reset(now, self._mtu.size)
+        self._clean_bytes = CLEAN_BYTES
         self._large_from = self._recovery.delivered + CLEAN_BYTES
         self._resize()
 

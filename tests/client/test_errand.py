@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.client.answers import LinkError, Refused
-from pychat.client.errand import CHANGED, CHANGED_HERE, CHANGES, ONE_WAY_SECONDS, Errand
+from pychat.client.errand import CHANGED, CHANGED_HERE, CHANGES, Errand
 from pychat.client.lane import CEILING
+from pychat.client.liveness import ONE_WAY_SECONDS
 from pychat.client.offers import Offer
 from pychat.client.progress import Transfer
 from pychat.client.results import Carried

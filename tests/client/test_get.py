@@ -15,7 +15,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
-from pychat.client import errand, road
+from pychat.client import liveness, road
 from pychat.client.errand import CHANGED, Errand
 from pychat.client.haul import Haul
 from pychat.client.progress import Transfer
@@ -245,7 +245,7 @@ async def test_udp_blocked(shelf: Path) -> None:
     here = shelf / "here"
     with (
         mock.patch.object(road, "FALL_BACK_SECONDS", 0.2),
-        mock.patch.object(errand, "FALL_BACK_SECONDS", 0.2),
+        mock.patch.object(liveness, "FALL_BACK_SECONDS", 0.2),
         mock.patch.object(road.Switchboard, "send", return_value=True),
     ):
         async with serving(shelf) as port:
@@ -365,7 +365,7 @@ async def test_resume_over_tcp(shelf: Path) -> None:
     async with serving(shelf, 0, *SLOW) as port:
         await interrupted(shelf, port)
         with (
-            mock.patch.object(errand, "FALL_BACK_SECONDS", 0.2),
+            mock.patch.object(liveness, "FALL_BACK_SECONDS", 0.2),
             mock.patch.object(Road, "ready", return_value=succeed(None)),
             mock.patch.object(road.Switchboard, "send", return_value=True),
         ):

@@ -15,7 +15,8 @@ from pychat.client.answers import LinkError, Refused
 from pychat.client.backoff import CEILING, FIRST
 from pychat.client.connection import ANSWER_TIMEOUT
 from pychat.client.files import FileStore
-from pychat.client.member import GHOST_SECONDS, REPLAY_TIMEOUT, Member
+from pychat.client.member import REPLAY_TIMEOUT, Member
+from pychat.client.retry import GHOST_SECONDS
 from pychat.client.seen import at_once
 from pychat.client.store import MemoryStore
 from pychat.errors import LocalProtocolError

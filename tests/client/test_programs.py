@@ -134,11 +134,15 @@ async def test_files(shelf: Path) -> None:
 @within(90)
 async def test_files_of_a_hostile_daemon() -> None:
     """Names that would do something to a terminal are escaped; what was left out is said."""
-    lines = b"<file size=1 label=~2>\x1b[2J\n<files count=1 left_out=7 label=~2>\n"
-    async with acting(lambda verb, line: lines if verb == b"listfiles" else None) as (port, _):
-        got = await run("files", f"127.0.0.1:{port}")
-    assert (got.status, got.out) == (0, "1\t\\x1b[2J\n")
-    assert got.err == "pychat: 7 more files are not listed, for there are so many.\n"
+    for count, said in ((7, "7 more files are"), (1, "1 more file is")):
+        lines = b"<file size=1 label=~2>\x1b[2J\n<files count=1 left_out=%d label=~2>\n" % count
+        async with acting(lambda verb, line, lines=lines: lines if verb == b"listfiles" else None) as (
+            port,
+            _,
+        ):  # type: ignore[misc]
+            got = await run("files", f"127.0.0.1:{port}")
+        assert (got.status, got.out) == (0, "1\t\\x1b[2J\n")
+        assert got.err == f"pychat: {said} not listed, for there are so many.\n"
 
 
 @pytest_twisted.ensureDeferred
@@ -311,6 +315,15 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("get", "host", "x", "--jobs", "0"), "not a number from 1 to 64"),
         (("get", "host", "x", "--patience", "soon"), "not a number from 1 to"),
         (("put", "host"), "FILE"),
+        (("chat", "alice@host"), "no machine: your name stands behind --name, as in host --name alice. Type"),
+        (("put", "Ann Lee@host:7", "x"), "as in host:7 --name 'Ann Lee'. Type: pychat put --help"),
+        (("chat", "@"), "as in HOST --name NAME. Type"),
+        (
+            ("get", "alice@::1", "x"),
+            "'alice@::1' is no machine, and nobody needs a name here: write ::1. Type",
+        ),
+        (("files", "alice@host:99"), "write host:99. Type: pychat files --help"),
+        (("status", "alice@"), "write HOST. Type: pychat status --help"),
         (("files", "host:99999"), "99999 is not a port"),
         (("files", "host:0"), "0 is not a port"),
         (("files", "a:b:c:d!"), "not HOST or HOST:PORT"),
@@ -340,7 +353,8 @@ def test_usage(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said:
     "words",
     [
         ("--help",), ("chat", "--help"), ("get", "--help"), ("put", "--help"), ("files", "--help"),
-        ("help",), ("help", "chat"),
+        ("status", "--help"), ("help",), ("help", "chat"), ("help", "help"), ("help", "journal"),
+        ("help", "journal", "check"), ("journal", "backup", "--help"), ("help", "journal", "prune"),
     ],
 )  # fmt: skip
 def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
@@ -362,11 +376,86 @@ def test_help_of_chat(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Several lines that you paste" in out
 
 
+def test_help_of_the_last_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind help may stand a command of a command."""
+    with pytest.raises(SystemExit):
+        main(("help", "journal", "prune"))
+    assert capsys.readouterr().out.startswith("usage: pychat journal prune ")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is the package's."""
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"pychat {__version__}\n"
+
+
+def printed_to(stdout: int, *words: str, unbuffered: str = "") -> tuple[int, str]:
+    """Exit status and standard error of ``pychat`` whose output goes there."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pychat", *words],
+        stdout=stdout, stderr=subprocess.PIPE, timeout=60, env={**environment(), "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    return done.returncode, done.stderr.decode()
+
+
+def broken_pipe() -> int:
+    """The end of a pipe whose other one is closed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    endings.append(lambda: os.close(writing))
+    return writing
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such error")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "help serve",
+        "serve --version",
+        "files HOST",
+        "status HOST",
+        "status HOST --json",
+        "get HOST a/b.txt -q -o HERE",
+    ],
+)
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_nobody_reads(shelf: Path, words: str, unbuffered: str) -> None:
+    """Who prints into a pipe that nobody reads any more ends as SIGPIPE would end it, without a word."""
+    async with serving(shelf) as port:
+        meant = {"HOST": f"127.0.0.1:{port}", "HERE": str(shelf / "here")}
+        given = [meant.get(word, word) for word in words.split()]
+        got = await deferToThread(printed_to, broken_pipe(), *given, unbuffered=unbuffered)
+    assert got == (141, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such error")
+def test_nobody_reads_help() -> None:
+    """So does help that is still in the buffer at the end."""
+    for words in (("help",), ("help", "chat"), ("journal", "--help"), ("help", "journal", "check")):
+        assert printed_to(broken_pipe(), *words) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_no_room_for_output(shelf: Path) -> None:
+    """A full disk is one line and status 1."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    endings.append(lambda: os.close(full))
+    async with serving(shelf) as port:
+        where = f"127.0.0.1:{port}"
+        for words in (
+            ("help", "chat"), ("help", "serve"), ("files", where), ("status", where),
+            ("get", where, "a/b.txt", "-o", str(shelf / "here")),
+        ):  # fmt: skip
+            status, err = await deferToThread(printed_to, full, *words)
+            assert (status, err) == (
+                1,
+                "pychat: Standard output cannot be written: No space left on device.\n",
+            ), words
 
 
 @pytest_twisted.ensureDeferred
@@ -421,5 +510,28 @@ async def test_serve(shelf: Path, number: int) -> None:
     got = await run("files", f"127.0.0.1:{int(join.split()[-1])}")
     assert (got.status, got.out.count("\n")) == (0, 3)
     program.send_signal(number)
+    _, err = await deferToThread(program.communicate, timeout=60)
+    assert (program.returncode, err) == (0, b"")
+
+
+@pytest_twisted.ensureDeferred
+@within(90)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+async def test_serve_without_a_log(shelf: Path) -> None:
+    """A daemon goes on when nobody reads its log any more, and that it ends well is told as ever."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "pychat", "serve", "--listen", "tcp:0:interface=127.0.0.1"],
+        cwd=shelf, env={**environment(), "PYTHONUNBUFFERED": ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    endings.append(program.kill)
+    assert program.stdout is not None
+    lines = []
+    while b"To join, type: nc 127.0.0.1 " not in b"".join(lines[-1:]):
+        lines.append(await deferToThread(program.stdout.readline))
+        assert lines[-1], lines
+    program.stdout.close()
+    got = await run("files", f"127.0.0.1:{int(lines[-1].split()[-1])}")
+    assert (got.status, got.out.count("\n")) == (0, 3)
+    program.send_signal(signal.SIGTERM)
     _, err = await deferToThread(program.communicate, timeout=60)
     assert (program.returncode, err) == (0, b"")

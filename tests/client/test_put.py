@@ -12,7 +12,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
 
-from pychat.client import errand, road
+from pychat.client import liveness, road
 from pychat.client.send import SECRET, hash_file, open_source, own_secret
 from pychat.errors import TransferError
 from tests.guards import within
@@ -224,7 +224,7 @@ async def test_udp_blocked(shelf: Path) -> None:
     """Datagrams that go nowhere: it goes over TCP."""
     with (
         mock.patch.object(road, "FALL_BACK_SECONDS", 0.2),
-        mock.patch.object(errand, "FALL_BACK_SECONDS", 0.2),
+        mock.patch.object(liveness, "FALL_BACK_SECONDS", 0.2),
         mock.patch.object(road.Switchboard, "send", return_value=True),
     ):
         async with serving(shelf) as port:

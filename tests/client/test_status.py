@@ -10,12 +10,12 @@ import pytest
 import pytest_twisted
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import __version__
+from pychat import __version__, manual
 from pychat.__main__ import build_parser
 from pychat.client.answers import LinkError
 from pychat.client.status import ask, for_people, read_status
@@ -56,6 +56,11 @@ class Told(SynchronousTestCase):
         """What comes from a daemon cannot do anything to a terminal."""
         self.assertEqual(for_people({"version": "\x1b[2J"}), "version  \\x1b[2J\n")
 
+    def test_help(self) -> None:
+        """Its exit statuses are listed, and what they may mean: no daemon, or one that has no room."""
+        said = " ".join(manual.STATUS.partition("exit status:")[2].split())
+        self.assertRegex(said, r"0 that .* 1 .*no daemon.* full .* 2 .* 130 .*143.* 141 ")
+
     def test_address(self) -> None:
         """Without an address this machine is meant; the other commands have to be told one."""
         options = build_parser().parse_args(["status", "--json"])
@@ -86,6 +91,15 @@ class Elsewhere(SynchronousTestCase):
         _, protocol, asked = self.ask()
         protocol.dataReceived(b"220 mail.example ESMTP\r\n")
         self.assertIn("127.0.0.1:8080 is not a Python Chat", self.fails(protocol, asked))
+
+    def test_full(self) -> None:
+        """A daemon that has no room says so in place of a greeting, and closes."""
+        _, protocol, asked = self.ask()
+        protocol.dataReceived(b"<goodbye code=full>There is no room. Come back later.\n")
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(
+            self.failureResultOf(asked, LinkError).value.sentence, "There is no room. Come back later."
+        )
 
     def test_says_nothing(self) -> None:
         """HTTP waits for a request: five seconds."""

@@ -15,6 +15,7 @@ import pytest
 from pychat.client import trace as trace_module
 from pychat.client.trace import METRICS_MS, NO_MORE_PACKETS, Trace
 from pychat.errors import TransferError
+from pychat.transfer.packet import FRAGMENTS, FROM_DAEMON
 from pychat.transfer.terms import Failed
 from tests.transfer.pair import DELAY, Pair
 
@@ -150,14 +151,15 @@ def test_several(tmp_path: Path) -> None:
     pair, other = Pair(), Pair()
     trace = Trace(str(tmp_path / "out.qlog"), seconds=lambda: 5000.0)
     first, second = trace.watch("one", pair.receiver), trace.watch("two", other.receiver)
-    second.received(b"x" * 100, 50, 5000.3)
+    second.received(bytes((FROM_DAEMON + FRAGMENTS,)) * 100, 50, 5000.3)
     first.received(b"y" * 20, 20, 5000.2)
     trace.close()
     first.received(b"too late" * 5, 20, 5001.0)
     found = json.loads((tmp_path / "out.qlog").read_bytes())["traces"][0]["events"]
     assert [(event["group_id"], event["time"]) for event in found] == [("2", 300.0)] * 2 + [("1", 300.0)] * 2
     assert [event["data"]["file"] for event in found[::2]] == ["two", "one"]
-    assert found[1]["data"]["datagrams"] == 2
+    assert (found[1]["data"]["datagrams"], found[1]["data"]["fragments"]) == (2, True)
+    assert "fragments" not in found[3]["data"]
 
 
 def test_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.journal.store import FILE_NAME, connect, open_journal
+from pychat.journal.store import FILE_NAME, check, connect, open_journal
 
 DAY_MS = 86_400_000
 
@@ -60,6 +60,30 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status, out), (1, ""))
         self.assertIn(f"{self.path} is damaged", err)
         self.assertGreater(len(err.splitlines()), 1)
+
+    def test_nonsense(self) -> None:
+        """One is not told of as several are."""
+        for id, several in ((1, "1 stay in a room is ahead"), (2, "2 stays in rooms are ahead")):
+            self.daemon.execute("INSERT INTO stay (identity, room, joined) VALUES (?, 1, 1000)", (id,))
+            self.assertIn(several, "\n".join(check(self.path)))
+        self.daemon.execute("DELETE FROM stay")
+        for id, several in (
+            (1, None), (2, "1 token stands for more than one"), (3, None), (4, "2 tokens stand for more than one"),
+        ):  # fmt: skip
+            self.daemon.execute(
+                "INSERT INTO identity "
+                "(id, name, joined, sent, acked, read, plain, resumes, bot, token, spare, time_ms) "
+                "VALUES (?, 'a', 0, 0, 0, 0, 0, 1, 0, ?, x'', 0)",
+                (id, b"abc" if id < 3 else b"def"),
+            )
+            if several is not None:
+                self.assertIn(several, "\n".join(check(self.path)))
+
+    def test_no_folder(self) -> None:
+        """A folder that cannot be looked into is one line, too."""
+        status, out, err = self.run_it("check", "--state", "x" * 300)
+        self.assertEqual((status, out, len(err.splitlines())), (1, "", 1))
+        self.assertIn("Cannot look into x", err)
 
     def test_no_journal(self) -> None:
         """Where there is none, it says where it looked."""

@@ -155,9 +155,10 @@ NUMBERS: dict[ModuleType, dict[str, object]] = {
     sidecar: {"MAX_LINES": 4096, "MAX_RANGES": 64},
     part: {"CHECK_BYTES": 2**23},
     outgoing: {"BLOCK_BYTES": 2**17, "LARGE_BLOCK_BYTES": 2**20},
-    fragments: {"MAX_PARTIAL": 4},
+    fragments: {"MAX_PARTIAL": 16, "MAX_PARTIAL_BYTES": 512 * 1024},
     sender: {
         "CLEAN_BYTES": 2**22,
+        "MAX_CLEAN_BYTES": 2**28,
         "ASKS_PER_WINDOW": 8,
         "ASK_SECONDS": 0.002,
         "IDLE_SECONDS": 0.5,

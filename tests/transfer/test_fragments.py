@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.arrivals import Arrivals
-from pychat.transfer.fragments import MAX_PARTIAL, Reassembly, Sealed, cut
+from pychat.transfer.fragments import (
+    MAX_PARTIAL,
+    MAX_PARTIAL_BYTES,
+    MAX_SEALED_BYTES,
+    Reassembly,
+    Sealed,
+    cut,
+    whole,
+)
 from pychat.transfer.opening import Opener
 from pychat.transfer.packet import (
     DATAGRAM_BYTES,
@@ -18,7 +26,6 @@ from pychat.transfer.packet import (
     FROM_CLIENT,
     FROM_DAEMON,
     HEADER_BYTES,
-    MAX_DATAGRAM_BYTES,
     MAX_FRAGMENTS,
     Ask,
     Data,
@@ -34,6 +41,7 @@ TERMS = make_terms(10**9)
 OURS, THEIRS = Seal(TERMS, FROM_DAEMON), Seal(TERMS, FROM_CLIENT)
 SIZE = 100
 ROOM = SIZE - FRAGMENT_HEADER_BYTES
+SOME = 5
 
 
 def datagrams(number: int, length: int = 3 * ROOM, size: int = SIZE) -> list[bytes]:
@@ -77,8 +85,34 @@ class CutTests(SynchronousTestCase):
         """What was cut is one row, whatever its length; and what follows it in the train is left alone."""
         train = b"".join(datagrams(number, length))
         short = len(train) % SIZE
-        found = Reassembly().row(memoryview(train + (b"?" * SIZE if behind and not short else b"")), 0, SIZE)
-        self.assertEqual(found, Sealed(number, make_content(length, number), len(train)))
+        found = whole(memoryview(train + (b"?" * SIZE if behind and not short else b"")), 0, SIZE)
+        count = -(-len(train) // SIZE)
+        self.assertEqual(found, Sealed(number, make_content(length, number), len(train), count))
+
+    def row(self, *found: bytes, at: int = 0) -> Sealed | None:
+        return whole(memoryview(b"".join(found)), at, SIZE)
+
+    def test_no_row(self) -> None:
+        """Only all fragments of one packet, in order, are a row."""
+        one, two, three = datagrams(1)
+        self.assertIsNone(self.row(one, two))
+        self.assertIsNone(self.row(two, three))
+        self.assertIsNone(self.row(one, three, two))
+        self.assertIsNone(self.row(one, two, datagrams(2)[2]))
+        self.assertIsNone(self.row(one, two, three[:FRAGMENT_HEADER_BYTES]))
+        self.assertIsNone(self.row(one[:HEADER_BYTES] + b"\0\1" + one[FRAGMENT_HEADER_BYTES:]))
+        found = self.row(b"?" * SIZE, one, two, three, b"?", at=SIZE)
+        assert found is not None
+        self.assertEqual((found.number, found.data, found.nbytes), (1, make_content(3 * ROOM, 1), 3 * SIZE))
+
+    def test_bounds(self) -> None:
+        """What is too much for a packet is none, whether it comes in one train or not."""
+        self.assertIsNotNone(self.row(*datagrams(1, MAX_FRAGMENTS * ROOM)))
+        self.assertIsNone(self.row(*datagrams(1, MAX_FRAGMENTS * ROOM + 1)))
+        for length in (MAX_SEALED_BYTES, MAX_SEALED_BYTES + 1):
+            train = cut(OURS.header_of(1), bytes(length), 1452)
+            found = whole(memoryview(train), 0, 1452)
+            self.assertEqual(found is not None, length == MAX_SEALED_BYTES)
 
 
 class ReassemblyTests(SynchronousTestCase):
@@ -95,70 +129,70 @@ class ReassemblyTests(SynchronousTestCase):
             self.add(number, datagram)
         return caught.exception.code
 
-    def row(self, *found: bytes, at: int = 0) -> Sealed | None:
-        return self.reassembly.row(memoryview(b"".join(found)), at, SIZE)
-
-    def test_no_row(self) -> None:
-        """Only all fragments of one packet, in order, are a row."""
-        one, two, three = datagrams(1)
-        self.assertIsNone(self.row(one, two))
-        self.assertIsNone(self.row(two, three))
-        self.assertIsNone(self.row(one, three, two))
-        self.assertIsNone(self.row(one, two, datagrams(2)[2]))
-        self.assertIsNone(self.row(one, two, three[:FRAGMENT_HEADER_BYTES]))
-        self.assertIsNone(self.row(one[:HEADER_BYTES] + b"\0\1" + one[FRAGMENT_HEADER_BYTES:]))
-        found = self.row(b"?" * SIZE, one, two, three, b"?", at=SIZE)
-        assert found is not None
-        self.assertEqual((found.number, found.data, found.nbytes), (1, make_content(3 * ROOM, 1), 3 * SIZE))
-
-    def test_row_takes_over(self) -> None:
-        """When a packet comes again as a row, what there was of it is let go."""
-        self.add(1, datagrams(1)[1])
-        self.assertEqual(self.reassembly.held, ROOM)
-        self.assertIsNotNone(self.row(*datagrams(1)))
-        self.assertEqual(self.reassembly.held, 0)
-
     def test_malformed(self) -> None:
-        """What cannot be a fragment, or not one of that packet."""
-        one, two, _ = datagrams(1)
+        """What cannot be a fragment, and more than a packet."""
+        one = datagrams(1)[0]
         head, rest = one[:HEADER_BYTES], one[FRAGMENT_HEADER_BYTES:]
         for index, count in ((0, 0), (0, 1), (3, 3), (0, MAX_FRAGMENTS + 1), (255, 255)):
             self.assertEqual(self.refusal(1, head + bytes((index, count)) + rest), "malformed")
         self.assertIsNone(self.add(1, one))
-        self.assertEqual(self.refusal(1, head + b"\1\4" + rest), "malformed")
-        self.assertEqual(
-            self.refusal(1, two[:FRAGMENT_HEADER_BYTES] + bytes(MAX_DATAGRAM_BYTES)), "malformed"
-        )
+        self.assertEqual(self.refusal(1, head + b"\1\3" + bytes(MAX_SEALED_BYTES - ROOM + 1)), "malformed")
+        self.assertIsNone(self.add(1, head + b"\1\3" + bytes(MAX_SEALED_BYTES - ROOM - 1)))
         self.assertEqual(self.refusal(1, one), "replayed")
-        self.assertEqual(self.reassembly.held, ROOM)
+        self.assertEqual(self.reassembly.held, MAX_SEALED_BYTES - 1)
+
+    def test_another_count(self) -> None:
+        """Who makes up a fragment of a packet with another number of them spoils nothing."""
+        one, two, three = datagrams(1)
+        self.add(1, one[:HEADER_BYTES] + b"\1\4" + b"made up")
+        for datagram in (three, one):
+            self.assertIsNone(self.add(1, datagram))
+        self.assertEqual(self.add(1, two), Sealed(1, make_content(3 * ROOM, 1), SIZE, 3))
+        self.assertEqual(self.reassembly.held, len(b"made up"))
+        self.reassembly.forget(0, 1)
+        self.assertEqual(self.reassembly.held, len(b"made up"))
+        self.reassembly.forget(0, 2)
+        self.assertEqual(self.reassembly.held, 0)
 
     def test_bounded(self) -> None:
-        """Of packets that do not get whole only the newest few are kept."""
-        for number in range(10 * MAX_PARTIAL):
+        """Of packets that do not get whole only the newest few are kept; the others do not begin anew."""
+        total = 10 * MAX_PARTIAL
+        for number in range(total):
             self.add(number, datagrams(number)[0])
         self.assertEqual(self.reassembly.held, MAX_PARTIAL * ROOM)
-        newest = 10 * MAX_PARTIAL - 1
-        self.add(newest, datagrams(newest)[1])
-        self.assertIsNotNone(self.add(newest, datagrams(newest)[2]))
-        self.add(0, datagrams(0)[1])
-        self.assertIsNone(self.add(0, datagrams(0)[2]), "the first one was forgotten")
+        self.assertEqual(self.reassembly.dropped, total - MAX_PARTIAL)
+        self.assertEqual(self.refusal(0, datagrams(0)[1]), "incomplete")
+        oldest = total - MAX_PARTIAL
+        for number in (oldest, total - 1):
+            self.add(number, datagrams(number)[1])
+            self.assertIsNotNone(self.add(number, datagrams(number)[2]), number)
+
+    def test_bounded_bytes(self) -> None:
+        """Nor do they take more memory than they may."""
+        head = datagrams(0)[0][:HEADER_BYTES]
+        for number in range(2 * MAX_PARTIAL):
+            self.add(number, head + b"\0\2" + bytes(MAX_SEALED_BYTES - 1))
+            self.assertLessEqual(self.reassembly.held, MAX_PARTIAL_BYTES)
+        self.assertGreater(self.reassembly.held, MAX_PARTIAL_BYTES - MAX_SEALED_BYTES)
+        self.reassembly.add(99, memoryview(head + b"\0\2" + bytes(100)), 1000)
+        self.assertEqual(self.reassembly.held, 100)
 
     @settings(deadline=None)
     @given(
-        order=st.permutations([(number, index) for number in range(MAX_PARTIAL) for index in range(4)]),
-        lost=st.sets(st.tuples(st.integers(0, MAX_PARTIAL - 1), st.integers(0, 3)), max_size=3),
+        order=st.permutations([(number, index) for number in range(SOME) for index in range(4)]),
+        lost=st.sets(st.tuples(st.integers(0, SOME - 1), st.integers(0, 3)), max_size=3),
         again=st.integers(1, 2),
     )
     def test_any_order(self, order: list[tuple[int, int]], lost: set[tuple[int, int]], again: int) -> None:
         """In whatever order they come: what misses nothing is put together once, with its last fragment."""
         self.setUp()
-        cuts = {number: datagrams(number, 3 * ROOM + 1 + number) for number in range(MAX_PARTIAL)}
-        whole: list[int] = []
+        cuts = {number: datagrams(number, 3 * ROOM + 1 + number) for number in range(SOME)}
+        complete: list[int] = []
         for number, index in order:
             if (number, index) in lost:
                 continue
             for turn in range(again):
-                if turn and number in whole:
+                if turn and number in complete:
                     continue  # whoever knows that it is here does not ask
                 try:
                     found = self.add(number, cuts[number][index])
@@ -166,12 +200,10 @@ class ReassemblyTests(SynchronousTestCase):
                     self.assertEqual((error.code, turn), ("replayed", 1))
                     continue
                 if found is not None:
-                    nbytes = sum(map(len, cuts[number]))
-                    self.assertEqual(
-                        found, Sealed(number, make_content(3 * ROOM + 1 + number, number), nbytes)
-                    )
-                    whole.append(number)
-        self.assertEqual(sorted(whole), sorted(set(range(MAX_PARTIAL)) - {number for number, _ in lost}))
+                    content = make_content(3 * ROOM + 1 + number, number)
+                    self.assertEqual(found, Sealed(number, content, len(cuts[number][index]), 4))
+                    complete.append(number)
+        self.assertEqual(sorted(complete), sorted(set(range(SOME)) - {number for number, _ in lost}))
         if not lost:
             self.assertEqual(self.reassembly.held, 0)
 
@@ -201,7 +233,7 @@ class OpeningTests(SynchronousTestCase):
         found = large(5, 50_000, floor=3)
         self.assertEqual(self.open(*found), [(5, 50_000, sum(map(len, found)))])
         self.assertEqual(self.open(*found), [])
-        self.assertEqual(self.refused, {"replayed": 1})
+        self.assertEqual(self.refused, {"replayed": len(found)})
 
     def test_ask(self) -> None:
         """It may ask for an acknowledgement."""
@@ -215,7 +247,7 @@ class OpeningTests(SynchronousTestCase):
         found = large(5, 5000)
         self.assertEqual(self.open(found[4], size=len(found[4])), [])
         self.assertEqual(self.open(found[0], found[2], found[1]), [])
-        self.assertEqual(self.open(found[3]), [(5, 5000, sum(map(len, found)))])
+        self.assertEqual(self.open(found[3]), [(5, 5000, DATAGRAM_BYTES)], "what came now")
         self.assertEqual(self.open(found[3]), [])
         self.assertEqual(self.refused, {"replayed": 1})
 
@@ -236,8 +268,39 @@ class OpeningTests(SynchronousTestCase):
         found = large(5, 5000)
         bad = found[2][:-1] + bytes((found[2][-1] ^ 1,))
         self.assertEqual(self.open(*found[:2], bad, *found[3:]), [])
-        self.assertEqual(self.refused, {"forged": 1})
+        self.assertEqual(self.refused, {"forged": len(found)})
         self.assertEqual(self.open(*found), [(5, 5000, sum(map(len, found)))])
+
+    def test_no_longer_needed(self) -> None:
+        """Fragments of what came otherwise, or is settled, are let go."""
+        self.open(large(5, 5000)[0])
+        self.open(large(6, 5000)[0])
+        self.assertEqual(self.opener.held, 2 * (DATAGRAM_BYTES - FRAGMENT_HEADER_BYTES))
+        self.open(*large(5, 5000))
+        self.assertEqual(self.opener.held, DATAGRAM_BYTES - FRAGMENT_HEADER_BYTES)
+        self.open(*large(8, 5000))
+        self.arrivals.forget_below(7)
+        self.open(large(9, 5000)[0])
+        self.assertEqual(self.opener.held, DATAGRAM_BYTES - FRAGMENT_HEADER_BYTES, "of packet 9 alone")
+        self.assertEqual(self.open(large(6, 5000)[1]), [])
+        self.assertEqual(self.refused, {"replayed": 1})
+        self.opener.clear()
+        self.assertEqual(self.opener.held, 0)
+
+    def test_crowded_out(self) -> None:
+        """Fragments that have to go are counted."""
+        for number in range(MAX_PARTIAL + 3):
+            self.open(large(number, 5000)[0])
+        self.assertEqual(self.refused, {"incomplete": 3})
+
+    def test_refusal(self) -> None:
+        """Whoever takes none refuses each, and takes what else is in the train."""
+        small = OURS.close(1, encode(Ask(0)).ljust(DATAGRAM_BYTES - 31, b"\0"))
+        train = b"".join((small, *large(5, 5000)))
+        rows = list(self.opener.open(train, DATAGRAM_BYTES, 0, "unproven"))
+        self.assertEqual([number for number, _, _ in rows], [1])
+        self.assertEqual(self.refused, {"unproven": len(large(5, 5000))})
+        self.assertEqual(self.opener.held, 0)
 
     def test_others(self) -> None:
         """A fragment of another direction or transfer, and one that is too short, are none."""
@@ -277,4 +340,4 @@ class OpeningTests(SynchronousTestCase):
                 one[bent[index] % len(one)] ^= 1 + data.draw(st.integers(0, 254))
             for number, length, _ in self.open(bytes(one), size=segment):
                 self.assertIn(length, (0, packets[number]))
-        self.assertLessEqual(self.opener.held, MAX_PARTIAL * MAX_DATAGRAM_BYTES)
+        self.assertLessEqual(self.opener.held, sum(map(len, train)))

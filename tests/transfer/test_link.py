@@ -105,13 +105,33 @@ class FairWeatherTests(LinkCase):
 
     def test_large_packets_are_not_wasted(self) -> None:
         """A loss now and then costs next to nothing, and where losses are frequent nothing is put at risk."""
-        for drop, most in ((0.00005, 1.04), (0.001, 1.045), (0.02, 1.08)):
-            link = Link(
-                make_content(20_000_000), Weather(drop, delay=0.001, rate=1e8), congestion="model", seed=1
-            )
+        for drop, most in ((0.0003, 1.045), (0.001, 1.045), (0.02, 1.08)):
+            weather = Weather(drop, delay=0.001, rate=1e8)
+            link = Link(make_content(20_000_000), weather, congestion="model", seed=1)
             link.run()
             self.assert_arrived(link)
             self.assertLess(link.sender.counters.bytes_out, most * 20_000_000, drop)
+            self.assertLess(link.now - 100.0, 0.4)
+
+    def test_large_packets_out_of_order(self) -> None:
+        """A path that mixes up what travels at the same time, without losing any, loses no packets by that."""
+        weather = Weather(delay=0.010, jitter=0.001, rate=1e8, queue=100_000)
+        link = Link(make_content(20_000_000), weather, congestion="model")
+        link.run()
+        self.assert_arrived(link)
+        self.assertEqual(link.receiver.counters.refused, Counter())
+        self.assertLess(link.sender.counters.bytes_out, 1.05 * 20_000_000)
+        self.assertLess(link.now - 100.0, 0.7)
+
+    def test_large_packets_in_a_jumble(self) -> None:
+        """Where more packets get mixed up than are kept it finds out, and goes on with small ones."""
+        weather = Weather(delay=0.010, jitter=0.003, rate=1e8, queue=100_000)
+        link = Link(make_content(40_000_000), weather, congestion="model")
+        link.run()
+        self.assert_arrived(link)
+        self.assertGreater(link.receiver.counters.refused["incomplete"], 0)
+        self.assertLess(link.sender.counters.bytes_out, 1.15 * 40_000_000)
+        self.assertLess(link.now - 100.0, 1.2)
 
     def test_reliable(self) -> None:
         """Over what loses nothing."""

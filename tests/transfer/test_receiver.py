@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.hashing import Hashes
 from pychat.transfer import receiver as module
+from pychat.transfer.fragments import cut
 from pychat.transfer.packet import (
     DATA_HEADER_BYTES,
     FROM_CLIENT,
@@ -123,6 +124,65 @@ class ReceiverCase(SynchronousTestCase):
     def assert_refused(self, **reasons: int) -> None:
         expected = {reason.replace("_", "-"): number for reason, number in reasons.items()}
         self.assertEqual(dict(self.receiver.counters.refused), expected)
+
+
+class FragmentTests(ReceiverCase):
+    """Packets that are larger than a datagram."""
+
+    def fragments(self, start: int, end: int) -> bytes:
+        data = memoryview(self.content)[start:end]
+        self.next += 1
+        return self.daemon.close_large(self.next - 1, start, data, 1200, None)[0]
+
+    def test_taken(self) -> None:
+        """What they hold is a part of the file; together they are one packet."""
+        self.start(100_000)
+        self.receiver.receive(self.fragments(0, 50_000), 1200, "d", 10.2)
+        self.assertEqual(self.receiver.received, 50_000)
+        self.assertEqual(bytes(b"".join(self.receiver.take_writes()[0][1])), self.content[:50_000])
+        (ack,) = [frame for frame in self.hear(10.3) if isinstance(frame, Ack)]
+        self.assertEqual(ack.ranges, ((0, 2),))
+        self.assert_refused()
+
+    def test_one_by_one(self) -> None:
+        """One that is late holds up its packet, and nothing else."""
+        self.start(100_000)
+        train = self.fragments(0, 50_000)
+        for at in range(1200, len(train), 1200):
+            self.receiver.receive(train[at : at + 1200], 1200, "d", 10.2)
+        self.send(50_000, 60_000)
+        self.assertEqual(self.receiver.received, 10_000)
+        self.receiver.receive(train[:1200], 1200, "d", 10.3)
+        self.assertEqual(self.receiver.received, 60_000)
+
+    def test_beyond_the_window(self) -> None:
+        """One that goes beyond what was granted is not taken."""
+        self.start(8 * MIB, window=MIN_WINDOW)
+        self.receiver.receive(self.fragments(MIN_WINDOW - 10_000, MIN_WINDOW + 10_000), 1200, "d", 10.2)
+        self.assertEqual(self.receiver.received, 0)
+        self.assert_refused(out_of_range=1)
+
+    def test_not_from_strangers(self) -> None:
+        """A daemon takes none before it knows where the client is: no bytes of theirs earn an answer."""
+        terms = make_terms(10**6)
+        path = DaemonPath(terms.token, make_random())
+        self.receiver = Receiver(terms, path, sends=FROM_DAEMON, now=10.0)
+        seal = Seal(terms, FROM_CLIENT)
+        hello = pad(encode(Hello(terms.token, 0)), 1269)
+        train = cut(seal.header_of(0), seal.close(0, hello)[15:], 1217)
+        self.receiver.receive(train[:1217], 1217, "c", 10.1)
+        self.receiver.receive(train[1217:], 1217, "victim", 10.1)
+        self.assertEqual(self.receiver.poll(10.1), [])
+        self.assert_refused(unproven=2)
+
+    def test_not_at_the_end(self) -> None:
+        """With the outcome it lets go of those that wait, and takes no more."""
+        self.start(100_000)
+        train = self.fragments(0, 50_000)
+        self.receiver.receive(train[:2400], 1200, "d", 10.2)
+        self.assertGreater(self.receiver._opener.held, 0)
+        self.receiver.fail("cancelled", "Enough.")
+        self.assertEqual(self.receiver._opener.held, 0)
 
 
 class ReceivingTests(ReceiverCase):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.congestion.base import AckSample, CongestionControl
 from pychat.transfer.endpoint import SILENCE_SECONDS
-from pychat.transfer.fragments import Reassembly
+from pychat.transfer.fragments import cut, whole
 from pychat.transfer.mtu import MAX_PROBES
 from pychat.transfer.outgoing import BLOCK_BYTES
 from pychat.transfer.packet import (
@@ -195,14 +195,14 @@ class SenderCase(SynchronousTestCase):
 
     def opened(self, train: Train) -> Iterator[tuple[int, bytes, int]]:
         """Number, frames and bytes of each packet of a train."""
-        whole = b"".join(train.buffers)
-        if whole[0] in (FROM_CLIENT + FRAGMENTS, FROM_DAEMON + FRAGMENTS):
-            sealed = Reassembly().row(memoryview(whole), 0, train.segment)
+        joined = b"".join(train.buffers)
+        if joined[0] in (FROM_CLIENT + FRAGMENTS, FROM_DAEMON + FRAGMENTS):
+            sealed = whole(memoryview(joined), 0, train.segment)
             assert sealed is not None
-            self.assertEqual(sealed.nbytes, len(whole))
+            self.assertEqual(sealed.nbytes, len(joined))
             self.fragmented += 1
             number = sealed.number
-            yield number, self.opener.unseal(number, self.opener.header_of(number), sealed.data), len(whole)
+            yield number, self.opener.unseal(number, self.opener.header_of(number), sealed.data), len(joined)
         else:
             for datagram in train.datagrams():
                 yield *self.opener.open(datagram), len(datagram)
@@ -320,13 +320,67 @@ class LargePacketTests(SenderCase):
         said += self.poll(now + 0.01)
         self.ack_all(now + 0.05, but=[lost.number], limit=10**9)
         after = self.poll(now + 0.05)
-        self.assertEqual(self.sender.lost, 1)
+        self.assertEqual(self.sender.lost, -(-lost.size // DATAGRAM_BYTES), "all of its datagrams")
         self.assertEqual(after[0].data and after[0].data.offset, lost.data.offset)
         self.assertEqual(self.large(after), [])
-        now, _ = self.run_clean(CLEAN_BYTES - PIECE_BYTES, now + 0.1)
-        self.assertEqual(self.large(self.packets[before + len(said) :]), [])
+        now, _ = self.run_clean(2 * CLEAN_BYTES - PIECE_BYTES, now + 0.1)
+        self.assertEqual(self.large(self.packets[before + len(said) :]), [], "twice as long as before")
         _, said = self.run_clean(2 * PIECE_BYTES, now)
         self.assertGreater(len(self.large(said)), 0)
+
+    def test_probes(self) -> None:
+        """Nothing is acknowledged any more: a probe carries the beginning of what the oldest large packet did."""
+        self.begin(CLEAN_BYTES + PIECE_BYTES + 600_000, window=10**6, pace=self.PACE)
+        now, _ = self.run_clean(CLEAN_BYTES + PIECE_BYTES - 10_000)
+        self.supply()
+        said = self.poll_all(now)
+        self.supply()
+        said += self.poll_all(now)
+        oldest = next(packet.data for packet in said if packet.data is not None)
+        deadline = self.sender.deadline()
+        assert deadline is not None
+        probes = [packet for packet in self.poll(max(deadline, now + 1.0)) if packet.data is not None]
+        self.assertEqual(self.large(probes), [])
+        self.assertEqual(probes[0].data and probes[0].data.offset, oldest.offset)
+
+    def test_piece_again(self) -> None:
+        """A bad piece that was sent in large packets is sent again, and their acknowledgements mean nothing to it."""
+        self.begin(8 * PIECE_BYTES, window=10**6, pace=self.PACE)
+        now, _ = self.run_clean(CLEAN_BYTES + PIECE_BYTES)
+        self.supply()
+        said = self.poll(now)
+        (first, *_) = [packet.data for packet in self.large(said) if packet.data is not None]
+        index = first.offset // PIECE_BYTES
+        self.hear(Again(index * PIECE_BYTES, PIECE_BYTES), now=now + 0.001)
+        self.ack_all(now + 0.01, limit=10**9)
+        before = len(self.packets)
+        self.run_clean(1, now + 0.02)
+        self.run_clean(8 * PIECE_BYTES - self.sender.progress, now + 0.1)
+        again = RangeSet()
+        for packet in self.packets[before:]:
+            if packet.data is not None:
+                again.add(packet.data.offset, packet.data.offset + len(packet.data.data))
+        self.assertEqual(again.missing(index * PIECE_BYTES, first.offset), [])
+        self.assertEqual(again.missing(first.offset, (index + 1) * PIECE_BYTES), [])
+
+    def test_black_hole(self) -> None:
+        """Large packets in datagrams that are too large do not get through: those are small again."""
+        self.begin(9 * PIECE_BYTES, mtu=1452, max_datagram=1452, window=10**6, pace=self.PACE)
+        now, said = self.run_clean(CLEAN_BYTES + PIECE_BYTES)
+        self.assertGreater(len(self.large(said)), 0)
+        self.assertEqual(max(train.segment for train in self.trains), 1452)
+        self.packets = []
+        for _ in range(40):
+            self.supply()
+            self.poll(now)
+            small = RangeSet()
+            for packet in self.packets:
+                if packet.size <= 1200:
+                    small.add(packet.number, packet.number + 1)
+            if small:
+                self.ack(*small.highest(64), now=now + 0.02, limit=10**9)
+            now = max(now + 0.02, min(self.sender.deadline() or now, now + 1.0))
+        self.assertEqual(self.sender.pushed_size, 1200)
 
     def test_slow(self) -> None:
         """At a pace at which the processor has time, never; nor over what loses nothing and has no datagrams."""
@@ -857,6 +911,13 @@ class PathSizeTests(SenderCase):
 
 class MeetingTests(SenderCase):
     """The path."""
+
+    def test_no_fragments(self) -> None:
+        """Nobody has so much to say to a sender that it would have to come in fragments."""
+        self.begin(5000)
+        train = cut(self.seal.header_of(0), self.seal.close(0, pad(encode(Ping()), 3000))[15:], 1200)
+        self.sender.receive(train, 1200, "c", 1.0)
+        self.assertEqual(self.sender.counters.refused, {"unexpected": 3})
 
     def test_daemon(self) -> None:
         """A client greets with the window it has, and proves its address; an ACK and the file follow."""
