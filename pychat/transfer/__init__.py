@@ -17,7 +17,7 @@ a monotonic clock), randomness is injected, trains of datagrams go in by ``recei
 `words`, `arrivals`           what has to arrive and is repeated; what has arrived and is acknowledged
 `endpoint`                    what both ends do alike
 `recovery`, `outgoing`        trains under way: what arrived, what was lost; what the sender holds of the file
-`pieces`                      which pieces of the file are known, here, and right
+`pieces`, `telling`           which pieces of the file are known, here, and right; what the sender tells of them
 `sender`, `receiver`          the two ends
 ============================  =================================================================
 """

@@ -24,10 +24,8 @@ from pychat.transfer.packet import (
     ASK_BYTES,
     DATA_HEADER_BYTES,
     DATAGRAM_BYTES,
-    DIGEST_BYTES,
     FRAGMENT_HEADER_BYTES,
     MAX_DATAGRAM_BYTES,
-    MAX_PIECES,
     OVERHEAD_BYTES,
     TAG_BYTES,
     Ack,
@@ -38,16 +36,15 @@ from pychat.transfer.packet import (
     Frame,
     Measure,
     Metrics,
-    Pieces,
     Ping,
     Verified,
     encode,
 )
 from pychat.transfer.path import Path
 from pychat.transfer.pieces import piece_bounds
-from pychat.transfer.ranges import RangeSet
 from pychat.transfer.recovery import Flight, Recovery
-from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Outcome, Terms, Train, pieces_of, root_of
+from pychat.transfer.telling import Telling
+from pychat.transfer.terms import FIRST_WINDOW, PIECE_BYTES, Done, Outcome, Terms, Train
 
 #: Bytes of the file that one transfer may hold in memory, unless told otherwise.
 MAX_WINDOW = 16 * 1024 * 1024
@@ -75,9 +72,6 @@ CLEAN_BYTES, MAX_CLEAN_BYTES = 4 * 1024 * 1024, 256 * 1024 * 1024
 SKIP_EVERY = 256
 #: Probe timeouts for which a finished sender still answers.
 LINGER_GAPS = 3
-#: Words with digests of pieces that may be under way at once, and pieces by which one may be ahead of another.
-MAX_PIECES_WORDS = 16
-MAX_PIECES_AHEAD = 8192
 #: How often the same piece may be asked for again: three times, each of which may be repeated.
 MAX_AGAINS = 32
 #: Seconds of the path's rate that are read at once.
@@ -149,14 +143,8 @@ class Sender(Endpoint):
         if path.ready:
             self._outgoing.limit = self._outgoing.first_limit(FIRST_WINDOW)
         self._looked = size > 0
-        # 32 bytes a piece, as far as they are known.
-        self._digests = bytearray()
-        self._known = RangeSet()
-        self._unknown = pieces_of(size)
+        self._telling = Telling(size)
         self._agains: Counter[int] = Counter()
-        self._untold: list[int] = []
-        self._telling: set[int] = set()
-        self._root: bytes | None = None
         self._digest_said = False
         self._digest_arrived = False
         if digests is not None:
@@ -252,18 +240,11 @@ class Sender(Endpoint):
 
     def pieces(self, first: int, digests: Sequence[bytes]) -> None:
         """The digests of consecutive pieces, which have been read; `first` is the index of the first of them."""
-        for index, digest in enumerate(digests, first):
-            if index not in self._known:
-                at = index * DIGEST_BYTES
-                self._digests.extend(bytes(max(at + DIGEST_BYTES - len(self._digests), 0)))
-                self._digests[at : at + DIGEST_BYTES] = digest
-                self._known.add(index, index + 1)
-                self._untold.append(index)
-                self._unknown -= 1
+        self._telling.learn(first, digests)
 
     def knows(self, index: int) -> bool:
         """Whether the digest of this piece is known already."""
-        return index in self._known
+        return index in self._telling
 
     def too_big(self, size: int, now: float) -> None:
         """The system refused to send a datagram of `size` bytes, because the path does not take it."""
@@ -321,7 +302,7 @@ class Sender(Endpoint):
             self._digest_arrived = True
             self._moved_at = self._now
         elif isinstance(key, int):
-            self._telling.discard(key)
+            self._telling.arrived(key)
             self._moved_at = self._now
 
     # Trains out -----------------------------------------------------------------------------------------------
@@ -344,30 +325,18 @@ class Sender(Endpoint):
             self._moved_at = now
         if now - self._moved_at >= (VERIFY_SECONDS if self._digest_arrived else STALL_SECONDS):
             self.fail("timed-out", STALLED)
-        elif self._untold or not self._unknown:
+        elif self._telling.due or self._telling.complete:
             self._tell()
 
     def _tell(self) -> None:
         """Say what is known of the digests."""
-        untold = self._untold
-        while untold and len(self._telling) < MAX_PIECES_WORDS:
-            first = untold[0]
-            if first > min(self._telling, default=first) + MAX_PIECES_AHEAD:
-                break
-            count = 1
-            while count < min(len(untold), MAX_PIECES) and untold[count] == first + count:
-                count += 1
-            del untold[:count]
-            digests = [
-                bytes(self._digests[at : at + DIGEST_BYTES])
-                for at in range(first * DIGEST_BYTES, (first + count) * DIGEST_BYTES, DIGEST_BYTES)
-            ]
-            self._say(first, encode(Pieces(first, tuple(digests))))
-            self._telling.add(first)
-        if not self._digest_said and not self._unknown and self._looked and self._outgoing.all_sent:
-            self._root = root_of([bytes(self._digests)])
+        telling = self._telling
+        for first, word in telling.words():
+            self._say(first, word)
+        if not self._digest_said and telling.complete and self._looked and self._outgoing.all_sent:
             self._digest_said = True
-            self._say("digest", encode(Digest(self.terms.size, self._root, self._recovery.lost_count)))
+            root = Digest(self.terms.size, telling.root(), self._recovery.lost_count)
+            self._say("digest", encode(root))
 
     def _transmit(self, out: list[Train], now: float) -> None:
         """As much of the file as window, pace and peer allow; probes always."""
@@ -406,7 +375,7 @@ class Sender(Endpoint):
             start, end = outgoing.next()
             if start == end:
                 self._limited_until = recovery.delivered + recovery.in_flight
-                if not self._unknown:
+                if self._telling.complete:
                     self._tell()
                 break
             if budget <= 0 or len(out) >= trains:

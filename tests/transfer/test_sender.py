@@ -44,7 +44,6 @@ from pychat.transfer.seal import Seal
 from pychat.transfer.sender import (
     CLEAN_BYTES,
     MAX_AGAINS,
-    MAX_PIECES_AHEAD,
     STALL_SECONDS,
     TRAIN_BYTES,
     TRAIN_SECONDS,
@@ -659,33 +658,6 @@ class ReadingTests(SenderCase):
             self.ack_all(now)
         self.assertEqual(told, set(range(count)))
         self.assertTrue(any(packet.has(Digest) for packet in self.packets))
-
-    def test_memory_of_digests(self) -> None:
-        """A long file costs 32 bytes a piece, in whatever order its pieces become known."""
-        count = 50_000
-        path = DaemonPath(b"t" * 16, make_random(), proven="c")
-        self.sender = Sender(
-            make_terms(count * PIECE_BYTES),
-            path,
-            sends=FROM_DAEMON,
-            congestion=Fixed(10**6, 1e8),
-            now=1.0,
-            random_bytes=make_random(),
-        )
-        digests = [blake3(b"%d" % index).digest() for index in range(count)]
-        self.sender.pieces(count // 2, digests[count // 2 :])
-        self.sender.pieces(0, digests[: count // 2])
-        self.sender.pieces(0, digests[:10])
-        self.assertEqual(bytes(self.sender._digests), b"".join(digests))
-        self.assertEqual((len(self.sender._known), self.sender._unknown), (1, 0))
-
-    def test_pieces_ahead(self) -> None:
-        """As long as an earlier digest has not arrived, later ones are held back."""
-        self.begin(0)
-        self.sender._telling = {5}
-        self.sender._untold = [5 + MAX_PIECES_AHEAD + 1]
-        self.sender._tell()
-        self.assertEqual(len(self.sender._untold), 1)
 
     def test_again(self) -> None:
         """A piece that did not verify is read and sent again; what was under way of it does not count."""
