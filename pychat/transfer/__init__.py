@@ -15,6 +15,7 @@ a monotonic clock), randomness is injected, trains of datagrams go in by ``recei
 `path`                        where the other end is, and the proof of it (RFC 9000 §8)
 `mtu`                         how large a datagram the path takes (RFC 8899)
 `words`, `arrivals`           what has to arrive and is repeated; what has arrived and is acknowledged
+`pausing`                     which end has it rest
 `endpoint`                    what both ends do alike
 `recovery`, `outgoing`        trains under way: what arrived, what was lost; what the sender holds of the file
 `pieces`, `telling`           which pieces of the file are known, here, and right; what the sender tells of them

@@ -44,6 +44,7 @@ from pychat.transfer.packet import (
     pad,
 )
 from pychat.transfer.path import TIMED_OUT, Path
+from pychat.transfer.pausing import Pausing
 from pychat.transfer.roundtrip import MAX_ACK_DELAY, RoundTrip
 from pychat.transfer.seal import Seal, file_data
 from pychat.transfer.terms import NEVER_SENT, Counters, Failed, NeverSentError, Outcome, Terms, Train
@@ -63,8 +64,6 @@ PAUSED_IDLE_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 #: Seconds: who is called so much later than at its deadline was suspended, by itself or with the computer.
 SLEPT_SECONDS = 5.0
-#: Seconds for which people may pause a transfer.  Waiting for its turn may take longer.
-PAUSE_SECONDS = 3600.0
 
 UNCLAIMED = "Nobody came for the file in time: ask for it again."
 PAUSED_TOO_LONG = "The transfer was paused for too long: ask for the file again, and it goes on from here."
@@ -117,12 +116,7 @@ class Endpoint:
         self._words = Words()
         self._last_word: Word | None = None
         self._linger_until: float | None = None
-        self._pausing = False
-        self._peer_pausing = False
-        self._pause_number = -1
-        self._waits = False
-        # Since when somebody has it paused.
-        self._paused_at = inf
+        self._pausing = Pausing(self._daemon)
 
     # What an adapter asks -------------------------------------------------------------------------------------
 
@@ -139,7 +133,7 @@ class Endpoint:
     @property
     def paused(self) -> bool:
         """Whether one of the ends wants no file data to be sent."""
-        return self._pausing or self._peer_pausing
+        return self._pausing.on
 
     def pause(self, on: bool, waits: bool = False) -> None:
         """Have no more file data sent, or go on, and tell the peer at the next ``poll``.
@@ -148,10 +142,7 @@ class Endpoint:
         """
         if self.outcome is not None:
             return
-        changes = on != self._pausing
-        self._pausing, self._waits = on, waits
-        self._count_pause()
-        if changes:
+        if self._pausing.switch(on, waits, self._now):
             self._say("pause", encode(Pause(on)))
             self._pause_changed()
 
@@ -281,7 +272,7 @@ class Endpoint:
                 deadline = self._linger_until
         elif self.path.ready:
             deadline = min(self._last_heard + self.patience, self._next(), self._idle_at())
-            deadline = min(deadline, self._paused_at + PAUSE_SECONDS)
+            deadline = min(deadline, self._pausing.until)
         elif self._daemon:
             deadline = self._claim_by
         path_at = self.path.deadline()
@@ -515,19 +506,8 @@ class Endpoint:
             self._word_arrived(key)
 
     def _take_pause(self, frame: Pause, number: int, now: float) -> None:
-        if number < self._pause_number:
-            return
-        self._pause_number = number
-        self._peer_pausing = frame.on
-        self._count_pause()
-        self._pause_changed()
-
-    def _count_pause(self) -> None:
-        # A daemon may have a client wait; how long a client may have a daemon wait is the daemon's to say.
-        if not ((self._pausing and not self._waits) or (self._peer_pausing and self._daemon)):
-            self._paused_at = inf
-        elif self._paused_at == inf:
-            self._paused_at = self._now
+        if self._pausing.switched(frame.on, number, now):
+            self._pause_changed()
 
     def _take_abort(self, frame: Abort, now: float) -> None:
         if self.outcome is None:
@@ -581,7 +561,7 @@ class Endpoint:
                 self.fail("unclaimed", UNCLAIMED)
         elif now >= self._last_heard + self.patience:
             self.fail("timed-out", TIMED_OUT)
-        elif now >= self._paused_at + PAUSE_SECONDS:
+        elif now >= self._pausing.until:
             self.fail("timed-out", PAUSED_TOO_LONG)
         else:
             if now >= self._idle_at():

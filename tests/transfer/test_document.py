@@ -18,6 +18,7 @@ from pychat.transfer import (
     outgoing,
     packet,
     path,
+    pausing,
     pieces,
     receiver,
     recovery,
@@ -117,9 +118,9 @@ NUMBERS: dict[ModuleType, dict[str, object]] = {
         "MAX_ABORTS": 3,
         "MAX_VERIFIEDS": 6,
         "PAUSED_IDLE_SECONDS": 5,
-        "PAUSE_SECONDS": 3600,
         "SILENCE_SECONDS": 30,
     },
+    pausing: {"PAUSE_SECONDS": 3600},
     arrivals: {"MAX_SEEN_RANGES": 64},
     roundtrip: {"GRANULARITY": 0.001, "INITIAL_RTT": 0.333, "MAX_ACK_DELAY": 0.025, "MAX_PROBE_GAP": 0.3},
     recovery: {

@@ -15,7 +15,6 @@ from pychat.transfer.endpoint import (
     CLAIM_SECONDS,
     MAX_ABORTS,
     MAX_VERIFIEDS,
-    PAUSE_SECONDS,
     SILENCE_SECONDS,
     Endpoint,
     Run,
@@ -42,6 +41,7 @@ from pychat.transfer.packet import (
     pad,
 )
 from pychat.transfer.path import ClientPath, DaemonPath
+from pychat.transfer.pausing import PAUSE_SECONDS
 from pychat.transfer.roundtrip import MAX_ACK_DELAY
 from pychat.transfer.seal import Seal
 from pychat.transfer.terms import Done, Failed, Train
