@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
-from pychat.transfer.packet import DIGEST_BYTES, Buffer
+from pychat.transfer.frames import DIGEST_BYTES
+from pychat.transfer.packet import Buffer
 from pychat.transfer.pieces import piece_bounds
 from pychat.transfer.ranges import RangeSet
 from pychat.transfer.terms import PIECE_BYTES, new_hash, pieces_of, root_of

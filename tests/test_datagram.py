@@ -29,7 +29,8 @@ from pychat.receiving import Receiving
 from pychat.stream import StreamCarrier, stream_terms
 from pychat.switchboard import LEAVE_SECONDS, Switchboard
 from pychat.transfer.endpoint import Endpoint
-from pychat.transfer.packet import FRAGMENTS, FROM_CLIENT, Hello, encode, pad
+from pychat.transfer.frames import Hello, encode
+from pychat.transfer.packet import FRAGMENTS, FROM_CLIENT, pad
 from pychat.transfer.path import ClientPath
 from pychat.transfer.receiver import Receiver
 from pychat.transfer.seal import Seal

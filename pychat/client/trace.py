@@ -9,7 +9,7 @@ stays in memory.
 - A train of datagrams is one ``packet_sent`` or ``packet_received``: the number is that of its first datagram, the
   length that of all of them, and ``datagrams`` is how many they are.  ``fragments`` are all of one packet.
 - Congestion window and round-trip time are known to the end that sends the file.  If that is the daemon it is asked
-  to tell (`pychat.transfer.packet.Metrics`), `METRICS_MS` apart; it knows the number of losses, not their packets.
+  to tell (`pychat.transfer.frames.Metrics`), `METRICS_MS` apart; it knows the number of losses, not their packets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TransferError
-from ..transfer.packet import FRAGMENTS, FROM_CLIENT, FROM_DAEMON, HEADER_BYTES, Buffer, Metrics
+from ..transfer.frames import Metrics
+from ..transfer.packet import (
+    FRAGMENTS,
+    FROM_CLIENT,
+    FROM_DAEMON,
+    HEADER_BYTES,
+    Buffer,
+)
 from ..transfer.receiver import Receiver
 from ..transfer.sender import Sender
 from ..transfer.terms import Failed, Outcome, Train

@@ -6,7 +6,7 @@ a monotonic clock), randomness is injected, trains of datagrams go in by ``recei
 
 ============================  =================================================================
 `terms`                       what both ends agreed on beforehand, how a transfer can end, counters
-`packet`                      the bytes of one datagram: header, seal, frames
+`packet`, `frames`            the bytes of a packet: header, sealed frames; what the frames say
 `fragments`                   packets that are larger than a datagram
 `ranges`                      sets of integers kept as half-open ranges
 `roundtrip`                   the round-trip time, and the timeouts that follow from it (RFC 9002 §5)

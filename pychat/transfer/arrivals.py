@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pychat.transfer.packet import MAX_ACK_RANGES, Ack
+from pychat.transfer.frames import MAX_ACK_RANGES, Ack
 from pychat.transfer.ranges import RangeSet
 
 #: Ranges of packet numbers kept; what is below them is refused as a replay.

@@ -16,31 +16,33 @@ from math import inf
 from typing import TypeAlias
 
 from pychat.transfer.arrivals import Arrivals
-from pychat.transfer.opening import SMALL_BYTES, Opener
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     ASK,
     ASK_BYTES,
     DATA,
     DATA_HEADER_BYTES,
     ELICITING,
-    FROM_CLIENT,
-    FROM_DAEMON,
-    OVERHEAD_BYTES,
     Abort,
     Ack,
     Ask,
-    Buffer,
     Challenge,
     Data,
     Frame,
     Hello,
-    PacketError,
     Pause,
     Ping,
     Response,
     Verified,
     decode,
     encode,
+)
+from pychat.transfer.opening import SMALL_BYTES, Opener
+from pychat.transfer.packet import (
+    FROM_CLIENT,
+    FROM_DAEMON,
+    OVERHEAD_BYTES,
+    Buffer,
+    PacketError,
     pad,
 )
 from pychat.transfer.path import TIMED_OUT, Path

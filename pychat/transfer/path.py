@@ -17,7 +17,13 @@ from hmac import compare_digest
 from math import inf
 from typing import NamedTuple
 
-from pychat.transfer.packet import DATAGRAM_BYTES, OVERHEAD_BYTES, Challenge, Hello, Response, encode
+from pychat.transfer.frames import (
+    Challenge,
+    Hello,
+    Response,
+    encode,
+)
+from pychat.transfer.packet import DATAGRAM_BYTES, OVERHEAD_BYTES
 from pychat.transfer.roundtrip import INITIAL_RTT, MAX_ACK_DELAY
 
 #: Addresses that may be on trial at once: the true one, and a few from which a copied `Hello` came first.

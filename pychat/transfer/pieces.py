@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pychat.errors import TransferError
-from pychat.transfer.packet import DIGEST_BYTES, Buffer
+from pychat.transfer.frames import DIGEST_BYTES
+from pychat.transfer.packet import Buffer
 from pychat.transfer.terms import PIECE_BYTES, new_hash, pieces_of
 
 #: Digests that may be known beyond the first one that is not.

@@ -22,9 +22,8 @@ from pychat.errors import TransferError
 from pychat.transfer.allowance import Allowance, most, step
 from pychat.transfer.endpoint import Endpoint, Run
 from pychat.transfer.fragments import MAX_PARTIAL_BYTES
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     Again,
-    Buffer,
     Digest,
     Frame,
     Measure,
@@ -34,6 +33,7 @@ from pychat.transfer.packet import (
     Verified,
     encode,
 )
+from pychat.transfer.packet import Buffer
 from pychat.transfer.path import Path
 from pychat.transfer.pieces import CHANGED, PieceTable, piece_bounds
 from pychat.transfer.ranges import RangeSet

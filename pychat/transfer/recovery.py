@@ -17,7 +17,7 @@ from math import inf
 from operator import attrgetter
 
 from pychat.transfer.congestion.base import AckSample, CongestionControl
-from pychat.transfer.packet import Ack
+from pychat.transfer.frames import Ack
 from pychat.transfer.roundtrip import TICK, RoundTrip
 from pychat.transfer.terms import NeverSentError
 

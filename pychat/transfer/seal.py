@@ -15,17 +15,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pychat.transfer.fragments import cut
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     DATA,
     DATA_HEADER_BYTES,
+    Ask,
+    encode,
+)
+from pychat.transfer.packet import (
     FROM_CLIENT,
     HEADER_BYTES,
     MAX_PACKET_NUMBER,
     OVERHEAD_BYTES,
-    Ask,
     Buffer,
     PacketError,
-    encode,
 )
 from pychat.transfer.series import alike, cutter, repeated, series
 from pychat.transfer.terms import MAX_SIZE, Terms

@@ -17,21 +17,12 @@ from math import inf
 
 from pychat.transfer.congestion.base import CongestionControl
 from pychat.transfer.endpoint import Endpoint
-from pychat.transfer.mtu import PathSize
-from pychat.transfer.outgoing import BLOCK_BYTES, Outgoing
-from pychat.transfer.pacer import Pacer
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     ASK_BYTES,
     DATA_HEADER_BYTES,
-    DATAGRAM_BYTES,
-    FRAGMENT_HEADER_BYTES,
-    MAX_DATAGRAM_BYTES,
-    OVERHEAD_BYTES,
-    TAG_BYTES,
     Ack,
     Again,
     Ask,
-    Buffer,
     Digest,
     Frame,
     Measure,
@@ -39,6 +30,17 @@ from pychat.transfer.packet import (
     Ping,
     Verified,
     encode,
+)
+from pychat.transfer.mtu import PathSize
+from pychat.transfer.outgoing import BLOCK_BYTES, Outgoing
+from pychat.transfer.pacer import Pacer
+from pychat.transfer.packet import (
+    DATAGRAM_BYTES,
+    FRAGMENT_HEADER_BYTES,
+    MAX_DATAGRAM_BYTES,
+    OVERHEAD_BYTES,
+    TAG_BYTES,
+    Buffer,
 )
 from pychat.transfer.path import Path
 from pychat.transfer.pieces import piece_bounds

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pychat.transfer.packet import DIGEST_BYTES, MAX_PIECES, Pieces, encode
+from pychat.transfer.frames import (
+    DIGEST_BYTES,
+    MAX_PIECES,
+    Pieces,
+    encode,
+)
 from pychat.transfer.ranges import RangeSet
 from pychat.transfer.terms import pieces_of, root_of
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from math import inf
 
-from pychat.transfer.packet import DATAGRAM_BYTES, MAX_PACKET_NUMBER, OVERHEAD_BYTES, Ack
+from pychat.transfer.frames import Ack
+from pychat.transfer.packet import DATAGRAM_BYTES, MAX_PACKET_NUMBER, OVERHEAD_BYTES
 from pychat.transfer.roundtrip import RoundTrip
 
 #: Numbers of the packets with a word that are remembered: an acknowledgement of an older one is not recognised.

@@ -18,7 +18,12 @@ from blake3 import blake3
 from pychat.hashing import Hashes
 from pychat.transfer.congestion import CONTROLLERS
 from pychat.transfer.endpoint import Endpoint
-from pychat.transfer.packet import DATAGRAM_BYTES, FROM_CLIENT, FROM_DAEMON, Buffer
+from pychat.transfer.packet import (
+    DATAGRAM_BYTES,
+    FROM_CLIENT,
+    FROM_DAEMON,
+    Buffer,
+)
 from pychat.transfer.path import ClientPath, DaemonPath
 from pychat.transfer.ranges import RangeSet
 from pychat.transfer.receiver import WINDOW_BYTES, Receiver

@@ -14,6 +14,7 @@ from pychat.transfer import (
     arrivals,
     endpoint,
     fragments,
+    frames,
     mtu,
     outgoing,
     packet,
@@ -62,7 +63,7 @@ class DocumentTests(SynchronousTestCase):
             "ABORT",
         ]
         names += ["DATA", "PIECES", "AGAIN", "PAUSE", "METRICS", "MEASURE"]
-        self.assertEqual(table, {name: str(getattr(packet, name)) for name in names})
+        self.assertEqual(table, {name: str(getattr(frames, name)) for name in names})
 
     def test_known_datagram(self) -> None:
         """The bytes to check an implementation by are those that we make."""
@@ -97,11 +98,8 @@ NUMBERS: dict[ModuleType, dict[str, object]] = {
         "MAX_FRAGMENTS": 64,
         "DATAGRAM_BYTES": 1200,
         "MAX_DATAGRAM_BYTES": 65507,
-        "MAX_ACK_RANGES": 64,
-        "MAX_CODE_BYTES": 32,
-        "MAX_SENTENCE_BYTES": 400,
-        "MAX_PIECES": 32,
     },
+    frames: {"MAX_ACK_RANGES": 64, "MAX_CODE_BYTES": 32, "MAX_SENTENCE_BYTES": 400, "MAX_PIECES": 32},
     terms: {"PIECE_BYTES": 2**20, "FIRST_WINDOW": 2**20},
     path: {
         "AMPLIFICATION": 3,

@@ -19,10 +19,7 @@ from pychat.transfer.endpoint import (
     Endpoint,
     Run,
 )
-from pychat.transfer.packet import (
-    FROM_CLIENT,
-    FROM_DAEMON,
-    HEADER_BYTES,
+from pychat.transfer.frames import (
     Abort,
     Ack,
     Again,
@@ -38,6 +35,11 @@ from pychat.transfer.packet import (
     Verified,
     decode,
     encode,
+)
+from pychat.transfer.packet import (
+    FROM_CLIENT,
+    FROM_DAEMON,
+    HEADER_BYTES,
     pad,
 )
 from pychat.transfer.path import ClientPath, DaemonPath

@@ -18,6 +18,12 @@ from pychat.transfer.fragments import (
     cut,
     whole,
 )
+from pychat.transfer.frames import (
+    Ask,
+    Data,
+    decode,
+    encode,
+)
 from pychat.transfer.opening import Opener
 from pychat.transfer.packet import (
     DATAGRAM_BYTES,
@@ -27,11 +33,7 @@ from pychat.transfer.packet import (
     FROM_DAEMON,
     HEADER_BYTES,
     MAX_FRAGMENTS,
-    Ask,
-    Data,
     PacketError,
-    decode,
-    encode,
     transfer_of,
 )
 from pychat.transfer.seal import Seal

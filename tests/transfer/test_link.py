@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat.transfer.frames import Abort, encode
 from pychat.transfer.outgoing import BLOCK_BYTES
-from pychat.transfer.packet import FROM_DAEMON, OVERHEAD_BYTES, Abort, encode
+from pychat.transfer.packet import FROM_DAEMON, OVERHEAD_BYTES
 from pychat.transfer.terms import PIECE_BYTES, Done, Failed
 from tests.transfer.link import CLIENT, Link, Weather, make_content
 

@@ -7,7 +7,14 @@ from itertools import pairwise
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.congestion import CONTROLLERS
-from pychat.transfer.packet import METRICS, Measure, Metrics, PacketError, decode, encode
+from pychat.transfer.frames import (
+    METRICS,
+    Measure,
+    Metrics,
+    decode,
+    encode,
+)
+from pychat.transfer.packet import PacketError
 from pychat.transfer.terms import Done
 from tests.transfer.pair import DELAY, Pair
 

@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.arrivals import Arrivals
+from pychat.transfer.frames import (
+    DATA,
+    Ask,
+    Data,
+    Ping,
+    decode,
+    encode,
+)
 from pychat.transfer.opening import SMALL_BYTES, Opener
 from pychat.transfer.packet import (
-    DATA,
     FROM_CLIENT,
     FROM_DAEMON,
     MAX_PACKET_NUMBER,
     OVERHEAD_BYTES,
-    Ask,
-    Data,
     PacketError,
-    Ping,
-    decode,
-    encode,
 )
 from pychat.transfer.seal import MAX_ROW, Seal, file_data
 from pychat.transfer.terms import MAX_SIZE

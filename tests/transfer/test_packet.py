@@ -7,15 +7,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import TransferError
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     ASK_BYTES,
     DATA_HEADER_BYTES,
-    DATAGRAM_BYTES,
-    FROM_CLIENT,
-    FROM_DAEMON,
     MAX_ACK_RANGES,
     MAX_PIECES,
-    OVERHEAD_BYTES,
     Abort,
     Ack,
     Again,
@@ -27,7 +23,6 @@ from pychat.transfer.packet import (
     Hello,
     Measure,
     Metrics,
-    PacketError,
     Pause,
     Pieces,
     Ping,
@@ -35,6 +30,13 @@ from pychat.transfer.packet import (
     Verified,
     decode,
     encode,
+)
+from pychat.transfer.packet import (
+    DATAGRAM_BYTES,
+    FROM_CLIENT,
+    FROM_DAEMON,
+    OVERHEAD_BYTES,
+    PacketError,
     pad,
     transfer_of,
 )

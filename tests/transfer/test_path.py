@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.transfer.packet import Challenge, Hello, Response, decode
+from pychat.transfer.frames import (
+    Challenge,
+    Hello,
+    Response,
+    decode,
+)
 from pychat.transfer.path import CHALLENGE_GAP, MAX_CANDIDATES, MAX_HELLOS, ClientPath, DaemonPath, Word
 from tests.transfer.offers import make_random
 

@@ -13,12 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pychat.hashing import Hashes
 from pychat.transfer import receiver as module
 from pychat.transfer.fragments import cut
-from pychat.transfer.packet import (
+from pychat.transfer.frames import (
     DATA_HEADER_BYTES,
-    FROM_CLIENT,
-    FROM_DAEMON,
     MAX_PIECES,
-    OVERHEAD_BYTES,
     Abort,
     Ack,
     Again,
@@ -35,6 +32,11 @@ from pychat.transfer.packet import (
     Verified,
     decode,
     encode,
+)
+from pychat.transfer.packet import (
+    FROM_CLIENT,
+    FROM_DAEMON,
+    OVERHEAD_BYTES,
     pad,
 )
 from pychat.transfer.path import ClientPath, DaemonPath

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.transfer.congestion.base import AckSample, CongestionControl
-from pychat.transfer.packet import Ack
+from pychat.transfer.frames import Ack
 from pychat.transfer.recovery import MAX_REORDERING, PERSISTENT_PROBES, Flight, Recovery, take_out
 from pychat.transfer.roundtrip import RoundTrip
 from pychat.transfer.terms import NeverSentError

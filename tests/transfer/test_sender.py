@@ -13,13 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pychat.transfer.congestion.base import AckSample, CongestionControl
 from pychat.transfer.endpoint import SILENCE_SECONDS
 from pychat.transfer.fragments import cut, whole
-from pychat.transfer.mtu import MAX_PROBES
-from pychat.transfer.outgoing import BLOCK_BYTES
-from pychat.transfer.packet import (
-    DATAGRAM_BYTES,
-    FRAGMENTS,
-    FROM_CLIENT,
-    FROM_DAEMON,
+from pychat.transfer.frames import (
     Abort,
     Ack,
     Again,
@@ -36,6 +30,14 @@ from pychat.transfer.packet import (
     Verified,
     decode,
     encode,
+)
+from pychat.transfer.mtu import MAX_PROBES
+from pychat.transfer.outgoing import BLOCK_BYTES
+from pychat.transfer.packet import (
+    DATAGRAM_BYTES,
+    FRAGMENTS,
+    FROM_CLIENT,
+    FROM_DAEMON,
     pad,
 )
 from pychat.transfer.path import ClientPath, DaemonPath

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat.transfer.packet import DIGEST_BYTES, MAX_PIECES, Pieces, decode
+from pychat.transfer.frames import (
+    DIGEST_BYTES,
+    MAX_PIECES,
+    Pieces,
+    decode,
+)
 from pychat.transfer.telling import MAX_PIECES_AHEAD, MAX_PIECES_WORDS, Telling
 from pychat.transfer.terms import PIECE_BYTES, root_of
 
