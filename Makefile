@@ -14,6 +14,14 @@ SERVES := $(VENV)/.serves
 TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
 
+# Somebody's own environment that we could install into is not made anew, unless a PYTHON is named.
+ADOPTS := $(and $(filter file,$(origin PYTHON)),$(if $(wildcard $(VENV)/.made-by-*),,yes),$(wildcard $(VENV)/pyvenv.cfg),\
+    $(shell $(BIN)/python -c 'import pip, sys; print("yes" * (sys.version_info >= (3, 10)))' 2>/dev/null))
+
+# The interpreter below an environment: one that lives in $(VENV) would take itself away.
+BASE := import os, sys; base = sys._base_executable; \
+    print(base if os.path.exists(base) else os.path.realpath(sys.executable))
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test trial test-system chaos crowd coverage lint types docs survive bench bench-chat bench-transfer bench-history clean
 
@@ -78,6 +86,12 @@ clean:  ## remove what these verbs have made
 	rm -f twisted/plugins/dropin.cache
 	find pychat tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
+ifneq ($(ADOPTS),)
+$(MADE):
+	@echo 'There is a $(VENV) that was not made by make: installing into it. For a fresh one, name an interpreter:' \
+	    'make PYTHON=python3'
+	@touch $@
+else
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || { \
 	    echo 'There is no $(PYTHON) here. Install Python 3.10 or newer, or name yours: make PYTHON=python3.12' >&2; exit 1; }
@@ -88,8 +102,9 @@ $(MADE):
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments. Install the package python3-venv" \
 	        "(or python$$version-venv): sudo apt install python$$version-venv" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@base=$$($(PYTHON) -c '$(BASE)') && echo "$$base -m venv --clear $(VENV)" && "$$base" -m venv --clear $(VENV)
 	@touch $@
+endif
 
 $(SERVES): $(MADE) $(METADATA)
 	$(PIP) --editable .

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .grammar import isolate
 from .mailbox import Parcel
-from .peer import Peer, Post, send_all
+from .peer import Peer, Post, Run, send_all
 from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class Batch:
         self._sized = 0  # so many of what was said are in that
         # What was said to groups, in order; below, a place is an index into these.
         self._ids: list[int] = []
-        self._said: list[Post] = []
+        self._said: list[tuple[Sequence[int], Post]] = []
         self._places: dict[Audience, list[int]] = {}
         self._last: Audience | None = None
         self._last_places: list[int] = []
         self._not: dict[Peer, set[int]] = {}
         self._rendered: list[list[bytes] | None] = [None, None, None]
-        self._buffers: list[tuple[bytes, list[int]] | None] = [None, None, None]
+        self._buffers: list[tuple[bytes, memoryview, list[int]] | None] = [None, None, None]
         # For those who get a buffer of their own: (places before it, places it replaces, line, id or 0)
         self._own: dict[Peer, list[tuple[int, int, bytes, int]]] = {}
         # For those who catch up: (places before it, line, id, sender)
@@ -52,34 +52,36 @@ class Batch:
         """Bytes of text in it, for who sets it aside."""
         said = self._said
         if self._sized < len(said):
-            self._size += sum([len(post.text) for post in said[self._sized :]])
+            some = [post for _, post in said[self._sized :]]
+            self._size += sum([post.size if type(post) is Run else len(post.text) for post in some])
             self._sized = len(said)
         return self._size + self._late_size
 
     def broadcast(
-        self, id: int, post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
+        self, ids: Sequence[int], post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
     ) -> None:
         """Something that is said to a group.
 
+        :param ids: one; or, of a run, one for each of its texts.
         :param answer: what its sender is told in its place.
         :param but: connections of the audience that are not to get it.
         """
-        place = len(self._ids)
-        self._ids.append(id)
-        self._said.append(post)
+        place, many = len(self._ids), len(ids)
+        self._ids += ids
+        self._said.append((ids, post))
         if audience is not self._last:
             self._last = audience
             self._last_places = self._places.setdefault(audience, [])
-        self._last_places.append(place)
+        self._last_places += range(place, place + many)
         sender = post.sender
-        event = (place, 1, answer + sender.settle(), 0)
+        event = (place, many, answer + sender.settle(many), 0)
         own = self._own.get(sender)
         if own is None:
             self._own[sender] = [event]
         else:
             own.append(event)
         for peer in but:
-            self._not.setdefault(peer, set()).add(place)
+            self._not.setdefault(peer, set()).update(range(place, place + many))
 
     def private(self, recipient: Peer, id: int, post: Post) -> None:
         """A private message to somebody who is here."""
@@ -117,11 +119,15 @@ class Batch:
         lines = self._rendered[manner]
         if lines is not None:
             return lines
-        if manner == MULTI and not any(b"\n" in post.text for post in self._said):
+        if manner == MULTI and not any(not isinstance(p, Run) and b"\n" in p.text for _, p in self._said):
             lines = self._lines(FULL)
         else:
             lines = []
-            for id, post in zip(self._ids, self._said, strict=True):
+            for ids, post in self._said:
+                if type(post) is Run:
+                    lines += self._run(ids, post, manner)
+                    continue
+                (id,) = ids
                 to = post.to.label if post.to else b"all"
                 text = post.text
                 if post.kind or post.ref or b"\n" in text:
@@ -138,12 +144,19 @@ class Batch:
         self._rendered[manner] = lines
         return lines
 
-    def _joined(self, manner: int) -> tuple[bytes, list[int]]:
-        """What is said to groups, as one buffer, and where each line begins in it."""
+    def _run(self, ids: Sequence[int], run: Run, manner: int) -> list[bytes]:
+        head = b" from=%s to=all" % run.person.label
+        if manner != PLAIN:
+            head += b" time=" + self._time
+        return [b"<msg id=%d%s>%s\n" % (id, head, text) for id, text in zip(ids, run.texts, strict=True)]
+
+    def _joined(self, manner: int) -> tuple[bytes, memoryview, list[int]]:
+        """What is said to groups, as one buffer, the same to be cut, and where each line begins in it."""
         joined = self._buffers[manner]
         if joined is None:
             lines = self._lines(manner)
-            joined = self._buffers[manner] = b"".join(lines), [0, *accumulate(map(len, lines))]
+            data = b"".join(lines)
+            joined = self._buffers[manner] = data, memoryview(data), [0, *accumulate(map(len, lines))]
         return joined
 
     # -- on its way
@@ -165,6 +178,24 @@ class Batch:
                         else:
                             hearing[peer] = [number]
         own, spared = self._own, self._not
+        if not groups:
+            for peer, events in own.items():
+                peer.soil()
+                self._deliver_own(peer, events, ())
+            return
+        if alone is not None and not spared:
+            # Mostly.
+            manners = alone.manners
+            for peer, events in own.items():
+                peer.soil()
+                if peer in manners[peer.manner]:
+                    self._cut_own(peer, events)
+                else:
+                    self._deliver_own(peer, events, ())
+            for manner, members in enumerate(manners):
+                if members:
+                    self._share(members, range(len(self._ids)), manner, dirty)
+            return
         for peer in [*own, *(peer for peer in spared if peer not in own)]:
             missed = spared.get(peer)
             if alone is not None:
@@ -184,7 +215,7 @@ class Batch:
             for manner, members in enumerate(alone.manners):
                 if members:
                     self._share(members, range(len(self._ids)), manner, dirty)
-        elif groups:
+        else:
             together: dict[tuple[int, ...], list[Peer]] = {}
             for peer, numbers in hearing.items():
                 together.setdefault((peer.manner, *numbers), []).append(peer)
@@ -201,7 +232,7 @@ class Batch:
             lines, ids = [lines[place] for place in places], [ids[place] for place in places]
             data = b"".join(lines)
         else:
-            data, _ = self._joined(manner)
+            data, _, _ = self._joined(manner)
         if spared:
             members = [peer for peer in members if peer not in own and peer not in spared]
         else:
@@ -212,6 +243,13 @@ class Batch:
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]
     ) -> None:
         if not places:
+            if len(events) == 1:
+                _, _, data, id = events[0]
+                if id:
+                    peer.send(data, (id,), (data,))
+                elif data:
+                    peer.mailbox.put(data)
+                return
             data = b"".join([line for _, _, line, _ in events])
             got = [event for event in events if event[3]]
             if got:
@@ -248,21 +286,21 @@ class Batch:
 
     def _cut_own(self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]]) -> None:
         """The same for who gets all that was said: slices of the shared buffer around her own lines."""
-        data, starts = self._joined(peer.manner)
+        _, view, starts = self._joined(peer.manner)
         ids, unacked = self._ids, peer.unacked
         count = len(ids)
         begin = last = 0
-        out: list[bytes] = []
+        out: list[bytes | memoryview] = []
         for before, replaces, line, id in events:
             if begin < before:
-                out.append(data[starts[begin] : starts[before]])
+                out.append(view[starts[begin] : starts[before]])
                 last = ids[before - 1]
             out.append(line)
             if id:
                 last = id
             begin = before + replaces
         if begin < count:
-            out.append(data[starts[begin] :])
+            out.append(view[starts[begin] :])
             last = ids[-1]
         if not last:
             peer.mailbox.put(b"".join(out))
@@ -270,11 +308,11 @@ class Batch:
         peer.mailbox.put_messages(b"".join(out), last)
         if unacked is None:
             return
-        size = len(data)
+        size = len(view)
         for before, replaces, line, id in events:
             if replaces:
-                size -= starts[before + 1] - starts[before]
-                count -= 1
+                size -= starts[before + replaces] - starts[before]
+                count -= replaces
             elif id:
                 size += len(line)
                 count += 1

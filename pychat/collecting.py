@@ -9,7 +9,7 @@ nobody refers to it any more.  Only circles of what was set aside stay, until ha
 from __future__ import annotations
 
 import gc
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 
 THRESHOLDS = 10_000, 3, 1000
 """New objects before a look at the young ones; looks before one at the older ones; and those before one at all.
@@ -28,10 +28,12 @@ class Collecting:
     """Sets aside what stays.
 
     :param connections: those that there are.
+    :param then: called at the end of each look: what was garbage is free memory now.
     """
 
-    def __init__(self, connections: Sized) -> None:
+    def __init__(self, connections: Sized, then: Callable[[], object] = lambda: None) -> None:
         self._connections = connections
+        self._then = then
         self._aside = self._looks = 0
         self._before: tuple[int, int, int] | None = None
 
@@ -59,6 +61,7 @@ class Collecting:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
+        self._then()
 
     def stop(self) -> None:
         """As it was before."""

@@ -417,20 +417,23 @@ class TransferProtocol(Switchboard):
             "fresh": transfer.terms.size - transfer.had,
             "seconds": now - (now if transfer.claimed_at is None else transfer.claimed_at),
             "sent": engine.counters.datagrams_out,
+            "came": engine.counters.datagrams_in,
             "lost": engine.counters.lost,
             "refused": engine.counters.refused.total(),
             "done": "took" if transfer.up else "sent",
             "do": "take" if transfer.up else "send",
         }
+        # What the daemon sends while it takes a file are words about what came, and nobody counts those that got lost.
+        traffic = "{came} datagrams came" if transfer.up else "{lost} of {sent} datagrams lost"
         if isinstance(outcome, Done):
             part = "{fresh} of {size}" if transfer.had else "{size}"
             self._log.info(
-                "{done} {name!r}, " + part + " bytes in {seconds:.3f} s, {lost} of {sent} datagrams lost",
+                "{done} {name!r}, " + part + " bytes in {seconds:.3f} s, " + traffic,
                 **facts,
             )
         else:
             self._log.info(
-                "did not {do} {name!r}: {code} ({sentence}); {lost} of {sent} datagrams lost",
+                "did not {do} {name!r}: {code} ({sentence}); " + traffic,
                 code=outcome.code, sentence=outcome.sentence, **facts,
             )  # fmt: skip
 

@@ -221,23 +221,25 @@ class Hub(Posting):
 
     def _tell_counts(self, counts: Sequence[Count], to: bytes) -> None:
         """Tell each sender what she is to know, at once; mostly it is the same of many messages."""
-        tails: dict[tuple[int, ...], bytes] = {}
+        templates: dict[tuple[int, ...], bytes] = {}
         lines: dict[object, list[bytes]] = {}
-        for id, sender, sent, delivered, gone, of in counts:
+        to = to.replace(b"%", b"%%")
+        for ids, sender, sent, delivered, gone, of in counts:
             numbers = (sent, delivered, gone, of)
-            tail = tails.get(numbers)
-            if tail is None:
+            template = templates.get(numbers)
+            if template is None:
                 lost = b" undelivered=%d" % gone if gone else b""
                 tail = b" %s=%d delivered=%d%s of=%d>%s\n" % (self.told, sent, delivered, lost, of, to)
-                tails[numbers] = tail
+                template = templates[numbers] = b"<receipt id=%d" + tail
+            some = template * len(ids) % (*ids,)
             hers = lines.get(sender)
             if hers is None:
-                lines[sender] = [b"<receipt id=%d%s" % (id, tail)]
+                lines[sender] = [some]
             else:
-                hers.append(b"<receipt id=%d%s" % (id, tail))
+                hers.append(some)
         for each, hers in lines.items():
-            person = cast("Person", each)
-            if not self.tell(person, b"".join(hers)) and person.resumes and person.left is None:
+            person, data = cast("Person", each), b"".join(hers)
+            if not self.tell(person, data) and person.resumes and person.left is None:
                 if person.counts is None:
                     person.counts = deque(maxlen=COUNTS_LIMIT)
-                person.counts.extend(hers)
+                person.counts.extend(data.splitlines(keepends=True))

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 try:
     import fcntl
@@ -79,10 +79,7 @@ def is_sealed(transport: Any) -> bool:
 
 def keep_urgent_inline(handle: socket.socket) -> None:
     """Have TCP's urgent byte stay where it was sent: telnet marks its Synch with one (RFC 854)."""
-    try:
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    except OSError:
-        pass
+    _set(handle, [(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)])
 
 
 def find_dead_peers(handle: socket.socket) -> None:
@@ -91,6 +88,34 @@ def find_dead_peers(handle: socket.socket) -> None:
     Idle, that takes ``KEEPALIVE_IDLE + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL`` seconds; with bytes on
     their way ``USER_TIMEOUT``.
     """
+    _set(handle, _to_find_dead_peers())
+
+
+def prepare(handle: socket.socket) -> None:
+    """Both, and what is written goes out at once: for a connection of the chat, or the port where it will be made."""
+    _set(handle, _of_a_chat())
+
+
+def is_prepared(handle: socket.socket) -> bool:
+    """Whether a connection has all that from its port, as far as this system knows it.
+
+    What accepted connections inherit is not the same everywhere.
+    """
+    for level, option, value in _of_a_chat():
+        try:
+            found = handle.getsockopt(level, option)
+        except OSError:
+            continue
+        # A switch that is on need not be 1.
+        if found != value and not (value == 1 and found):
+            return False
+    return True
+
+
+_Options: TypeAlias = "list[tuple[int, int, int]]"
+
+
+def _to_find_dead_peers() -> _Options:
     options = [
         (socket.SOL_SOCKET, getattr(socket, "SO_KEEPALIVE", None), 1),
         (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), KEEPALIVE_IDLE),
@@ -98,9 +123,16 @@ def find_dead_peers(handle: socket.socket) -> None:
         (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), KEEPALIVE_PROBES),
         (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None), USER_TIMEOUT * 1000),
     ]  # fmt: skip
+    return [(level, option, value) for level, option, value in options if option is not None]
+
+
+def _of_a_chat() -> _Options:
+    more = [(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    return _to_find_dead_peers() + more
+
+
+def _set(handle: socket.socket, options: _Options) -> None:
     for level, option, value in options:
-        if option is None:
-            continue
         try:
             handle.setsockopt(level, option, value)
         except OSError:

@@ -33,6 +33,7 @@ from .requests import (
     ListTransfers,
     OpenFile,
     ProvePath,
+    Request,
     Steer,
     Stream,
     TakeFile,
@@ -88,13 +89,12 @@ class ChatProtocol(LineReceiver):
 
     def connectionMade(self) -> None:
         transport = cast("ITCPTransport", self.transport)
-        handle = kernel.plain_socket(transport)
-        if handle is not None:
-            kernel.find_dead_peers(handle)
-            kernel.keep_urgent_inline(handle)
-        set_no_delay = getattr(transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
+        if not getattr(transport, "prepared", False):
+            handle = kernel.plain_socket(transport)
+            if handle is not None:
+                kernel.prepare(handle)
+            elif hasattr(transport, "setTcpNoDelay"):
+                transport.setTcpNoDelay(True)
         self.peer = self._pump.hub.peer(self)
         host = transport.getHost()
         self._local: str = getattr(host, "host", "")
@@ -125,11 +125,13 @@ class ChatProtocol(LineReceiver):
         if self._telnet is not None or b"\xff" in data:
             data = self._without_telnet(data)
         lines = self._splitter.feed(data)
-        if lines:
-            if self._held is None:
-                self._held = deque(lines)
-            else:
-                self._held.extend(lines)
+        if self._held is not None:
+            self._held.extend(lines)
+        elif lines and not self._handling and not self._waiting() and self._at_once(lines):
+            self._pump.wake()
+            return
+        elif lines:
+            self._held = deque(lines)
         self._handle()
         self._pump.wake()
 
@@ -188,7 +190,7 @@ class ChatProtocol(LineReceiver):
             rest, self._first = self._first, None
             self.dataReceived(rest)
         if not self._ended:
-            self._ended = True
+            self._ended = self._outlet.awaited = True
             self._handle()
             self._pump.wake()
 
@@ -234,6 +236,41 @@ class ChatProtocol(LineReceiver):
             or (peer.holding and peer.posted != peer.settled)
         )
 
+    def _at_once(self, lines: list[bytes | None]) -> bool:
+        """Mostly nothing waits, and what came is one line, or several that are alike: without detours.
+
+        :return: whether it was, and all that follows from it is done.
+        """
+        self._handling = True
+        try:
+            if len(lines) == 1:
+                request = self.session.receive(lines[0])
+                if request is not None:
+                    self._carry_out(request, lines[0])
+            else:
+                together = self.session.receive_run(lines, self._most())
+                if not together:
+                    return False
+                if together < len(lines):
+                    self._held = deque(lines[together:])
+        except Exception:
+            self._fault()
+        finally:
+            self._handling = False
+        if self.session.closing:
+            self.end()
+        elif self._held:
+            self._handle()
+        return True
+
+    def _most(self) -> int:
+        """How many lines that post may be handled together."""
+        return min(LINES_A_TURN, PIPELINE_LIMIT - self.peer.posted + self.peer.settled)
+
+    def _fault(self) -> None:
+        self.factory.log.failure("a line was handled in a way that nobody foresaw")
+        self.session.closing = True
+
     def _handle(self) -> None:
         """Give the session the lines that are here, as far as it may have them now."""
         if self._handling or self.session.closing:
@@ -242,8 +279,7 @@ class ChatProtocol(LineReceiver):
         try:
             count = self._receive()
         except Exception:
-            self.factory.log.failure("a line was handled in a way that nobody foresaw")
-            self.session.closing = True
+            self._fault()
             count = 1
         self._handling = False
         if not self._held:
@@ -268,29 +304,46 @@ class ChatProtocol(LineReceiver):
         held, receive = self._held, self.session.receive
         count, waiting = 0, self._waiting
         while held and count < LINES_A_TURN and not waiting():
+            if len(held) > 1:
+                together = self.session.receive_run(held, self._most())
+                if together:
+                    count += together
+                    if together == len(held):
+                        held.clear()
+                        break
+                    for _ in range(together):
+                        held.popleft()
+                    continue
             count += 1
             raw = held.popleft()
             request = receive(raw)
-            if request is not None:
-                if isinstance(request, Close):
-                    break
-                if isinstance(request, Again):
-                    held.appendleft(raw)
-                    break
-                if isinstance(request, WhoIs):
-                    self.session.described(request, *self._pump.clocks())
-                    continue
-                if isinstance(request, Stream):
-                    self._stream(request, b"")
-                    break
-                if isinstance(request, _FOR_DESK):
-                    done = self._desk.carry_out(request, self.session, self, self._local, self._remote)
-                else:
-                    done = self._pump.reading.lookups.carry_out(request, self.session)
-                self._request = done
-                done.addErrback(self._broken)
-                done.addBoth(self._carried_out)
+            if request is not None and not self._carry_out(request, raw):
+                break
         return count
+
+    def _carry_out(self, request: Request, raw: bytes | None) -> bool:
+        """Do what the session asks for; return whether further lines may follow, as far as that goes."""
+        if isinstance(request, Close):
+            return False
+        if isinstance(request, Again):
+            if self._held is None:
+                self._held = deque()
+            self._held.appendleft(raw)
+            return False
+        if isinstance(request, WhoIs):
+            self.session.described(request, *self._pump.clocks())
+            return True
+        if isinstance(request, Stream):
+            self._stream(request, b"")
+            return False
+        if isinstance(request, _FOR_DESK):
+            done = self._desk.carry_out(request, self.session, self, self._local, self._remote)
+        else:
+            done = self._pump.reading.lookups.carry_out(request, self.session)
+        self._request = done
+        done.addErrback(self._broken)
+        done.addBoth(self._carried_out)
+        return True
 
     def _go_on(self) -> None:
         """The others had their turn."""
@@ -317,6 +370,7 @@ class ChatProtocol(LineReceiver):
         if pause == self._paused:
             return
         self._paused = pause
+        self._outlet.awaited = pause or self._ended
         transport = cast("ITCPTransport", self.transport)
         if pause:
             transport.pauseProducing()  # type: ignore[attr-defined]
@@ -331,7 +385,7 @@ class ChatProtocol(LineReceiver):
 
     def drained(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
-        if (self._held or self._paused or self._ended) and not self._coming:
+        if not self._coming:
             self._handle()
 
     def overflowed(self) -> None:

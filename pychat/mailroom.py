@@ -53,7 +53,12 @@ RELIEF = 0.75
 
 
 class Way(Protocol):
-    """The way out of one connection (:class:`pychat.outlet.Outlet`)."""
+    """The way out of one connection (:class:`pychat.outlet.Outlet`).
+
+    :ivar watched: it is looked at (:meth:`Mailroom.watch`).
+    """
+
+    watched: bool
 
     @property
     def waiting(self) -> int:
@@ -178,6 +183,7 @@ class Mailroom:
         if way in self._watched and (way in self._urgent or not way.urgent):
             return  # it is looked at as often as it wants
         self._watched[way] = None
+        way.watched = True
         if way.urgent and way not in self._urgent:
             if self._beat is not None and not self._urgent and not self._beating:
                 self._beat.cancel()
@@ -195,6 +201,7 @@ class Mailroom:
         """The connection is gone."""
         for ways in (self._watched, self._urgent, self._clogged):
             ways.pop(way, None)
+        way.watched = False
 
     def start_beat(self) -> None:
         """There is something to look at soon."""
@@ -229,6 +236,7 @@ class Mailroom:
                 more = urgent = False
             if not more:
                 self._watched.pop(way, None)
+                way.watched = False
             if not urgent:
                 self._urgent.pop(way, None)
         if self._looking and not self._stopped:

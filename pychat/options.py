@@ -10,7 +10,7 @@ from twisted.python import usage
 
 from . import __version__
 from .address import parse_host_port
-from .journal.prune import parse_age, parse_size
+from .journal.prune import parse_age, parse_bound, parse_size
 from .mailroom import MEMORY_LIMIT
 from .transfer.congestion import CONTROLLERS, DEFAULT_CONTROLLER
 from .transfer.packet import DATAGRAM_BYTES, MAX_DATAGRAM_BYTES
@@ -77,7 +77,7 @@ class Options(usage.Options):
 
     def opt_listen(self, endpoint: str) -> None:
         """Where to listen for people, as a Twisted endpoint; repeatable.
-        [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it.
+        [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it; an IPv6 address alone: tcp6:50000:interface=::1.
         """
         self["listen"].append(endpoint)
 
@@ -106,8 +106,8 @@ class Options(usage.Options):
         self["keep"] = _number(parse_age, "--keep", age)
 
     def opt_keep_bytes(self, size: str) -> None:
-        """Forget the oldest messages while the journal is larger, such as 2G (K, M, G, T). [default: keep all]"""
-        self["keep-bytes"] = _number(parse_size, "--keep-bytes", size)
+        """Forget the oldest messages while the journal is larger, such as 2G; 1M at least. [default: keep all]"""
+        self["keep-bytes"] = _number(parse_bound, "--keep-bytes", size)
 
     def opt_uploads(self, who: str) -> None:
         """Who may upload files: everyone, or nobody. [default: who connects from this machine]"""

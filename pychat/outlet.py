@@ -37,7 +37,7 @@ class Owner(Protocol):
     """Whose outlet it is."""
 
     def drained(self) -> None:
-        """Bytes went out, or answers came in."""
+        """Bytes went out, or answers came in.  Called while :attr:`Outlet.awaited`."""
 
     def sent(self) -> None:
         """What is to be acknowledged may have gone out."""
@@ -74,7 +74,7 @@ class Outlet:
 
     __slots__ = (
         "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailroom", "_owner", "_peer",
-        "_pump", "_pushes", "_socket", "_transport", "_written",
+        "_pump", "_pushes", "_socket", "_transport", "_written", "awaited", "watched",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
@@ -84,6 +84,10 @@ class Outlet:
         self._pump = pump
         self._mailroom = pump.mailroom
         self._owner = owner
+        self.awaited = False
+        """Its owner waits for :meth:`Owner.drained`."""
+        self.watched = False
+        """See :class:`pychat.mailroom.Way`."""
         self._written = 0  # bytes that our kernel took
         self._in_transport = 0  # bytes that lie in the transport's buffer
         self._closing = self._lost = False
@@ -125,12 +129,14 @@ class Outlet:
                 if self._lost:
                     return
         if mailbox.marks is not None or peer.unacked is not None:
-            self._mailroom.watch(self)
+            # Mostly it is watched already, and nobody waits for more.
+            if not self.watched or peer.awaiting:
+                self._mailroom.watch(self)
             if peer.unacked is not None:
                 self._owner.sent()
         if self._closing:
             self._try_to_close()
-        else:
+        elif self.awaited:
             self._owner.drained()
 
     @property
@@ -173,7 +179,7 @@ class Outlet:
         self._in_transport = 0
         if self._peer.mailbox.queued or self._closing:
             self.flush()
-        else:
+        elif self.awaited:
             self._owner.drained()
 
     def stopProducing(self) -> None:

@@ -133,9 +133,12 @@ class Peer:
         self._behind.append((self.posted, data))
         self.behind += len(data)
 
-    def settle(self) -> bytes:
-        """The oldest post without an answer gets it now: return the answers that waited behind it."""
-        self.settled += 1
+    def settle(self, count: int = 1) -> bytes:
+        """The oldest post without an answer gets it now: return the answers that waited behind it.
+
+        :param count: so many get it at once; nothing waits between them.
+        """
+        self.settled += count
         behind = self._behind
         if not behind:
             return b""
@@ -256,3 +259,36 @@ class Post(Known):
             Entry,
             (time_ms, person.id, person.name, id, name, self.text, self.once, self.kind, self.ref, blocked),
         )
+
+
+class Run(Post):
+    """What one connection said to everybody, one plain line right behind the other.
+
+    It goes the way of a post, and each of its texts is a message.  Nothing is particular about them: no label, no key,
+    no answer that waits between two of them, no bidirectional control and nothing else that is not printable.
+    """
+
+    __slots__ = ("size", "texts")
+
+    to = None
+    kind = SAID
+    ref = 0
+    label = once = b""
+    original = refusal = None
+    blocked = moot = False
+    is_new = True
+
+    def __init__(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
+        assert sender.identity is not None
+        self.sender = sender
+        self.person = sender.identity
+        self.texts = texts
+        self.size = size
+        """Their bytes, about."""
+
+    def entries(self, time_ms: int) -> list[Entry]:
+        """What the journal keeps of it."""
+        id, name = self.person.id, self.person.name
+        return [
+            _tuple(Entry, (time_ms, id, name, None, None, text, b"", SAID, 0, False)) for text in self.texts
+        ]

@@ -18,7 +18,12 @@ from time import monotonic
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IReactorFDSet,
+    IReadDescriptor,
+    IWriteDescriptor,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -41,7 +46,7 @@ def poller_for(reactor: Any) -> Any:
     return reactor
 
 
-@implementer(IReactorFDSet, IReadDescriptor)
+@implementer(IReactorFDSet, IReadDescriptor, IWriteDescriptor)
 class Poller:
     """Watches descriptors for one reactor, and is one that the reactor watches.
 
@@ -84,6 +89,9 @@ class Poller:
         self._note(fd, after)
         if not self._watched:
             self._watched = True
+            # It never becomes writable.  But while it is watched for that, too, to get up and to lie down only changes
+            # an entry of the reactor's; to make a new one the kernel looks at every connection, in search of circles.
+            self._reactor.addWriter(self)
             if self._rest is None:
                 self._reactor.addReader(self)
 
@@ -116,6 +124,7 @@ class Poller:
             else:
                 self._rest.cancel()
                 self._rest = None
+            self._reactor.removeWriter(self)
 
     def _events(self, fd: int) -> int:
         return self._unusual.get(fd, select.EPOLLIN)
@@ -188,11 +197,18 @@ class Poller:
             self._reactor.removeReader(self)
             self._rest = self._reactor.callLater(REST_SECONDS, self._get_up)
 
+    def doWrite(self) -> None:
+        """Never called: see :meth:`_watch`."""
+
     def _get_up(self) -> None:
         self._rest = None
         if self._watched:
             self._reactor.addReader(self)
             self.doRead()
+
+    def serve(self, selectable: Any) -> None:
+        """Serve somebody who may have something to read by now."""
+        self._serve(selectable, select.EPOLLIN)
 
     def _serve(self, selectable: Any, event: int) -> None:
         """Whatever goes wrong with one connection, the others go on."""

@@ -10,7 +10,7 @@ from .batch import Batch
 from .errors import JournalError, PychatError, RemoteProtocolError
 from .gathering import Gathering
 from .once import hand_on, lookup, recall, shrink
-from .peer import SAID, SETTING, Known, Peer, Post
+from .peer import SAID, SETTING, Known, Peer, Post, Run
 from .receipts import AnyCursor
 from .rendering import FULL, PLAIN
 from .rooms import Room
@@ -35,6 +35,9 @@ WORK_LIMIT = 1000
 
 LINE_OVERHEAD = 64
 """Bytes that a line has besides a name and a text, about."""
+
+
+_ACCEPTED = b"<accepted id=%d>all\n"
 
 
 def _refusal(post: Post, error: PychatError) -> bytes:
@@ -87,6 +90,17 @@ class Posting(Gathering):
     def say(self, sender: Peer, to: Addressee, text: bytes) -> None:
         """:meth:`post` a message that comes with nothing else."""
         self._push(Post(sender, to, text))
+
+    def say_run(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
+        """The same for printable texts that a connection says to everybody, one right behind the other.
+
+        :param size: their bytes, about.
+        """
+        run = Run(sender, texts, size)
+        (self._pending if sender.early is None else sender.early).append(run)
+        if sender.unacked is None:
+            run.person.typed = self._last_id
+        sender.posted += len(texts)
 
     def post(
         self,
@@ -216,6 +230,12 @@ class Posting(Gathering):
         count = work = 0
         while count < len(self._pending) and size < BATCH_LIMIT and work < WORK_LIMIT:
             post = self._pending[count]
+            if type(post) is Run:
+                many = len(post.texts)
+                size += post.size + many * (len(post.person.label) + LINE_OVERHEAD)
+                work += many
+                count += 1
+                continue
             size += len(post.text) + len(post.person.label) + LINE_OVERHEAD
             work += 1 if post.to is None else 3
             if post.kind >= _TOPIC and isinstance(post.to, Room):
@@ -225,8 +245,11 @@ class Posting(Gathering):
         if not posts:
             return None
         turned: dict[tuple[Person, Addressee], int] = {}
-        entries = []
+        entries: list[Entry] = []
         for post in posts:
+            if type(post) is Run:
+                entries += post.entries(time_ms)
+                continue
             to, kind = post.to, post.kind
             if kind >= _JOIN:
                 before = turned.get((post.person, to))
@@ -252,6 +275,10 @@ class Posting(Gathering):
                 self._taken_back.pop(post.ref, None)
             self._came(post)
             answer = _refusal(post, post.refusal or error)
+            if type(post) is Run:
+                many = len(post.texts)
+                post.sender.tell(answer * many + post.sender.settle(many))
+                continue
             if post.kind == SETTING and isinstance(error, JournalError):
                 # It counts already.  Of who ends with her connection the journal need not know it.
                 answer = _refusal(post, _UNKEPT) if post.person.resumes else post.text
@@ -269,7 +296,7 @@ class Posting(Gathering):
         """
         batch = Batch(time_ms)
         of = len(self._everybody) + len(self._catching) + self.roster.people_away
-        fresh = iter(ids)
+        taken = 0  # of the ids
         everybody, receipts = self._everybody, self._groups
         if len(self._recent) > RECENT_LIMIT:
             self._older, self._recent = self._recent, {}
@@ -279,16 +306,25 @@ class Posting(Gathering):
         for post in posts:
             if post.is_new and post.to is None and post.kind < _TOPIC:
                 # Most messages of a busy chat: here nothing is asked twice.
-                id = post.id = next(fresh)
                 person = post.person
+                if type(post) is Run:
+                    first, taken = taken, taken + len(post.texts)
+                    these = (*ids[first:taken],)
+                    answer = self._answers(post, these)
+                    recent.update(dict.fromkeys(these, (None, person)))
+                else:
+                    id = post.id = ids[taken]
+                    taken += 1
+                    these = (id,)
+                    answer = self._answer(post, id)
+                    recent[id] = (None, person)
                 found = apart.get(person)
                 if found is None:
                     without = self._apart(person)
                     found = apart[person] = without, self._spared(person), of - len(without)
                 without, spared, owed = found
-                batch.broadcast(id, post, everybody, self._answer(post, id), spared)
-                recent[id] = (None, person)
-                receipts.open(id, person, owed, now, without)
+                batch.broadcast(these, post, everybody, answer, spared)
+                receipts.open(these, person, owed, now, without)
                 continue
             if post.refusal is not None:
                 batch.own(post.sender, _refusal(post, post.refusal))
@@ -296,14 +332,16 @@ class Posting(Gathering):
             if post.kind >= _TOPIC and post.original is None:
                 # What a room is from here on counts for what comes behind it.
                 self._deliver(batch)
-                self._change(post, next(fresh) if post.is_new else 0, time_ms)
+                taken += post.is_new
+                self._change(post, ids[taken - 1] if post.is_new else 0, time_ms)
                 batch = Batch(time_ms)
                 continue
             if post.kind == SETTING:
                 batch.own(post.sender, post.text)
                 continue
             if post.is_new:
-                post.id = next(fresh)
+                post.id = ids[taken]
+                taken += 1
             # Of a repeated one the first is in the journal, or it stands before this one in the same batch.
             id = (post.original or post).id
             assert id
@@ -349,6 +387,11 @@ class Posting(Gathering):
             return b""
         return b"<accepted%s id=%d>%s\n" % (post.label, id, post.to.label if post.to else b"all")
 
+    def _answers(self, run: Run, ids: tuple[int, ...]) -> bytes:
+        if run.sender.identity is None and not self._answer(run, ids[0]):
+            return b""
+        return _ACCEPTED * len(ids) % ids
+
     def _change(self, post: Post, id: int, time_ms: int) -> None:
         """A room is, from here on, what the journal says."""
         if id:
@@ -373,7 +416,11 @@ class Posting(Gathering):
 
     def _apart(self, person: Person) -> list[AnyCursor]:
         """Who takes part in what is said to everybody, and is not owed what this person says."""
-        ignoring = self._ignored_by.get(person.key, ())
+        ignoring = self._ignored_by.get(person.key)
+        if not ignoring:
+            peer = person.peer
+            here = peer is not None and not person.arriving and self._is_here(peer)
+            return [person] if here or self._takes_part(person) else []
         return [each for each in dict.fromkeys((person, *ignoring)) if self._takes_part(each)]
 
     def _say_in_room(self, batch: Batch, post: Post, room: Room, id: int, now: float, answer: bytes) -> None:
@@ -382,10 +429,10 @@ class Posting(Gathering):
         without = [members[other] for other in apart if other in members]
         if post.kind == SAID:
             room.newest = id
-        batch.broadcast(id, post, room.audience, answer, self._spared(post.person))
+        batch.broadcast((id,), post, room.audience, answer, self._spared(post.person))
         self._recent[id] = (room, post.person)
         self._counting[room] = None
-        room.receipts.open(id, post.person, len(members) - len(without), now, without)
+        room.receipts.open((id,), post.person, len(members) - len(without), now, without)
 
     def _spared(self, person: Person) -> Sequence[Peer]:
         """The connections of those who ignore somebody."""

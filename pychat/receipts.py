@@ -12,7 +12,7 @@ The sender of M is not owed M, nor is a member who ignores her: these few are su
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
@@ -74,9 +74,12 @@ class Cursor:
 
 
 class Count(NamedTuple):
-    """The verdict on one message to a group.  ``sent``, ``delivered`` and ``gone`` exclude each other."""
+    """The verdict on a message to a group, or on each of several of one sender.
 
-    id: int
+    ``sent``, ``delivered`` and ``gone`` exclude each other.
+    """
+
+    ids: Sequence[int]
     sender: object
     """Who is to be told."""
     sent: int
@@ -113,34 +116,46 @@ def _next(values: Sequence[int], id: int) -> float:
     return values[place] if place < len(values) else inf
 
 
-_Open: TypeAlias = "tuple[int, object, int, float, Sequence[AnyCursor]]"
+def _cut(ids: Sequence[int], upto: float) -> tuple[Sequence[int], Sequence[int]]:
+    """Those of these, ascending, that are not above an id, and the others."""
+    place = bisect_right(ids, upto)
+    return ids[:place], ids[place:]
+
+
+_Open: TypeAlias = "tuple[Sequence[int], object, int, float, Sequence[AnyCursor]]"
 
 
 class GroupReceipts:
     """The messages to one group whose counts have not been told yet."""
 
-    __slots__ = ("_departed", "_looked_at", "_open")
+    __slots__ = ("_departed", "_looked_at", "_messages", "_open")
 
     def __init__(self) -> None:
         self._open: deque[_Open] = deque()
         self._looked_at: list[_Open] = []  # by a settling that is not at its end, and not told
         self._departed: list[AnyCursor] = []
+        self._messages = 0
 
     def __len__(self) -> int:
-        return len(self._open) + len(self._looked_at)
+        return self._messages
 
-    def open(self, id: int, sender: object, of: int, now: float, without: Sequence[AnyCursor]) -> None:
-        """Start to count a message that was accepted now.
+    def open(
+        self, ids: Sequence[int], sender: object, of: int, now: float, without: Sequence[AnyCursor]
+    ) -> None:
+        """Start to count messages that were accepted now.
 
+        :param ids: of one; or of several that one sender said to the same members, with nothing between them: so who is
+            not owed them stands before or behind them.
         :param sender: who is to be told.
         :param of: how many are owed it.
         :param without: cursors of the group that are not; the sender's, if she is of the group.
         """
-        self._open.append((id, sender, of, now + COUNT_DEADLINE, without))
+        self._messages += len(ids)
+        self._open.append((ids, sender, of, now + COUNT_DEADLINE, without))
 
     def departed(self, cursor: AnyCursor) -> None:
         """A connection left, with ``left`` set: it counts on with what it reached."""
-        if len(self):
+        if self._messages:
             self._departed.append(cursor)
 
     def settle(self, members: Iterable[AnyCursor], now: float) -> Iterator[list[Count]]:
@@ -155,7 +170,7 @@ class GroupReceipts:
         left = len(self._open)
         if not left:
             return
-        oldest = self._open[0][0]
+        oldest = self._open[0][0][0]
         gone = [cursor for cursor in self._departed if (cursor.left or 0) >= oldest]
         self._departed = gone
         # Looked at once: a cursor in a room asks its person for most of this, and moves on between two lots.
@@ -170,39 +185,49 @@ class GroupReceipts:
         gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
         nowhere = (False, 0, 0, 0)
         told: list[Count] = []
-        excess = left - OPEN_LIMIT
+        excess = self._messages - OPEN_LIMIT
         counts, upto = (0, 0, 0), -inf
+        looked_at = 0
         for number in range(1, left + 1):
             entry = self._open.popleft()
-            id, sender, of, deadline, without = entry
-            if id > upto:
-                # Most cursors stand close together, so what holds for one message holds for many.
-                counts = (
-                    acked.count(id),
-                    sent.count(id) - plain_acked.count(id),
-                    bisect_left(gone_joined, id) - bisect_left(gone_left, id) - gone_has.count(id),
-                )
-                upto = min(
-                    *[above.until(id) for above in (acked, sent, plain_acked, gone_has)],
-                    _next(gone_joined, id), _next(gone_left, id),
-                )  # fmt: skip
-            delivered, reached, lost = counts
-            for cursor in without:
-                plain, got, confirmed, _ = stood.get(cursor, nowhere)
-                if confirmed >= id:
-                    delivered -= 1
-                elif plain and got >= id:
-                    reached -= 1
-                elif cursor in lost_ones and (cursor.left or 0) >= id:
-                    lost -= 1
-            if reached + delivered + lost == of or deadline <= now or excess > 0:
-                told.append(_tuple(Count, (id, sender, reached, delivered, lost, of)))
-                excess -= 1
-            else:
-                self._looked_at.append(entry)
-            if number % SETTLE_LIMIT == 0 and number < left:
+            ids, sender, of, deadline, without = entry
+            looked_at += len(ids)
+            while ids:
+                id = ids[0]
+                if id > upto:
+                    # Most cursors stand close together, so what holds for one message holds for many.
+                    counts = (
+                        acked.count(id),
+                        sent.count(id) - plain_acked.count(id),
+                        bisect_left(gone_joined, id) - bisect_left(gone_left, id) - gone_has.count(id),
+                    )
+                    upto = min(
+                        *[above.until(id) for above in (acked, sent, plain_acked, gone_has)],
+                        _next(gone_joined, id), _next(gone_left, id),
+                    )  # fmt: skip
+                delivered, reached, lost = counts
+                for cursor in without:
+                    plain, got, confirmed, _ = stood.get(cursor, nowhere)
+                    if confirmed >= id:
+                        delivered -= 1
+                    elif plain and got >= id:
+                        reached -= 1
+                    elif lost_ones and cursor in lost_ones and (cursor.left or 0) >= id:
+                        lost -= 1
+                some, ids = (ids, ()) if ids[-1] <= upto else _cut(ids, upto)
+                final = reached + delivered + lost == of or deadline <= now
+                if not final and excess > 0:
+                    some, ids = some[:excess], (*some[excess:], *ids)
+                    final = True
+                if final:
+                    told.append(_tuple(Count, (some, sender, reached, delivered, lost, of)))
+                    self._messages -= len(some)
+                    excess -= len(some)
+                else:
+                    self._looked_at.append((some, sender, of, deadline, without))
+            if looked_at >= SETTLE_LIMIT and number < left:
                 yield told
-                told = []
+                told, looked_at = [], 0
         self._open.extendleft(reversed(self._looked_at))
         self._looked_at = []
         yield told

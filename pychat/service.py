@@ -42,6 +42,7 @@ from .desk import Desk, UdpPort
 from .digests import Digests
 from .errors import PychatError
 from .factory import ChatFactory
+from .heap import give_back, keep_freed, share_heap
 from .hub import Hub
 from .incoming import Bounds, Incoming
 from .journal.memory import MemoryJournal
@@ -107,7 +108,7 @@ class ChatService(MultiService):
         self._udp: list[UdpPort] = []
         self._transfers: list[TransferProtocol] = []
         self._digests = Digests()
-        in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        in_thread: Callable[..., Deferred[Any]] = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         bounds = Bounds(options["quota"], options["shelf-limit"], options["keep-uploads"])
         incoming = Incoming(self._shelf, bounds)
         uploading = Uploading(incoming, in_thread, self.pump.tell_file, options["uploads"])
@@ -119,7 +120,7 @@ class ChatService(MultiService):
         if isinstance(self._poller, Poller):
             self.pump.behind = lambda: self._poller.behind
         self._watchdog = Watchdog(reactor)
-        self._collecting = Collecting(self.factory.connections)
+        self._collecting = Collecting(connections, lambda: in_thread(give_back, kernel.memory() or 0))
         self._measures = hub.measure = Measures(
             reactor, connections, self._transfers, self._watchdog,
             lambda: self.factory.laggards.count, lambda: self.pump.mailroom.given_up,
@@ -161,12 +162,14 @@ class ChatService(MultiService):
 
         :raise StartError: if that is not possible.
         """
+        share_heap()  # before the first thread
         self._bind()
         self._open_journal()
         super().startService()
         self._measures.begin()
         self._announce()
         self._collecting.start()
+        keep_freed()
         self._watchdog.start()
         if self._signals:
             self._reactor.callWhenRunning(self._take_signals)
@@ -183,6 +186,9 @@ class ChatService(MultiService):
                 raise StartError(error.code, error.sentence) from None
             except OSError as error:
                 self._unbind()
+                if self._state.exists() and not self._state.is_dir():
+                    sentence = f"Cannot keep messages in {self._state}, for it is not a folder: name another with --state."
+                    raise StartError("journal-unavailable", sentence) from None
                 raise StartError(
                     "journal-unavailable",
                     f"Cannot use the folder {self._state} ({error.strerror}): let this user write it, or name "
@@ -234,7 +240,7 @@ class ChatService(MultiService):
             where = _where(listening)
             if where is not None:
                 # A port that the system chose for TCP may be in use for UDP: let it choose again.
-                chosen = re.search(r":(port=)?0(:|$)", description) is not None
+                chosen = re.search(r"^\w+:0(:|$)|:port=0(:|$)", description) is not None
                 beside[where[0], 0 if chosen else where[1]] = None
         return [*beside] or [("127.0.0.1", DEFAULT_PORT)]
 
@@ -247,7 +253,10 @@ class ChatService(MultiService):
             ][0]  # type: ignore[assignment]
             bound = listen_udp(self._reactor, protocol, address, port)
         except (OSError, CannotListenError) as error:
-            raise cannot_listen(where, error, "--udp") from None
+            wrong = cannot_listen(f"UDP {where}", error, "--udp")
+            if not self._options["udp"]:
+                wrong.sentence += " Files have the port of --listen, unless --udp names another."
+            raise wrong from None
         self.udp_ports.append(bound)
         real = _where(bound)
         assert real is not None

@@ -22,8 +22,9 @@ concerns files in :mod:`pychat.sharing`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import __version__
@@ -144,6 +145,39 @@ class Session(Saying, Asking, Sharing):
         check_text(text)
         self.hub.say(peer, to, text)
         return True
+
+    def receive_run(self, lines: Iterable[bytes | None], most: int) -> int:
+        """Handle the first of these lines together, if two of them and more say something to everybody.
+
+        All of that would become of them one by one as well, at thrice the cost.
+
+        :param lines: as :meth:`receive` takes them.
+        :param most: at most so many.
+        :return: how many; 0: one by one is the way for the first of them.
+        """
+        peer = self.peer
+        if peer.identity is None:
+            return 0
+        texts: list[bytes] = []
+        for raw in islice(lines, most):
+            if raw is None or not raw.startswith(_TO_ALL):
+                break
+            texts.append(raw[len(_TO_ALL) :])
+        if len(texts) < 2:
+            return 0
+        together = b" ".join(texts)
+        try:
+            plain = together.decode().isprintable() and all(map(bytes.strip, texts))
+        except UnicodeDecodeError:
+            plain = False
+        if plain:
+            self.said += len(texts)
+            peer.holding = False
+            self.hub.say_run(peer, texts, len(together))
+        else:
+            for text in texts:
+                self.receive(_TO_ALL + text)
+        return len(texts)
 
     def _with_hint(self, error: PychatError, raw: bytes) -> PychatError:
         """Who types something that is no command at all is told one that would do here."""

@@ -12,7 +12,7 @@ from . import manual
 from .errors import JournalError
 from .journal.commands import run_backup, run_check, run_prune
 from .journal.index import messages
-from .journal.prune import Retention, parse_age, parse_size
+from .journal.prune import Retention, parse_age, parse_bound
 from .printing import FAILED, OK, USAGE
 
 
@@ -63,8 +63,8 @@ def add_journal(commands: Any) -> None:
     prune.add_argument(
         "--keep-bytes",
         metavar="SIZE",
-        type=_told(parse_size),
-        help="delete the oldest while the journal is larger, such as 2G (K, M, G, T)",
+        type=_told(parse_bound),
+        help="delete the oldest while the journal is larger, such as 2G (K, M, G, T); 1M at least",
     )
 
 

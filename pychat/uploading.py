@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, NamedTuple, Protocol
 
@@ -214,6 +215,7 @@ class Uploading:
             )
 
 
+@lru_cache(maxsize=256)  # a storm of logins asks for few addresses, again and again
 def _is_loopback(host: str) -> bool:
     try:
         address = ip_address(host.partition("%")[0])

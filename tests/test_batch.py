@@ -48,7 +48,7 @@ class BatchCase(SynchronousTestCase):
         sender = by or self.voice
         sender.posted += 1
         post = Post(sender, to, text, kind=kind, ref=ref)
-        self.batch.broadcast(self.id, post, to.audience if to else self.all, answer, but)
+        self.batch.broadcast((self.id,), post, to.audience if to else self.all, answer, but)
         return post
 
     def whisper(self, to: Peer, text: bytes) -> None:

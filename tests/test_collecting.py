@@ -23,7 +23,8 @@ class CollectingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.before = gc.get_threshold()
         self.connections: list[Circle] = []
-        self.collecting = Collecting(self.connections)
+        self.then: list[int] = []
+        self.collecting = Collecting(self.connections, lambda: self.then.append(gc.get_freeze_count()))
         self.collecting.start()
         self.addCleanup(self.collecting.stop)
 
@@ -64,9 +65,18 @@ class CollectingTests(SynchronousTestCase):
         self.collecting.look()
         self.assertIsNone(gone())
 
+    def test_then(self) -> None:
+        """Whoever wants to know is told of each look, when that is over."""
+        self.collecting.look()
+        self.connections += [Circle() for _ in range(MANY)]
+        self.collecting.look()
+        self.assertEqual(len(self.then), 2)
+        self.assertGreaterEqual(self.then[1], self.then[0] + MANY)
+
     def test_stop(self) -> None:
         """It leaves everything as it was, and may be asked to look."""
         self.collecting.stop()
         self.collecting.stop()
         self.collecting.look()
         self.assertEqual((gc.get_threshold(), gc.get_freeze_count()), (self.before, 0))
+        self.assertEqual(self.then, [])

@@ -71,6 +71,22 @@ class Told(SynchronousTestCase):
         self.assertLess(kernel.KEEPALIVE_IDLE + kernel.KEEPALIVE_PROBES * kernel.KEEPALIVE_INTERVAL, 120)
         self.assertLess(kernel.USER_TIMEOUT, 120)
 
+    def test_prepared(self) -> None:
+        """A connection has what the chat's connections need, or it has not; what a system lacks does not count."""
+        self.assertFalse(kernel.is_prepared(self.near))
+        kernel.find_dead_peers(self.near)
+        self.assertFalse(kernel.is_prepared(self.near))
+        kernel.prepare(self.near)
+        self.assertTrue(kernel.is_prepared(self.near))
+        self.assertTrue(self.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        self.assertTrue(self.near.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE))
+        self.near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+        self.assertFalse(kernel.is_prepared(self.near))
+        if hasattr(socket, "AF_UNIX"):
+            with socket.socket(socket.AF_UNIX) as other:
+                kernel.prepare(other)
+                self.assertTrue(kernel.is_prepared(other))
+
     def test_plain_socket(self) -> None:
         """A socket is given for a plain transport only: not with TLS, not without a socket."""
         plain = SimpleNamespace(getHandle=lambda: self.near)

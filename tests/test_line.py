@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import factory, line, outlet
+from pychat import factory, kernel, line, outlet
 from pychat.line import ChatProtocol
 from pychat.shelf import Shelf
 
+from .chatkit import examples
 from .plays.stage import FakeTransport, MemoryStage
 
 
@@ -60,6 +64,18 @@ class Lines(Case):
         for byte in b"<ping>x\r\n":
             alice.protocol.dataReceived(bytes([byte]))
         self.assertEqual(self.hear(alice), ["<pong>x"])
+
+    def test_options(self) -> None:
+        """The system finds a peer that vanished; where the port has seen to that nobody does it again."""
+        for prepared in (False, True):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                near = socket.create_connection(server.getsockname())
+            self.addCleanup(near.close)
+            transport = FakeTransport(self.clock)
+            transport.getHandle = lambda near=near: near  # type: ignore[attr-defined]
+            transport.prepared = prepared  # type: ignore[attr-defined]
+            self.factory.buildProtocol(None).makeConnection(transport)
+            self.assertEqual(kernel.is_prepared(near), not prepared)
 
     def test_telnet(self) -> None:
         """Negotiation is stripped wherever it stands, and Ctrl-C's timing mark is answered."""
@@ -423,3 +439,68 @@ class Bounds(Case):
         self.assertLessEqual(peer.posted - peer.settled, line.PIPELINE_LIMIT)
         heard = self.hear(alice, 0.1)
         self.assertEqual(len([text for text in heard if text.startswith("<accepted")]), 2500)
+
+    def test_a_fault(self) -> None:
+        """A fault that nobody foresaw is logged and ends the connection, be its line by itself or among others."""
+        bob = self.connect("bob")
+        for chunk in (b"<ping>x\n", b"<ping>x\n<ping>y\n"):
+            alice = self.connect("alice")
+            assert isinstance(alice.protocol, ChatProtocol)
+            fault = self.patch(type(alice.protocol.session), "receive", lambda session, raw: 1 // 0)
+            alice.protocol.dataReceived(chunk)
+            fault.restore()
+            self.hear(alice)
+            self.assertTrue(alice.closed)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.say(bob, "<ping>x")
+        self.assertEqual(self.hear(bob)[-1], "<pong>x")
+
+    def test_pipelined_to_the_end(self) -> None:
+        """Who sends no more has the answers to all that she sent, and then the connection ends."""
+        alice = self.connect("alice")
+        self.say(alice, *(["<set_msg_all>x"] * 1500))
+        assert isinstance(alice.protocol, ChatProtocol)
+        alice.protocol.readConnectionLost()
+        heard = self.hear(alice, 0.1)
+        self.assertEqual(len([text for text in heard if text.startswith("<accepted")]), 1500)
+        self.assertTrue(alice.closed)
+
+    def test_asked_behind_a_message(self) -> None:
+        """What is asked by itself while a message is on its way is answered behind it."""
+        alice = self.connect("alice")
+        self.say(alice, "<set_msg_all>x")
+        self.say(alice, "<history>all")
+        heard = self.hear(alice)
+        self.assertEqual((heard[0], heard[-1]), ("<accepted id=1>all", "<history count=1>all"))
+
+
+LINES = (
+    "<set_msg_all>a", "<set_msg_all>b", "<set_msg_all label=1>c", "<set_msg_all> ", "<set_msg_all>\x01",
+    "<set_msg>bob x", "<ping>x", "<get_users>", "<whois>bob", "<history>all", "<join>#tea", "<topic>#tea",
+    "<unread>", "<nonsense>", "",
+    "<set_msg_all>" + "x" * 5000, "<listfiles>", "<disconnect>", "<stream id=x key=y>",
+)  # fmt: skip
+
+
+class Chunks(Case):
+    """However the network cuts what somebody says, the same becomes of it."""
+
+    @examples(60)
+    @given(st.lists(st.sampled_from(LINES), min_size=1, max_size=12), st.data())
+    def test_cuts(self, said: list[str], data: st.DataObject) -> None:
+        """All at once, line by line, or in any pieces: everybody is told the same, and who ends ends."""
+        whole = "".join(f"{line}\n" for line in said).encode()
+        cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=4)))
+        pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        told = []
+        for chunks in ([whole], whole.splitlines(keepends=True), pieces):
+            self.setUp()
+            alice, bob = self.connect("alice"), self.connect("bob")
+            self.hear(alice)
+            assert isinstance(alice.protocol, ChatProtocol)
+            for chunk in chunks:
+                alice.protocol.dataReceived(chunk)
+            told.append((self.hear(alice, 0.3), self.hear(bob, 0.3), alice.closed))
+            self.doCleanups()
+        self.assertEqual(told[0], told[1])
+        self.assertEqual(told[0], told[2])

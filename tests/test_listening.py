@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
+from unittest import skipUnless
+from unittest.mock import patch
 
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import listening
+from pychat import kernel, listening
 from pychat.listening import (
     BACKLOG,
     BURST,
@@ -33,14 +41,28 @@ from pychat.poller import poller_for
 from .guards import within
 
 
+class Heard(Protocol):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+
 class Made(ServerFactory):
-    """Counts the protocols that it makes; Twisted tells it when it begins and ends."""
+    """Counts the protocols that it makes; Twisted tells it when it begins and ends.
+
+    :ivar makes: makes the next one.
+    """
 
     noisy = False
 
     def __init__(self) -> None:
         self.made: list[Protocol] = []
         self.told: list[str] = []
+        self.makes: Callable[[], Protocol | None] = Heard
 
     def startFactory(self) -> None:
         self.told.append("start")
@@ -48,9 +70,10 @@ class Made(ServerFactory):
     def stopFactory(self) -> None:
         self.told.append("stop")
 
-    def buildProtocol(self, addr: object) -> Protocol:
-        protocol = Protocol()
-        self.made.append(protocol)
+    def buildProtocol(self, addr: object) -> Protocol | None:
+        protocol = self.makes()
+        if protocol is not None:
+            self.made.append(protocol)
         return protocol
 
 
@@ -80,11 +103,19 @@ class Ports(SynchronousTestCase):
         (_, _, backlog, mode, pid), (*_, chosen, _, _) = self.reactor.unixServers
         self.assertEqual((backlog, mode, pid, chosen), (BACKLOG, 0o600, True, 9))
 
-    def crowd(self, count: int) -> Any:
+    def come(self, port: Any, *said: bytes) -> socket.socket:
+        """Connect, and say this."""
+        client = socket.create_connection(("127.0.0.1", port.getHost().port), 10)
+        self.addCleanup(client.close)
+        for each in said:
+            client.sendall(each)
+        return client
+
+    def crowd(self, count: int, interface: str = "127.0.0.1") -> Any:
         """So many connections that wait to be accepted."""
-        port = self.listen("tcp:0:interface=127.0.0.1")
+        port = self.listen(f"tcp:0:interface={interface}")
         for _ in range(count):
-            self.addCleanup(socket.create_connection(("127.0.0.1", port.getHost().port)).close)
+            self.come(port)
         return port
 
     def leave(self) -> None:
@@ -94,7 +125,7 @@ class Ports(SynchronousTestCase):
 
     def test_all_at_once(self) -> None:
         """While it takes little time, everybody who waits is accepted in one turn, whatever came before."""
-        self.patch(listening, "_cpu", lambda: 0.0)
+        self.patch(listening, "monotonic", lambda: 0.0)
         port = self.crowd(BURST * 3 + 1)
         for expected in (BURST * 3 + 1, BURST * 3 + 1):
             port.doRead()
@@ -105,17 +136,125 @@ class Ports(SynchronousTestCase):
         """When it takes long, the others have a turn in between; nobody is forgotten."""
         times = [0.0]
 
-        def cpu() -> float:
+        def clock() -> float:
             times[0] += BURST_SECONDS * 0.6
             return times[0]
 
-        self.patch(listening, "_cpu", cpu)
+        self.patch(listening, "monotonic", clock)
         port = self.crowd(BURST * 3 + 1)
         accepted = []
         for _ in range(2):
             port.doRead()
             accepted.append(len(self.factory.made))
         self.assertEqual(accepted, [BURST * 2, BURST * 3 + 1])
+        self.leave()
+
+    def polled(self) -> tuple[Any, Any]:
+        """A reactor that serves whom it is told to, and a port of it."""
+        poller = poller_for(self.reactor)
+        self.addCleanup(poller.connectionLost, Failure(ConnectionDone()))
+        return poller, listen(poller, "tcp:0:interface=127.0.0.1", self.factory)
+
+    def heard(self) -> list[bytes]:
+        return [protocol.heard for protocol in self.factory.made if isinstance(protocol, Heard)]
+
+    @skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
+    def test_said_already(self) -> None:
+        """Who has said something when she is let in is heard at once; the others when they do."""
+        poller, port = self.polled()
+        self.come(port, b"hi")
+        silent = self.come(port)
+        self.come(port, b"ho")
+        port.doRead()
+        self.assertEqual(self.heard(), [b"hi", b"", b"ho"])
+        silent.sendall(b"now")
+        poller.doRead()
+        self.assertEqual(self.heard(), [b"hi", b"now", b"ho"])
+
+    @skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
+    def test_said_very_much(self) -> None:
+        """When one of them takes long, those behind her have to wait until everybody else had a turn."""
+        times = [0.0]
+        self.patch(listening, "monotonic", lambda: times[0])
+
+        class Slow(Heard):
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                times[0] += BURST_SECONDS
+
+        self.factory.makes = Slow
+        poller, port = self.polled()
+        for said in (b"very much", b"hi"):
+            self.come(port, said)
+        port.doRead()
+        self.assertEqual(self.heard(), [b"very much", b""])
+        poller.doRead()
+        self.assertEqual(self.heard(), [b"very much", b"hi"])
+
+    def test_options(self) -> None:
+        """The system finds every peer that vanished, where connections inherit what their port has, and where not."""
+        prepared: list[socket.socket] = []
+
+        def prepare(handle: socket.socket, real: Any = kernel.prepare) -> None:
+            prepared.append(handle)
+            real(handle)
+
+        self.patch(kernel, "prepare", prepare)
+        for inherits, count in ((kernel.is_prepared, 1), (lambda handle: False, 4)):
+            prepared.clear()
+            self.factory.made.clear()
+            with patch.object(kernel, "is_prepared", inherits):
+                self.crowd(3).doRead()
+            transports: list[Any] = [protocol.transport for protocol in self.factory.made]
+            self.assertEqual([kernel.is_prepared(each.socket) for each in transports], [True] * 3)
+            self.assertTrue(all(each.prepared for each in transports), "nobody has to do it again")
+            if sys.platform.startswith("linux"):
+                self.assertEqual(len(prepared), count)
+            self.leave()
+
+    def test_host(self) -> None:
+        """A connection knows the address that it was made at, also where its port has several."""
+        for interface in ("127.0.0.1", "0.0.0.0"):
+            port = self.crowd(1, interface)
+            port.doRead()
+            transport: Any = self.factory.made[-1].transport
+            host = transport.getHost()
+            self.assertEqual((host.host, host.port), transport.socket.getsockname())
+            self.assertEqual(host.host, "127.0.0.1")
+        self.leave()
+
+    def test_who_cannot_be_let_in(self) -> None:
+        """What goes wrong with one of those who come, or is not wanted, is the end of that one only."""
+        port = self.crowd(4)
+        clients = [None, ZeroDivisionError(), None, None]
+
+        def makes() -> Protocol | None:
+            if clients.pop() is not None:
+                raise ZeroDivisionError
+            return None if len(clients) == 3 else Heard()
+
+        self.factory.makes = makes
+        port.doRead()
+        self.assertEqual((len(self.factory.made), len(clients)), (2, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.leave()
+
+    def test_gone_before_accepted(self) -> None:
+        """Who went while she waited, and whatever else the system says of one, stops nobody."""
+        port = self.crowd(3)
+        real = port.socket
+        errors = [errno.ECONNABORTED, errno.EPERM]
+
+        def accept() -> Any:
+            if errors:
+                raise OSError(errors.pop(0), "")
+            return real.accept()
+
+        port.socket = SimpleNamespace(accept=accept, fileno=real.fileno)
+        self.addCleanup(setattr, port, "socket", real)
+        for _ in range(3):
+            port.doRead()
+        self.assertEqual(len(self.factory.made), 3)
         self.leave()
 
 

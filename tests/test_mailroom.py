@@ -60,6 +60,7 @@ class Way(Talk):
         self.flushed: list[bytes] = []
         self.waiting = 0
         self.urgent = True
+        self.watched = False
         self.looks: list[float] = []
         self.more = False
         self.ended = 0
@@ -199,7 +200,9 @@ class BeatTests(Crowd):
         self.clock.turn(BEAT)
         self.assertEqual(([len(way.looks) for way in self.ways], self.beats), ([1, 1, 1, 0, 0, 0, 0], 0))
         self.mailroom.watch(self.ways[0])
+        self.assertTrue(self.ways[4].watched)
         self.mailroom.forget(self.ways[4])
+        self.assertFalse(self.ways[4].watched)
         self.clock.turn()
         self.assertEqual(([len(way.looks) for way in self.ways], self.beats), ([1, 1, 1, 1, 0, 1, 0], 0))
         self.clock.turn()
@@ -212,6 +215,7 @@ class BeatTests(Crowd):
         self.mailroom.watch(self.ways[0])
         self.clock.turn(BEAT)
         self.assertEqual((len(self.ways[0].looks), self.clock.getDelayedCalls()), (1, []))
+        self.assertFalse(self.ways[0].watched)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_one_at_a_time(self) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pychat import kernel, outlet
+from pychat import kernel, mailroom, outlet
 from pychat.outlet import Outlet
 from pychat.pump import MOVED_DELAY
 from tests.chatkit import Chat, FakeTransport, ScriptedSocket, make_pump
@@ -35,6 +35,7 @@ class OutletCase(SynchronousTestCase):
         self.addCleanup(self.socket.close)
         self.transport = FakeTransport(self.socket if self.with_socket else None)
         self.outlet = Outlet(self.transport, self.peer, self.pump, self)
+        self.outlet.awaited = True
         # What Bob heard before he had an outlet is as good as written.
         self.outlet._written = self.start
         self.transport.producer.resumeProducing()
@@ -97,6 +98,11 @@ class WithTransport(OutletCase):
         self.outlet.flush()
         self.transport.drain()
         self.assertEqual(self.log, ["drained"] * 3)
+        self.outlet.awaited = False
+        self.peer.tell(b"x\n")
+        self.outlet.flush()
+        self.transport.drain()
+        self.assertEqual(self.log, ["drained"] * 3, "who waits for nothing is not told")
 
     def test_position(self) -> None:
         """What lies in the transport's buffer has not arrived; what left it has."""
@@ -259,6 +265,17 @@ class WithSocket(OutletCase):
             self.assertEqual(self.transport.buffer, b"x")
             self.transport.drain()
         self.assertEqual((self.transport.written, self.outlet.has_all()), (b"xx", True))
+
+    def test_somebody_waits(self) -> None:
+        """What is looked at now and then is looked at soon when somebody waits for a verdict."""
+        self.patch(mailroom, "CALM_SHARE", 1.0)
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.outlet.flush()
+        self.message()
+        self.outlet.flush()
+        self.beat()
+        self.assertIn(b"<sent id=2>bob", self.alice.heard())
 
     def test_position(self) -> None:
         """A message has arrived when the peer's kernel has its last byte."""

@@ -25,6 +25,7 @@ class Reactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[Any] = []
+        self.writers: list[Any] = []
 
     def addReader(self, reader: Any) -> None:
         self.readers.append(reader)
@@ -32,10 +33,16 @@ class Reactor(Clock):
     def removeReader(self, reader: Any) -> None:
         self.readers.remove(reader)
 
+    def addWriter(self, writer: Any) -> None:
+        self.writers.append(writer)
+
+    def removeWriter(self, writer: Any) -> None:
+        self.writers.remove(writer)
+
     def _none(self, *arguments: Any) -> Any:
         raise NotImplementedError
 
-    addWriter = removeWriter = removeAll = getReaders = getWriters = _none
+    removeAll = getReaders = getWriters = _none
 
 
 class End:
@@ -106,6 +113,19 @@ class PollerTests(SynchronousTestCase):
         self.poller.removeReader(two)
         self.poller.removeReader(two)
         self.assertEqual(self.reactor.readers, [])
+
+    def test_serve(self) -> None:
+        """Who is served without being asked for is served as the others: what goes wrong ends that one."""
+        end = self.end()
+        self.poller.addReader(end)
+        end.other.send(b"hi")
+        self.poller.serve(end)
+        self.assertEqual(end.told, [b"hi"])
+        end.error = ZeroDivisionError()
+        self.poller.serve(end)
+        self.assertEqual(end.told, [b"hi", ZeroDivisionError])
+        self.assertEqual(self.poller.getReaders(), [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_writing(self) -> None:
         """Who waits to write is called when there is room; who reads, too, is called for both."""
@@ -196,7 +216,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.poller])
         ends[0].other.send(b"x")
         self.poller.doRead()
-        self.assertEqual(self.reactor.readers, [])
+        self.assertEqual((self.reactor.readers, self.reactor.writers), ([], [self.poller]))
         late = self.end()
         self.poller.addReader(late)
         self.assertEqual(self.reactor.readers, [])
@@ -216,8 +236,21 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.poller.removeReader(end)
         self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+        self.assertEqual(self.reactor.writers, [])
         self.poller.addReader(end)
-        self.assertEqual(self.reactor.readers, [self.poller])
+        self.assertEqual((self.reactor.readers, self.reactor.writers), ([self.poller], [self.poller]))
+
+    def test_never_writable(self) -> None:
+        """What keeps its entry in the reactor while it rests wakes nobody, whatever is ready."""
+        end = self.end()
+        self.poller.addReader(end)
+        self.poller.addWriter(end)
+        end.other.send(b"x")
+        with select.epoll() as epoll:
+            epoll.register(self.poller.fileno(), select.EPOLLOUT)
+            self.assertEqual(epoll.poll(0), [])
+            epoll.modify(self.poller.fileno(), select.EPOLLIN)
+            self.assertEqual(len(epoll.poll(0)), 1)
 
     def test_behind(self) -> None:
         """It knows when there was more to do than it had time for."""

@@ -34,7 +34,7 @@ class Message:
     def count(self) -> Count:
         states = [*self.rows.values()]
         return Count(
-            self.id,
+            (self.id,),
             self.sender,
             states.count("sent"),
             states.count("delivered"),
@@ -67,18 +67,19 @@ class Room:
             if message.rows.get(member.cursor) == "none":
                 message.rows[member.cursor] = "gone"
 
-    def send(self, sender: Member, now: float, *ignorers: Member) -> int:
-        """A message to everybody who does not ignore its sender; she may have left."""
-        self.last_id += 1
+    def send(self, sender: Member, now: float, *ignorers: Member, many: int = 1) -> None:
+        """Messages to everybody who does not ignore their sender; she may have left."""
+        ids = range(self.last_id + 1, self.last_id + 1 + many)
+        self.last_id += many
         apart = [member for member in self.members if member in (sender, *ignorers)]
         others = [member for member in self.members if member not in apart]
-        for member in others:
-            member.owed.append(self.last_id)
         without = [member.cursor for member in apart]
-        self.real.open(self.last_id, sender.cursor, len(others), now, without)
-        rows = {member.cursor: "none" for member in others}
-        self.open.append(Message(self.last_id, sender.cursor, now + 5.0, rows))
-        return self.last_id
+        self.real.open(ids, sender.cursor, len(others), now, without)
+        for id in ids:
+            for member in others:
+                member.owed.append(id)
+            rows = {member.cursor: "none" for member in others}
+            self.open.append(Message(id, sender.cursor, now + 5.0, rows))
 
     def whisper(self, to: Member) -> None:
         """A private message: an id that moves one cursor only."""
@@ -111,7 +112,7 @@ class Room:
 
     def settle(self, now: float) -> list[Count]:
         told = self.real.settle([member.cursor for member in self.members], now)
-        return [count for some in told for count in some]
+        return [count._replace(ids=(id,)) for some in told for count in some for id in count.ids]
 
 
 class Counting(SynchronousTestCase):
@@ -121,7 +122,7 @@ class Counting(SynchronousTestCase):
         """(id, sent, delivered, gone, of) for each count that is told; it agrees with the model."""
         counts = room.settle(now)
         self.assertEqual(counts, room.expected(now))
-        return [(c.id, c.sent, c.delivered, c.gone, c.of) for c in counts]
+        return [(c.ids[0], c.sent, c.delivered, c.gone, c.of) for c in counts]
 
     def test_nobody_else(self) -> None:
         """A message that nobody gets is final at once."""
@@ -273,17 +274,55 @@ class Counting(SynchronousTestCase):
         alice, bob = room.join(), room.join()
         for _ in range(4):
             room.send(alice, 0.0)
-        self.assertEqual([count.id for count in room.settle(0.0)], [1, 2])
+        self.assertEqual([count.ids[0] for count in room.settle(0.0)], [1, 2])
         room.send(alice, 0.0)
         room.reach(bob, 3)
-        self.assertEqual([count.id for count in room.settle(0.0)], [3])
+        self.assertEqual([count.ids[0] for count in room.settle(0.0)], [3])
         self.assertEqual(len(room.real), 2)
+
+    def test_run(self) -> None:
+        """What is the same of several messages of one sender is told together."""
+        room = Room()
+        alice, bob, carol = room.join(), room.join(), room.join()
+        room.send(alice, 0.0, many=5)
+        room.reach(bob, 3)
+        room.reach(carol, 2)
+        counts = [(*c.ids, c.sent) for some in room.real.settle(self.cursors(room), 0.0) for c in some]
+        self.assertEqual(counts, [(1, 2, 2)])
+        self.assertEqual(len(room.real), 3)
+        counts = [(*c.ids, c.sent) for some in room.real.settle(self.cursors(room), 5.0) for c in some]
+        self.assertEqual(counts, [(3, 1), (4, 5, 0)])
+
+    def cursors(self, room: Room) -> list[Cursor]:
+        return [member.cursor for member in room.members]
+
+    def test_too_many_in_a_run(self) -> None:
+        """Past the limit no more of several messages are told early than have to be."""
+        self.patch(receipts, "OPEN_LIMIT", 2)
+        room = Room()
+        alice, bob = room.join(), room.join()
+        room.send(alice, 0.0)
+        room.send(alice, 0.0, many=4)
+        told = [*room.real.settle(self.cursors(room), 0.0)]
+        self.assertEqual([[(*count.ids,) for count in some] for some in told], [[(1,), (2, 3)]])
+        self.assertEqual(len(room.real), 2)
+        room.reach(bob, 5)
+        self.assertEqual([count.ids[0] for count in room.settle(0.0)], [4, 5])
+
+    def test_run_in_slices(self) -> None:
+        """A slice ends behind several messages that were said together, and not in them."""
+        room = Room()
+        alice, bob = room.join(), room.join()
+        room.send(alice, 0.0, many=3)
+        room.send(alice, 0.0, many=3)
+        room.reach(bob, 6)
+        self.assertEqual([*self.some(room)], [[1], [4]])
 
     def some(self, room: Room) -> Iterator[list[int]]:
         """The ids of the counts that are told at once, of a settling of which two messages are looked at at once."""
         self.patch(receipts, "SETTLE_LIMIT", 2)
         for counts in room.real.settle([member.cursor for member in room.members], 0.0):
-            yield [count.id for count in counts]
+            yield [count.ids[0] for count in counts]
 
     def test_slices(self) -> None:
         """Some are counted at once; what happens between is counted the next time, and nothing is lost."""
@@ -301,7 +340,7 @@ class Counting(SynchronousTestCase):
         room.leave(bob)
         self.assertEqual([*settling], [[]])
         room.leave(carol)
-        counts = [(c.id, c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
+        counts = [(c.ids[0], c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
         self.assertEqual(counts, [(4, 0, 0, 1, 1), (5, 0, 0, 1, 1), (6, 0, 0, 1, 1), (7, 0, 0, 2, 2)])
 
     def test_who_is_apart_moves_between(self) -> None:
@@ -317,7 +356,7 @@ class Counting(SynchronousTestCase):
         room.leave(alice)
         self.assertEqual([*settling], [[]])
         room.ack(bob, 4)
-        told = [(c.id, c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
+        told = [(c.ids[0], c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
         self.assertEqual(told, [(id, 0, 1, 0, 1) for id in range(1, 5)])
 
     def test_given_up(self) -> None:
@@ -347,7 +386,7 @@ class Counting(SynchronousTestCase):
             if step == "join":
                 everybody.append(room.join(plain=data.draw(st.booleans())))
             elif step == "late":
-                room.send(data.draw(st.sampled_from(everybody)), now)
+                room.send(data.draw(st.sampled_from(everybody)), now, many=data.draw(st.integers(1, 4)))
             elif step == "wait":
                 now += data.draw(st.sampled_from([1.0, 4.0]))
             elif step == "settle":
@@ -359,7 +398,7 @@ class Counting(SynchronousTestCase):
                     room.leave(member)
                 elif step == "send":
                     ignorers = data.draw(st.sets(st.sampled_from(everybody), max_size=2))
-                    room.send(member, now, *ignorers)
+                    room.send(member, now, *ignorers, many=data.draw(st.integers(1, 4)))
                 elif step == "whisper":
                     room.whisper(member)
                 elif member.owed:

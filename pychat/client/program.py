@@ -63,6 +63,9 @@ def emit(data: bytes) -> int:
 
     :return: the exit status.
     """
+    if sys.stdout is None:
+        complain("Standard output is closed: nobody gets what was found.")
+        return FAILED
     try:
         Sink(sys.stdout).write(data)
     except OSError as error:

@@ -29,14 +29,28 @@ def find(state: Path) -> Path:
             return path
     except OSError as error:
         raise JournalError("no-journal", f"Cannot look into {state}: {error.strerror}.") from error
+    if _is_copy(state):
+        raise JournalError(
+            "no-journal", f"{state} is a file: name the daemon's folder with --state. Only check takes a copy, too."
+        )
     raise JournalError(
         "no-journal", f"There is no journal in {state}. Name the daemon's folder with --state."
     )
 
 
+def _is_copy(state: Path) -> bool:
+    try:
+        return state.is_file()
+    except OSError:
+        return False
+
+
 def run_check(state: Path) -> tuple[bool, list[str]]:
-    """Read all of a journal; return whether it is sound, and lines for a person."""
-    path = find(state)
+    """Read all of a journal; return whether it is sound, and lines for a person.
+
+    :param state: the folder that it is in, or a file: a copy of a journal, which has no index.
+    """
+    path = state if _is_copy(state) else find(state)
     wrong = check(path)
     if wrong:
         return False, [f"{path} is damaged:", *wrong]
@@ -46,11 +60,10 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
         ).fetchone()
         (living,) = connection.execute(f"SELECT count(*) FROM identity WHERE {LIVING}").fetchone()  # noqa: S608
     span = f" from {_day(first)} to {_day(last)}" if count else ""
-    return True, [
-        f"{path} is sound: {messages(count)}{span}",
-        f"Identities that can come back: {living}",
-        f"Index: {describe(path)}",
-    ]
+    lines = [f"{path} is sound: {messages(count)}{span}", f"Identities that can come back: {living}"]
+    if path != state:
+        lines.append(f"Index: {describe(path)}")
+    return True, lines
 
 
 def run_backup(state: Path, copy: Path | None) -> Path:

@@ -20,9 +20,8 @@ from pathlib import Path
 
 from ..roster import key_of
 from .kept import IDS
-from .store import connect, tells_damage
+from .store import CACHE_KIB, INDEX_NAME, connect, tells_damage
 
-INDEX_NAME = "index.sqlite3"
 
 VERSION = 2
 """Of what is in the file; one of another version is made anew."""
@@ -35,8 +34,8 @@ SLICE = 3000
 BULK = 100_000
 """Where more messages wait than this the index is being made anew."""
 
-CACHE_KIB, BULK_CACHE_KIB = 4000, 16_000
-"""What the thread that fills it keeps of the file in memory: mostly, and while it is made anew."""
+BULK_CACHE_KIB = 16_000
+"""What the thread that fills it keeps of the file in memory while it is made anew."""
 
 SWEEP = 1000
 """Rows that one step takes out."""
@@ -360,6 +359,7 @@ def messages(count: int) -> str:
 def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:
     """Let a connection read another file, too."""
     connection.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?mode=ro",))
+    connection.execute(f"PRAGMA {name}.cache_size = -{CACHE_KIB}")
 
 
 def _mark_of(connection: sqlite3.Connection, id: int) -> bytes:

@@ -27,6 +27,9 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 8
 _SIZE = re.compile(r"([0-9]+)([kmgt]?)", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
+LEAST_BYTES = 1 << 20
+"""The smallest bound for a journal: what it has besides messages fits in, and some of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -61,6 +64,17 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size: write a number of bytes, or with K, M, G or T behind it, as in 2G"
         )
     return int(match[1]) * _BYTES[match[2].lower()]
+
+
+def parse_bound(text: str) -> int:
+    """How large a journal may be, in bytes.
+
+    :raise ValueError: with a sentence for a person.
+    """
+    size = parse_size(text)
+    if size < LEAST_BYTES:
+        raise ValueError(f"{text} is too little: 1M is the least")
+    return size
 
 
 # The messages of a step are few, so the one that stops it is found by going through them in order.

@@ -51,10 +51,13 @@ def message_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any
 
 
 def plain_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
-    """Messages as :data:`INSERT_PLAIN` takes them."""
+    """Messages as :data:`INSERT_PLAIN` takes them; those that it does not take are left out."""
     return [
-        (id, e.time_ms, e.sender, e.sender_name, e.to, e.to_name, e.once or None, e.text)
-        for id, e in zip(ids, entries, strict=True)
+        (id, time_ms, sender, sender_name, to, to_name, once or None, text)
+        for id, (time_ms, sender, sender_name, to, to_name, text, once, kind, ref, blocked) in zip(
+            ids, entries, strict=True
+        )
+        if not (kind or ref or blocked)
     ]
 
 

@@ -176,11 +176,10 @@ class SqliteJournal:
         first = self.last_id + 1
         ids = range(first, first + len(entries))
         special: list[tuple[int, Entry]] = []
-        if [entry for entry in entries if entry.kind or entry.ref or entry.blocked]:
+        insert, rows = INSERT_PLAIN, plain_rows(ids, entries)
+        if len(rows) < len(entries):
             insert, rows = INSERT_MESSAGE, message_rows(ids, entries)
             special = [(id, entry) for id, entry in zip(ids, entries, strict=True) if entry.kind]
-        else:
-            insert, rows = INSERT_PLAIN, plain_rows(ids, entries)
         ended = [standing for standing in standings if standing.left is not None]
         try:
             connection = self._handle.get()

@@ -18,14 +18,15 @@ from ..errors import JournalError
 from .rows import LIVING
 
 FILE_NAME = "journal.sqlite3"
+INDEX_NAME = "index.sqlite3"
 LOCK_NAME = "journal.lock"
 APPLICATION_ID = 0x70794368  # "pyCh": what file(1) and we tell the file by
 
-CACHE_KIB, READ_CACHE_KIB = 1000, 500
-"""What a connection keeps of a file in memory: who writes, and who reads.
+CACHE_KIB, WRITER_CACHE_KIB = 500, 1000
+"""What a connection keeps of each of its files in memory, and what the one does that writes the journal.
 
-The system has it in memory as well, and who reads forgets what is here whenever somebody else has written: more brings
-nothing that could be measured."""
+The system has them in memory as well, and who reads forgets what is here whenever somebody else has written: more
+brings little.  The writer has the standings of all who are here."""
 
 _CORRUPT = (11, 26)
 """SQLITE_CORRUPT and SQLITE_NOTADB; an extended code has more above these eight bits."""
@@ -54,7 +55,8 @@ def connect(path: Path, *, read_only: bool = False, durable: bool = True) -> sql
         timeout=10,
     )
     try:
-        connection.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB if read_only else CACHE_KIB}")
+        cache = WRITER_CACHE_KIB if durable and not read_only else CACHE_KIB
+        connection.execute(f"PRAGMA cache_size = -{cache}")
         if not read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -130,11 +132,17 @@ def open_journal(path: Path) -> sqlite3.Connection:
     :raise JournalError: ``journal-damaged``, ``journal-too-new`` or ``journal-unavailable``; the sentence says
         what to do.
     """
+    lost = _lost(path)
+    # Before SQLite has it: of a file without a byte it makes an empty journal, and it deletes the log beside it.
+    if lost and not path.stat().st_size:
+        raise lost
     try:
         connection = connect(path)
     except _DAMAGED as error:
         raise _unusable(path, error) from error
     try:
+        if lost and _is_blank(connection):
+            raise lost
         _upgrade(path, connection)
         _look_over(connection)
     except _DAMAGED as error:
@@ -144,6 +152,30 @@ def open_journal(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _lost(path: Path) -> JournalError | None:
+    """What to say if the file that is there turns out to be blank, and was not always.
+
+    Without a trace of messages it is one that a start did not get to fill.
+    """
+    if not path.exists():
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    traces = [path.with_name(INDEX_NAME), *reversed(_copies(path)), log]
+    there = [trace for trace in traces if trace.exists() and trace.stat().st_size]
+    if not there:
+        return None
+    return _damaged(
+        path,
+        f"there is nothing in it, and {there[0].name} beside it tells that there was",
+        f" To begin anew instead, move it away and restore nothing.",
+    )
+
+
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return tables == 0
 
 
 def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
@@ -238,7 +270,12 @@ def backup(path: Path, copy: Path) -> None:
 def _unusable(path: Path, error: Exception) -> JournalError:
     if isinstance(error, sqlite3.OperationalError):
         return JournalError("journal-unavailable", f"Cannot open the journal {path}: {error}.")
-    copies = sorted(
+    return _damaged(path, str(error))
+
+
+def _copies(path: Path) -> list[Path]:
+    """The copies of a journal that lie beside it, the newest last."""
+    return sorted(
         (
             entry
             for entry in path.parent.glob(f"{path.name}.*")
@@ -246,11 +283,15 @@ def _unusable(path: Path, error: Exception) -> JournalError:
         ),
         key=lambda entry: entry.stat().st_mtime,
     )
+
+
+def _damaged(path: Path, why: str, more: str = "") -> JournalError:
+    copies = _copies(path)
     restore = f"copy {copies[-1]} over it" if copies else "restore it from a backup"
     return JournalError(
         "journal-damaged",
-        f"The journal {path} is damaged ({error}). Move it away with its -wal and -shm files and {restore}; "
-        "it was left as it is.",
+        f"The journal {path} is damaged ({why}). Move it away with its -wal and -shm files and {restore}; "
+        f"it was left as it is.{more}",
     )
 
 

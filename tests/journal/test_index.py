@@ -12,11 +12,11 @@ from unittest import SkipTest
 
 from pychat.errors import JournalError
 from pychat.journal import commands, index, indexing, rooms, search, unread
-from pychat.journal.index import INDEX_NAME, Index
+from pychat.journal.index import Index
 from pychat.journal.indexing import CATCH_UP, LAG, QUIET, RETRY
 from pychat.journal.prune import Retention
 from pychat.journal.sqlite import SqliteJournal
-from pychat.journal.store import FILE_NAME, connect
+from pychat.journal.store import FILE_NAME, INDEX_NAME, connect
 from pychat.journal.unread import Count
 from pychat.vocabulary import EVERYBODY, Kind, Place, Query, Unread
 
@@ -717,7 +717,7 @@ class Checked(Case):
             other.execute("UPDATE stay SET left_id = 99")
         sound, lines = commands.run_check(self.folder)
         self.assertFalse(sound)
-        self.assertIn("1 stays", lines[1])
+        self.assertIn("1 stay in a room", lines[1])
 
     def test_a_copy_is_of_the_journal_alone(self) -> None:
         """The copy of a journal has no index, and gets one where it is used."""

@@ -151,4 +151,4 @@ class Checking(Case):
         self.assertTrue(sound, lines)
         sound, lines = self.checked(standing(3, token=b"u", spare=b"t"))
         self.assertFalse(sound)
-        self.assertIn("1 tokens", lines[1])
+        self.assertIn("1 token stands", lines[1])

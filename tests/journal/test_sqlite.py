@@ -13,7 +13,7 @@ from pychat.journal import sqlite
 from pychat.journal.prune import Retention
 from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, check, connect
-from pychat.vocabulary import Entry
+from pychat.vocabulary import Entry, Kind
 
 from . import journalkit
 from .journalkit import NOON_MS
@@ -58,6 +58,18 @@ class Keeping(Case):
                 (2, NOON_MS, 1, "alice", 2, "bob", b"k1", b"hi"),
             ],
         )
+        self.close(journal)
+
+    def test_more_than_a_text(self) -> None:
+        """Whatever a message has besides its text is kept, also when nothing else of its batch has the like."""
+        journal = self.open()
+        given = [
+            journalkit.message(ref=7), journalkit.message(kind=Kind.REACT), journalkit.message(1, 2, blocked=True),
+        ]  # fmt: skip
+        for one in given:
+            self.reactor.wait(journal.append([journalkit.message(), one]))
+        kept = self.reactor.wait(journal.look_up([2, 4, 6]))
+        self.assertEqual([each.entry for each in kept], given)
         self.close(journal)
 
     def test_restart(self) -> None:

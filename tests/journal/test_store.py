@@ -11,7 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import JournalError
 from pychat.journal import store
-from pychat.journal.store import FILE_NAME, backup, check, connect, lock_folder, open_journal
+from pychat.journal.index import attach
+from pychat.journal.store import (
+    CACHE_KIB,
+    FILE_NAME,
+    WRITER_CACHE_KIB,
+    backup,
+    check,
+    connect,
+    lock_folder,
+    open_journal,
+)
 
 ROW = "INSERT INTO message (id, time_ms, sender, sender_name, text) VALUES (?, 1, 1, 'alice', ?)"
 
@@ -38,6 +48,20 @@ class StoreTests(SynchronousTestCase):
             self.assertEqual(connection.execute("PRAGMA synchronous").fetchone(), (2,))
             self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (len(store.scripts()),))
         self.assertEqual(check(self.path), [])
+
+    def test_small(self) -> None:
+        """A connection keeps little of its files in memory: there are many, and the system has them as well."""
+        self.fill(1)
+        for read_only, durable, kept in (
+            (True, True, CACHE_KIB),
+            (False, False, CACHE_KIB),
+            (False, True, WRITER_CACHE_KIB),
+        ):
+            with closing(connect(self.path, read_only=read_only, durable=durable)) as connection:
+                attach(connection, self.path, "other")
+                for name, expected in (("main", kept), ("other", CACHE_KIB)):
+                    found = connection.execute(f"PRAGMA {name}.cache_size").fetchone()
+                    self.assertEqual(found, (-expected,))
 
     def test_opened_again(self) -> None:
         """What was written is there when it is opened again."""
