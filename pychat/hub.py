@@ -171,13 +171,16 @@ class Hub(Posting):
 
     def _was_sent(self, person: Person, id: int) -> bool:
         """Whether a plain client was sent this message, as far as that is remembered."""
-        to, sender = self._recent.get(id) or self._older.get(id) or (None, None)
-        if sender is None or sender is person or id <= person.joined:
+        found = self._recent.get(id) or self._older.get(id)
+        if found is None or id <= person.joined:
+            return False
+        to, sender = (None, found) if isinstance(found, str) else found
+        if sender == person.key:
             return False
         if isinstance(to, Room):
             stays = (stay for stay in (*person.stays.values(), *person.former) if stay.room is to)
-            return any(stay.owed(id) for stay in stays) and not ignores(person, sender.key, id)
-        return to is person or (to is None and not ignores(person, sender.key, id))
+            return any(stay.owed(id) for stay in stays) and not ignores(person, sender, id)
+        return to == person.key or (to is None and not ignores(person, sender, id))
 
     def read(self, peer: Peer, upto: int) -> None:
         """A person has read all that she was sent up to and including a message; that acknowledges it, too.

@@ -79,9 +79,10 @@ class Posting(Gathering):
     def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
         super().__init__(durable=durable, make_token=make_token)
         self._pending: list[Post] = []
-        # To whom, and who: of the newest, and of those before them.
-        self._recent: dict[int, tuple[Addressee, Person]] = {}
-        self._older: dict[int, tuple[Addressee, Person]] = {}
+        # Who said it to everybody, or to whom and who, of the newest and of those before them; people by their keys,
+        # for they may be gone long before what they said is forgotten here.
+        self._recent: dict[int, str | tuple[Room | str, str]] = {}
+        self._older: dict[int, str | tuple[Room | str, str]] = {}
         self._taken_back: dict[int, None] = {}
         self._counting: dict[Room, None] = {}
 
@@ -311,13 +312,13 @@ class Posting(Gathering):
                     first, taken = taken, taken + len(post.texts)
                     these = (*ids[first:taken],)
                     answer = self._answers(post, these)
-                    recent.update(dict.fromkeys(these, (None, person)))
+                    recent.update(dict.fromkeys(these, person.key))
                 else:
                     id = post.id = ids[taken]
                     taken += 1
                     these = (id,)
                     answer = self._answer(post, id)
-                    recent[id] = (None, person)
+                    recent[id] = person.key
                 found = apart.get(person)
                 if found is None:
                     without = self._apart(person)
@@ -430,7 +431,7 @@ class Posting(Gathering):
         if post.kind == SAID:
             room.newest = id
         batch.broadcast((id,), post, room.audience, answer, self._spared(post.person))
-        self._recent[id] = (room, post.person)
+        self._recent[id] = (room, post.person.key)
         self._counting[room] = None
         room.receipts.open((id,), post.person, len(members) - len(without), now, without)
 
@@ -463,7 +464,7 @@ class Posting(Gathering):
             batch.late(recipient, id, post)
         else:
             batch.private(recipient, id, post)
-            self._recent[id] = (to, post.person)
+            self._recent[id] = (to.key, post.person.key)
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
             recipient.awaiting.append((id, post.person))
