@@ -130,7 +130,9 @@ class Asking(Conversation):
 
     def history(self, request: ReadHistory, stretch: Stretch) -> None:
         """Answer :class:`~pychat.requests.ReadHistory`; what people say whom she ignores is left out."""
-        self.peer.answer(self.page(request, stretch)[0])
+        answer, count = self.page(request, stretch)
+        if count or stretch.more or not self._meant_room(request.place, "<history>{}", request.label):
+            self.peer.answer(answer)
 
     def page(self, request: ReadHistory, stretch: Stretch) -> tuple[bytes, int]:
         """A stretch of history as lines, with the closing one; and how many messages it has."""
@@ -185,8 +187,22 @@ class Asking(Conversation):
         """Answer :class:`~pychat.requests.Search`."""
         page, cut = self._fit(found.messages, request.label)
         more = found.more if cut is None else cut
+        places = request.query.places
+        nothing = not page and more is None and len(places) == 1
+        if nothing and self._meant_room(places[0], "<search in={}>words", request.label):
+            return
         page.append(_closing(b"search", request.label, len(page), more, request.query.words.encode()))
         self.peer.answer(b"".join(page))
+
+    def _meant_room(self, place: Place, hint: str, label: bytes) -> bool:
+        """Nothing was found with somebody: say so if there is nobody of this name, but a room; return whether."""
+        owner, key = place
+        room = self.hub.rooms.called(f"#{key}") if owner and key else None
+        if room is None or not room.exists or self.hub.roster.find(key) is not None:
+            return False
+        sentence = f"Nobody here has this name. The name of a room begins with #: {hint.format(room.name)}"
+        self.failed(RemoteProtocolError("no-such-user", sentence), label)
+        return True
 
     def _do_unread(self, line: Line, label: bytes) -> CountUnread:
         return CountUnread(label)

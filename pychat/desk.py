@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from .errors import PychatError, TransferError
 from .requests import FromShelf, ListFiles, ListTransfers, OfTransfers, OpenFile, ProvePath, Stream, TakeFile
 from .session import Session
-from .sharing import no_such_transfer
+from .sharing import pick
 from .shelf import Listing, Shelf, ShelfFile
 from .transfer.terms import Outcome, Terms
 from .uploading import Offered, Taker, Uploading, Wish
@@ -261,16 +261,13 @@ class Desk:
         if isinstance(request, ListTransfers):
             session.transfers([_underway(each) for _, each in found], request.label)
             return
-        for offerer, each in found:
-            if each.transfer == request.transfer:
-                if request.how == "cancel":
-                    self.uploading.drop(each.transfer)
-                    offerer.cancel(each.transfer, "cancelled", "The transfer was cancelled on the chat line.")
-                else:
-                    offerer.pause(each.transfer, request.how == "pause")
-                session.steered(request, each.name, request.label)
-                return
-        raise no_such_transfer(request.how)
+        offerer, each = found[pick(request, [(each.transfer, each.name) for _, each in found])]
+        if request.how == "cancel":
+            self.uploading.drop(each.transfer)
+            offerer.cancel(each.transfer, "cancelled", "The transfer was cancelled on the chat line.")
+        else:
+            offerer.pause(each.transfer, request.how == "pause")
+        session.steered(request, each.transfer, each.name)
 
     def _transfers_of(self, session: Session, owner: object) -> list[tuple[Offerer, Running]]:
         """Those of this connection, and of the others of the same person."""

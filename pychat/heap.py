@@ -7,16 +7,33 @@ a tenth of the time.
 
 from __future__ import annotations
 
-import ctypes
+import time
+from collections.abc import Callable
 from typing import Any
 
 KEPT = 32 * 1024 * 1024
-"""Bytes at the end of the heap that are kept, until :func:`give_back`: more than a few files under way leave there."""
+"""Bytes at the end of the heap that are kept."""
 
 LARGE = 4 * 1024 * 1024
 """Larger pieces are the system's, one by one: they come and go at once."""
 
+QUICK_SECONDS = 0.01
+"""Giving back that takes no longer than this may be done each time."""
+
+RAREST = 256
+"""Giving back that takes longer is done each second, fourth, ... and at last each so many times."""
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
+
+
+def _c_library() -> Any:
+    """The C library, or None where it cannot be asked."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None)
+    except (ImportError, OSError, TypeError):
+        return None  # built without it; Windows
 
 
 def share_heap(library: Any = None) -> bool:
@@ -27,11 +44,8 @@ def share_heap(library: Any = None) -> bool:
 
     :param library: in place of the C library, for tests.
     """
-    try:
-        mallopt = (library or ctypes.CDLL(None)).mallopt
-    except (OSError, TypeError, AttributeError):
-        return False  # Windows, macOS, musl
-    return bool(mallopt(_ARENA_MAX, 1))
+    mallopt = getattr(library or _c_library(), "mallopt", None)  # neither macOS nor musl has it
+    return mallopt is not None and bool(mallopt(_ARENA_MAX, 1))
 
 
 def keep_freed(library: Any = None) -> bool:
@@ -39,30 +53,36 @@ def keep_freed(library: Any = None) -> bool:
 
     :param library: in place of the C library, for tests.
     """
-    try:
-        mallopt = (library or ctypes.CDLL(None)).mallopt
-    except (OSError, TypeError, AttributeError):
-        return False  # Windows, macOS, musl
+    mallopt = getattr(library or _c_library(), "mallopt", None)
+    if mallopt is None:
+        return False
     return bool(mallopt(_MMAP_THRESHOLD, LARGE)) and bool(mallopt(_TRIM_THRESHOLD, KEPT))
 
 
-SMALL = 128 * 1024 * 1024
-"""Up to so many bytes in all, the process can give memory back within 5 ms."""
+class GivingBack:
+    """Gives back what is free, wherever it lies.
 
+    A file under way takes some MB, and leaves them in pieces between what stays.  Whoever needs more memory while they
+    are given back waits, in whatever thread; that grows with the number of pieces.  So if it takes long it is done less
+    often.
 
-def give_back(held: int, library: Any = None) -> bool:
-    """Give back what is free, wherever it lies; return whether there was something.
-
-    A file under way takes some MB, and leaves them in pieces between what stays.  Whoever needs more memory meanwhile
-    waits, in whatever thread: that would be 0.1 ms for each MB, and a large process rather keeps it.
-
-    :param held: bytes that the process has.
     :param library: in place of the C library, for tests.
+    :param seconds: a clock.
     """
-    if held > SMALL:
-        return False
-    try:
-        trim = (library or ctypes.CDLL(None)).malloc_trim
-    except (OSError, TypeError, AttributeError):
-        return False
-    return bool(trim(ctypes.c_size_t(0)))
+
+    def __init__(self, library: Any = None, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._trim = getattr(library or _c_library(), "malloc_trim", None)
+        self._seconds = seconds
+        self._each = self._left = 1
+
+    def give_back(self) -> bool:
+        """Called now and then, in a thread; return whether there was something."""
+        self._left -= 1
+        if self._trim is None or self._left > 0:
+            return False
+        began = self._seconds()
+        found = bool(self._trim(0))
+        quick = self._seconds() - began <= QUICK_SECONDS
+        self._each = max(self._each // 2, 1) if quick else min(self._each * 2, RAREST)
+        self._left = self._each
+        return found

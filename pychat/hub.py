@@ -223,10 +223,12 @@ class Hub(Posting):
                 self._counting.pop(room, None)
 
     def _tell_counts(self, counts: Sequence[Count], to: bytes) -> None:
-        """Tell each sender what she is to know, at once; mostly it is the same of many messages."""
+        """Tell each sender what she is to know, at once; mostly it is the same of many messages.
+
+        :param to: ``all`` or the label of a room, in which there is no ``%``.
+        """
         templates: dict[tuple[int, ...], bytes] = {}
         lines: dict[object, list[bytes]] = {}
-        to = to.replace(b"%", b"%%")
         for ids, sender, sent, delivered, gone, of in counts:
             numbers = (sent, delivered, gone, of)
             template = templates.get(numbers)

@@ -33,7 +33,7 @@ from pychat.claim import SUFFIX
 from pychat.errors import PychatError, ShelfError, TransferError
 from pychat.folders import Folder, is_link
 from pychat.part import PartFile, read_part
-from pychat.shelf import Shelf, refusal_of
+from pychat.shelf import Shelf, fault_of
 from pychat.uploads import Upload, append, id_of, read, remove, status_of, write
 
 FOLDER = ".incoming"
@@ -141,9 +141,11 @@ class Incoming:
         :raises ShelfError: ``bad-name``, ``exists``, ``arrived``, ``in-use``, ``over-quota``, ``no-space`` or
             ``cannot-write``.
         """
-        refusal = refusal_of(name)
-        if refusal is not None:
-            raise ShelfError("bad-name", f"A file that {refusal} cannot be shared: give it another name.")
+        fault = fault_of(name)
+        if fault is not None:
+            raise ShelfError(
+                "bad-name", f"A file cannot be shared under a name that {fault}: choose another name."
+            )
         upload = Upload(id_of(name, size, version), name, size, owner)
         with self._lock, _errors(), self._open() as incoming:
             self._load(incoming)

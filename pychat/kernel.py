@@ -97,15 +97,15 @@ def prepare(handle: socket.socket) -> None:
 
 
 def is_prepared(handle: socket.socket) -> bool:
-    """Whether a connection has all that from its port, as far as this system knows it.
+    """Whether a connection has all that from its port.
 
-    What accepted connections inherit is not the same everywhere.
+    What accepted connections inherit is not the same everywhere; one that ended meanwhile may not say.
     """
     for level, option, value in _of_a_chat():
         try:
             found = handle.getsockopt(level, option)
         except OSError:
-            continue
+            return False
         # A switch that is on need not be 1.
         if found != value and not (value == 1 and found):
             return False

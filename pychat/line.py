@@ -242,17 +242,18 @@ class ChatProtocol(LineReceiver):
         :return: whether it was, and all that follows from it is done.
         """
         self._handling = True
+        done = 1
         try:
             if len(lines) == 1:
                 request = self.session.receive(lines[0])
                 if request is not None:
                     self._carry_out(request, lines[0])
             else:
-                together = self.session.receive_run(lines, self._most())
-                if not together:
+                done = self.session.receive_run(lines, self._most(0))
+                if not done:
                     return False
-                if together < len(lines):
-                    self._held = deque(lines[together:])
+                if done < len(lines):
+                    self._held = deque(lines[done:])
         except Exception:
             self._fault()
         finally:
@@ -260,24 +261,27 @@ class ChatProtocol(LineReceiver):
         if self.session.closing:
             self.end()
         elif self._held:
-            self._handle()
+            self._handle(done)
         return True
 
-    def _most(self) -> int:
-        """How many lines that post may be handled together."""
-        return min(LINES_A_TURN, PIPELINE_LIMIT - self.peer.posted + self.peer.settled)
+    def _most(self, count: int) -> int:
+        """How many lines that post may be handled together, in a turn that had so many."""
+        return min(LINES_A_TURN - count, PIPELINE_LIMIT - self.peer.posted + self.peer.settled)
 
     def _fault(self) -> None:
         self.factory.log.failure("a line was handled in a way that nobody foresaw")
         self.session.closing = True
 
-    def _handle(self) -> None:
-        """Give the session the lines that are here, as far as it may have them now."""
+    def _handle(self, count: int = 0) -> None:
+        """Give the session the lines that are here, as far as it may have them now.
+
+        :param count: how many it had in this turn.
+        """
         if self._handling or self.session.closing:
             return
         self._handling = True
         try:
-            count = self._receive()
+            count = self._receive(count)
         except Exception:
             self._fault()
             count = 1
@@ -299,13 +303,12 @@ class ChatProtocol(LineReceiver):
             if self._ended and not self._waiting() and self.peer.posted == self.peer.settled:
                 self._finish()
 
-    def _receive(self) -> int:
+    def _receive(self, count: int) -> int:
         """The same; return how many there were."""
-        held, receive = self._held, self.session.receive
-        count, waiting = 0, self._waiting
+        held, receive, waiting = self._held, self.session.receive, self._waiting
         while held and count < LINES_A_TURN and not waiting():
             if len(held) > 1:
-                together = self.session.receive_run(held, self._most())
+                together = self.session.receive_run(held, self._most(count))
                 if together:
                     count += together
                     if together == len(held):

@@ -62,7 +62,10 @@ TURNED_AWAY_BYTES = 64 * 1024
 FULL_SAID_EVERY = 60.0
 """Seconds between two lines in the log that say that the daemon is full."""
 
-_HOW = "Write tcp:50000 for all addresses of this machine, or tcp:50000:interface=127.0.0.1 for one."
+_HOW = (
+    "Write tcp:50000 for all addresses of this machine, or tcp:50000:interface=127.0.0.1 or tcp6:50000:interface=::1 "
+    "for one."
+)
 
 
 class StartError(PychatError):
@@ -215,6 +218,9 @@ class _Port(Port):
                 protocol.makeConnection(connection)
         except Exception:
             self._log.failure("a connection could not be let in")
+            if connection is not None:
+                connection.abortConnection()
+                return None
         if connection is None:
             made.close()
         return connection
@@ -385,7 +391,9 @@ def _escaped(description: str) -> str:
             return match[0]
         return match[1].replace(":", "\\:")
 
-    return re.sub(r"(?<=:interface=)\[?([\da-fA-F:.]*:[\da-fA-F:.]*(?:%[^:\]]+)?)\]?(?=$|:\w+=)", escape, description)
+    return re.sub(
+        r"(?<=:interface=)\[?([\da-fA-F:.]*:[\da-fA-F:.]*(?:%[^:\]]+)?)\]?(?=$|:\w+=)", escape, description
+    )
 
 
 def cannot_listen(where: str, error: BaseException | None, option: str) -> StartError:

@@ -19,7 +19,8 @@ What you type is sent as it is: <set_msg_all>hello all, <set_msg>bob hi there, <
 <download>report.pdf saves the file in the folder; nothing there is overwritten: report (2).pdf. <upload>path/photo.jpg
 puts a file of yours on the shelf, as photo.jpg. Both go on beside the chat, also over a new connection when this one
 breaks. What is half there is kept when it breaks off: ask again, and it goes on. <transfers> lists what is under way,
-with ids; <pause>ID and <continue>ID do that, and <cancel>ID ends one, and removes what there was of it.
+with ids; <pause>report.pdf and <continue>report.pdf do that, and <cancel>report.pdf ends one, and removes what there
+was of it. Where there are several of that name, say the id, or how it begins.
 Ctrl-D or <disconnect> leaves for good; so does Ctrl-C, at once, and gives up downloads. On a half-typed line Ctrl-C
 clears that line. Who closes the window stays in the chat, away, and comes back as the same one with the next
 pychat chat. The arrow keys move in the line, and bring back what was entered before.
@@ -129,6 +130,7 @@ examples:
   pychat journal check                  in the folder state/, where `pychat serve` keeps it
   pychat journal check --state /srv/chat
   pychat journal backup                 copy it
+  pychat journal check --state COPY     see whether a copy is sound
   pychat journal prune --keep 30d       delete what was said more than 30 days ago
 
 `pychat journal COMMAND --help` tells more.
@@ -136,7 +138,8 @@ examples:
 
 CHECK = """\
 It tells how many messages there are, from when to when, how many people can still come back as who they are, and
-whether the index, in which history and search look things up, has all of them.
+whether the index, in which history and search look things up, has all of them. With a file as --state it checks that
+one: a copy that `pychat journal backup` made.
 
 exit status:
   0  it is sound

@@ -77,7 +77,8 @@ class Options(usage.Options):
 
     def opt_listen(self, endpoint: str) -> None:
         """Where to listen for people, as a Twisted endpoint; repeatable.
-        [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it; an IPv6 address alone: tcp6:50000:interface=::1.
+        [default: tcp:50000:interface=127.0.0.1]. For the whole network: tcp:50000, and tcp6:50000 beside it.
+        An IPv6 address alone: tcp6:50000:interface=::1.
         """
         self["listen"].append(endpoint)
 

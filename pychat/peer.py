@@ -260,6 +260,11 @@ class Post(Known):
             (time_ms, person.id, person.name, id, name, self.text, self.once, self.kind, self.ref, blocked),
         )
 
+    @property
+    def messages(self) -> int:
+        """How many messages it is."""
+        return 1
+
 
 class Run(Post):
     """What one connection said to everybody, one plain line right behind the other.
@@ -285,6 +290,10 @@ class Run(Post):
         self.texts = texts
         self.size = size
         """Their bytes, about."""
+
+    @property
+    def messages(self) -> int:
+        return len(self.texts)
 
     def entries(self, time_ms: int) -> list[Entry]:
         """What the journal keeps of it."""

@@ -216,7 +216,9 @@ class Pump:
     def _refused(self, failure: Failure, changes: Changes, posts: list[Post]) -> None:
         if failure.check(JournalError):
             self._log.error(
-                "journal refused {count} messages: {error}", count=len(posts), error=failure.value
+                "journal refused {count} messages: {error}",
+                count=sum([post.messages for post in posts]),
+                error=failure.value,
             )
             error = cast("JournalError", failure.value)
         else:

@@ -59,8 +59,8 @@ class ListTransfers:
 class Steer:
     """Pause, continue or cancel a transfer of mine.  Answer with ``steered``."""
 
-    transfer: bytes
-    """Its id, as far as that was readable."""
+    which: str
+    """Its id, the beginning of that, or the name of its file."""
     how: str
     label: bytes
 

@@ -20,10 +20,10 @@ from .conversation import (
 )
 from .errors import RemoteProtocolError
 from .grammar import NO_ATTRIBUTES, Line, check_text, decode_name
-from .posting import no_such_message, taken_back
 from .requests import Again, LookUp
 from .rooms import check_room, is_room
 from .roster import key_of
+from .taking import no_such_message, taken_back
 from .vocabulary import REACTION_LIMIT, TOPIC_LIMIT, Kept, Kind
 
 if TYPE_CHECKING:

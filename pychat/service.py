@@ -42,7 +42,7 @@ from .desk import Desk, UdpPort
 from .digests import Digests
 from .errors import PychatError
 from .factory import ChatFactory
-from .heap import give_back, keep_freed, share_heap
+from .heap import GivingBack, keep_freed, share_heap
 from .hub import Hub
 from .incoming import Bounds, Incoming
 from .journal.memory import MemoryJournal
@@ -120,7 +120,13 @@ class ChatService(MultiService):
         if isinstance(self._poller, Poller):
             self.pump.behind = lambda: self._poller.behind
         self._watchdog = Watchdog(reactor)
-        self._collecting = Collecting(connections, lambda: in_thread(give_back, kernel.memory() or 0))
+        giving = GivingBack()
+        self._collecting = Collecting(
+            connections,
+            lambda: in_thread(giving.give_back).addErrback(
+                lambda failure: self._log.failure("free memory could not be given back", failure)
+            ),
+        )
         self._measures = hub.measure = Measures(
             reactor, connections, self._transfers, self._watchdog,
             lambda: self.factory.laggards.count, lambda: self.pump.mailroom.given_up,
@@ -187,8 +193,10 @@ class ChatService(MultiService):
             except OSError as error:
                 self._unbind()
                 if self._state.exists() and not self._state.is_dir():
-                    sentence = f"Cannot keep messages in {self._state}, for it is not a folder: name another with --state."
-                    raise StartError("journal-unavailable", sentence) from None
+                    raise StartError(
+                        "journal-unavailable",
+                        f"Cannot keep messages in {self._state}, for it is not a folder: name another with --state.",
+                    ) from None
                 raise StartError(
                     "journal-unavailable",
                     f"Cannot use the folder {self._state} ({error.strerror}): let this user write it, or name "
@@ -254,9 +262,12 @@ class ChatService(MultiService):
             bound = listen_udp(self._reactor, protocol, address, port)
         except (OSError, CannotListenError) as error:
             wrong = cannot_listen(f"UDP {where}", error, "--udp")
-            if not self._options["udp"]:
-                wrong.sentence += " Files have the port of --listen, unless --udp names another."
-            raise wrong from None
+            why = (
+                ""
+                if self._options["udp"]
+                else " Files go from the port of --listen, unless --udp names another."
+            )
+            raise StartError(wrong.code, wrong.sentence + why) from None
         self.udp_ports.append(bound)
         real = _where(bound)
         assert real is not None

@@ -156,7 +156,7 @@ class Session(Saying, Asking, Sharing):
         :return: how many; 0: one by one is the way for the first of them.
         """
         peer = self.peer
-        if peer.identity is None:
+        if self.closing or peer.identity is None:
             return 0
         texts: list[bytes] = []
         for raw in islice(lines, most):

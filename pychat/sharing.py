@@ -17,6 +17,10 @@ _SIZE = re.compile(rb"[0-9]{1,19}")
 _VERSION = re.compile(rb"[0-9a-f]{16,64}")
 _OTHER_VERSION = re.compile(rb"[!-~]{1,64}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){1,64}")
+_BEGINNING = re.compile(r"[0-9a-fA-F]{4,16}")
+
+_TOLD, _SHOWN = 8, 60
+"""Of transfers that may be meant so many are told, and so many characters of the name of each."""
 
 NAME_LIMIT = 1024
 """Bytes in the longest name of a file that is repeated to a plain client."""
@@ -156,15 +160,14 @@ class Sharing(Conversation):
     def _do_cancel(self, line: Line, label: bytes) -> Steer:
         return _steer(line, label)
 
-    def steered(self, steer: Steer, name: str, label: bytes) -> None:
-        """Answer :class:`Steer`."""
-        id = steer.transfer.hex()
+    def steered(self, steer: Steer, transfer: bytes, name: str) -> None:
+        """Answer :class:`Steer`: it was this one."""
         sentence = {
-            "pause": f"{name} rests. Type <continue>{id} to go on.",
+            "pause": f"{name} rests. Type <continue>{transfer.hex()} to go on.",
             "continue": f"{name} goes on.",
             "cancel": f"{name} is cancelled.",
         }[steer.how]
-        self.peer.answer(b"<done%s>%s\n" % (label, sentence.encode()))
+        self.peer.answer(b"<done%s>%s\n" % (steer.label, sentence.encode()))
 
 
 def _name(line: Line) -> str:
@@ -185,14 +188,38 @@ def _unhex(value: bytes, length: int) -> bytes:
 
 
 def _steer(line: Line, label: bytes) -> Steer:
-    transfer = _unhex(line.text.strip(b" "), TRANSFER_BYTES)
-    if not transfer:
-        raise no_such_transfer(line.verb.decode())
-    return Steer(transfer, line.verb.decode(), label)
+    return Steer(_name(line), line.verb.decode(), label)
 
 
-def no_such_transfer(how: str) -> RemoteProtocolError:
-    """What somebody wants to steer is not there, or is somebody else's."""
-    return RemoteProtocolError(
-        "no-such-transfer", f"You have no such transfer. Type <transfers> to see their ids, then <{how}>id"
-    )
+def pick(steer: Steer, transfers: Sequence[tuple[bytes, str]]) -> int:
+    """Which of these, ids and names, is meant; the place of it.
+
+    A whole id is nothing else, but the beginning of one may be a file's name as well.
+
+    :raise RemoteProtocolError: ``no-such-transfer``; ``bad-argument``: it may be several.
+    """
+    begins = steer.which.lower() if _BEGINNING.fullmatch(steer.which) else None
+    meant = []
+    for place, (transfer, name) in enumerate(transfers):
+        id = transfer.hex()
+        if id == begins:
+            return place
+        if name == steer.which or (begins is not None and id.startswith(begins)):
+            meant.append(place)
+    if not meant:
+        raise RemoteProtocolError(
+            "no-such-transfer",
+            f"You have no such transfer. Type <transfers> to see yours, then <{steer.how}>name or <{steer.how}>id",
+        )
+    if len(meant) > 1:
+        several = [f"{transfers[place][0].hex()} ({_cut(transfers[place][1])})" for place in meant[:_TOLD]]
+        if len(meant) > _TOLD:
+            several.append(f"{len(meant) - _TOLD} more")
+        raise RemoteProtocolError(
+            "bad-argument", f"That may be {', '.join(several)}. Type <{steer.how}>id with one of these."
+        )
+    return meant[0]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"

@@ -3,7 +3,7 @@
 Theory of operation.  A name comes from anybody on the network, and it must never reach anything but a regular
 file below the root.  So everything is refused unless it is known to be good:
 
-1. The name is split at ``/`` and each component is judged by itself (`refusal_of`): not empty, no leading dot
+1. The name is split at ``/`` and each component is judged by itself (`fault_of`): not empty, no leading dot
    (which covers ``.`` and ``..``), no backslash, nothing that a terminal or a line of the protocol could
    trip over.  What `Shelf.listing` shows and what `Shelf.open` accepts is decided by this one function, so
    that every listed name can be fetched as it is listed.
@@ -270,7 +270,7 @@ class Shelf:
         :raises ShelfError: ``no-such-file``, always with the same sentence, unless it is a regular file below
             the root that may be read; ``read-failed`` if the system is short of descriptors or memory.
         """
-        if refusal_of(name) is not None:
+        if fault_of(name) is not None:
             raise _no_such_file()
         *folders, last = name.split("/")
         try:
@@ -292,7 +292,8 @@ class Shelf:
             if raw.startswith("."):
                 continue
             name = "/".join((*path, raw))
-            reason = refusal_of(name)
+            fault = fault_of(name)
+            reason = None if fault is None else f"has a name that {fault}"
             if reason is None:
                 try:
                     reason = self._look_at(place, (*path, raw), survey)
@@ -335,31 +336,37 @@ class _Survey:
         self.visited = 0
 
 
-def refusal_of(name: str) -> str | None:
-    """Say why a relative name is never listed nor opened, as a clause for a person; None if it may be.
+def fault_of(name: str) -> str | None:
+    """Say why a relative name is never listed nor opened: what it does, for a person; None if it may be.
 
     This is about the text alone; what stands under the name is looked at later.
     """
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "has a name that is not UTF-8"
+        return "is not UTF-8"
     if size > MAX_NAME_BYTES:
-        return f"has a name of more than {MAX_NAME_BYTES} bytes"
+        return f"is longer than {MAX_NAME_BYTES} bytes"
     if not _UNFIT.isdisjoint(name):
-        return "has a name with control characters or a backslash"
+        return "has control characters or a backslash"
     if name != name.strip(" "):
         # The line protocol drops spaces around a name.
-        return "has a name that begins or ends with a space"
+        return "begins or ends with a space"
     components = name.split("/")
     if len(components) > MAX_DEPTH:
-        return f"lies more than {MAX_DEPTH} names deep"
+        return f"has more than {MAX_DEPTH} parts"
     if not all(components):
-        return "has a name that begins or ends with a / or has two side by side, or has no name"
+        if not name:
+            return "is empty"
+        if name.startswith("/"):
+            return "begins with a /"
+        return "ends with a /" if name.endswith("/") else "has two / side by side"
+    if name.startswith("."):
+        return "begins with a dot"
     if any(component.startswith(".") for component in components):
-        return "has a name of which a part begins with a dot"
+        return "has a part that begins with a dot"
     if _WINDOWS and any(map(_means_more_on_windows, components)):
-        return "has a name that means something else on Windows"
+        return "means something else on Windows"
     return None
 
 

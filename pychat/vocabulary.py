@@ -44,7 +44,7 @@ ERROR_CODES = {
     "line-too-long": "the line is longer than 4,096 bytes; its remainder was skipped",
     "unknown-command": "no command has this verb",
     "missing-argument": "the command needs something after the `>`",
-    "bad-argument": "what stands after the `>` is not what the command takes",
+    "bad-argument": "what stands after the `>` is not what the command takes, or may be one of several",
     "bad-attribute": "an attribute is given twice, is too long, or has a value that does not fit",
     "bad-text": "the message holds control characters or other hostile text",
     "bad-name": "the name breaks the rules of names, or of files",
@@ -71,7 +71,7 @@ ERROR_CODES = {
     "over-quota": "it would be more than one person, or all together, may upload",
     "no-space": "the disk has no room for it",
     "cannot-write": "the shelf cannot be written",
-    "no-such-transfer": "you have no transfer of this id; `<stream>`: nobody has, or the token is wrong",
+    "no-such-transfer": "you have no transfer of this id or name; `<stream>`: nobody has, or the token is wrong",
     "busy": "too many transfers run at once, or the daemon has just started, "
     "or you are still being told what you missed: try again in a moment",
     "going-away": "the daemon is stopping",

@@ -337,6 +337,31 @@ class Searching(AskingCase):
             b"<search more>x",
         )
 
+    def test_room_without_its_sign(self) -> None:
+        """Nothing was found with somebody: if nobody is called so, but a room is, that is said."""
+        nothing, something = Found([], None), Found([kept(5)], None)
+        for place, found, error in (
+            (b"tea", nothing, True),
+            (b"tea", something, False),
+            (b"tea", Found([], 3), False),
+            (b"bob", nothing, False),
+            (b"nobody", nothing, False),
+            (b"#tea", nothing, False),
+            (b"all", nothing, False),
+        ):
+            request = self.asked(b"<search label=7 in=%s>x" % place)
+            assert isinstance(request, Search)
+            self.alice.session.found_messages(request, found)
+            last = self.alice.heard()[-1]
+            self.assertEqual(last.startswith(b"<error code=no-such-user label=7>"), error, (place, last))
+            self.assertEqual(last.endswith(b"begins with #: <search in=#tea>words"), error)
+            history = self.asked(b"<history label=7>%s" % place)
+            assert isinstance(history, ReadHistory)
+            self.alice.session.history(history, Stretch(found.messages, found.more is not None))
+            last = self.alice.heard()[-1]
+            self.assertEqual(last.startswith(b"<error code=no-such-user label=7>"), error, (place, last))
+            self.assertEqual(last.endswith(b"begins with #: <history>#tea"), error)
+
     def test_told(self) -> None:
         """As the journal found it, with what to say to go on."""
         request = self.asked(b"<search label=7>x y")

@@ -264,12 +264,15 @@ class DeskTests(SynchronousTestCase):
             "<transfers label=1 count=2>\n",
         )
         for how in ("pause", "continue", "cancel"):
-            self.desk.carry_out(Steer(b"\2" * 8, how, b""), session, "owner", "")
-            self.assertTrue(self.said(session).startswith("<done>2 "))
-            self.desk.carry_out(Steer(b"x" * 8, how, b""), session, "owner", "")
-            self.assertTrue(self.said(session).startswith("<error code=no-such-transfer>"))
+            for which in ("02" * 8, "0202", "2"):
+                self.desk.carry_out(Steer(which, how, b" label=7"), session, "owner", "")
+                self.assertTrue(self.said(session).startswith("<done label=7>2 "))
+            for which in (b"x".hex() * 8, "x"):
+                self.desk.carry_out(Steer(which, how, b""), session, "owner", "")
+                self.assertTrue(self.said(session).startswith("<error code=no-such-transfer>"))
         self.assertEqual(
-            self.offerers[2].steered, [(b"\2" * 8, True), (b"\2" * 8, False), (b"\2" * 8, "cancelled")]
+            self.offerers[2].steered,
+            [(b"\2" * 8, True)] * 3 + [(b"\2" * 8, False)] * 3 + [(b"\2" * 8, "cancelled")] * 3,
         )
 
     def test_transfers_of_earlier_connections(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import heap, kernel
+from pychat import heap
 
 
 class Library:
@@ -21,9 +22,20 @@ class Library:
         self.given.append((option, value))
         return int(self.takes)
 
-    def malloc_trim(self, kept: ctypes.c_size_t) -> int:
-        self.given.append((0, kept.value))
+    def malloc_trim(self, kept: int) -> int:
+        self.given.append((0, kept))
         return int(self.takes)
+
+
+class WithoutLibrary(SynchronousTestCase):
+    """A Python that cannot ask the C library."""
+
+    def test_no_ctypes(self) -> None:
+        """One that was built without `ctypes` does without."""
+        with patch.dict(sys.modules, {"ctypes": None}):
+            self.assertFalse(heap.share_heap())
+            self.assertFalse(heap.keep_freed())
+            self.assertFalse(heap.GivingBack().give_back())
 
 
 class Keeping(SynchronousTestCase):
@@ -75,41 +87,48 @@ class Sharing(SynchronousTestCase):
 
 
 class GivingBack(SynchronousTestCase):
-    """`give_back`."""
+    """`GivingBack`."""
 
-    def test_small(self) -> None:
-        """A process that is not large gives back all that it can, and hears whether that was something."""
+    def begin(self, takes: bool = True, seconds: float = 0.001) -> None:
+        self.library = Library(takes)
+        self.took = seconds
+        self.now = 0.0
+        self.giving = heap.GivingBack(self.library, self.clock)
+
+    def clock(self) -> float:
+        # Each call of the library lies between two looks at the clock.
+        self.now += self.took
+        return self.now
+
+    def times(self, asked: int) -> int:
+        """How often it was really done when it was asked so many times."""
+        before = len(self.library.given)
+        for _ in range(asked):
+            self.giving.give_back()
+        return len(self.library.given) - before
+
+    def test_quick(self) -> None:
+        """What is quick is done each time, and tells whether there was something."""
         for takes in (True, False):
-            library = Library(takes)
-            self.assertEqual(heap.give_back(heap.SMALL, library), takes)
-            self.assertEqual(library.given, [(0, 0)])
+            self.begin(takes)
+            self.assertEqual(self.giving.give_back(), takes)
+            self.assertEqual(self.library.given, [(0, 0)])
+            self.assertEqual(self.times(10), 10)
 
-    def test_large(self) -> None:
-        """Where it would take long it is not done."""
-        library = Library(True)
-        self.assertFalse(heap.give_back(heap.SMALL + 1, library))
-        self.assertEqual(library.given, [])
+    def test_slow(self) -> None:
+        """What takes long is done ever less often, but does not end; and as before once it is quick again."""
+        self.begin(seconds=2 * heap.QUICK_SECONDS)
+        self.assertEqual([self.times(1) for _ in range(7)], [1, 0, 1, 0, 0, 0, 1])
+        self.times(5000)
+        self.assertEqual(self.times(10 * heap.RAREST), 10)
+        self.took = 0.0
+        self.times(3 * heap.RAREST)
+        self.assertEqual(self.times(10), 10)
 
     def test_missing(self) -> None:
-        """Other systems have no such thing."""
-        self.assertFalse(heap.give_back(0, object()))
-
-        def missing(name: object) -> object:
-            raise TypeError("Windows has no name for the program itself")
-
-        self.patch(ctypes, "CDLL", missing)
-        self.assertFalse(heap.give_back(0))
+        """Other systems have nothing of the kind."""
+        self.assertFalse(heap.GivingBack(object()).give_back())
 
     def test_here(self) -> None:
-        """What lies between things that are in use comes back, where that can be told."""
-        held = [bytes(50_000) for _ in range(1000)]
-        del held[1::2]
-        full = kernel.memory()
-        known = heap.give_back(0)
-        after = kernel.memory()
-        if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
-            assert full is not None
-            assert after is not None
-            self.assertTrue(known)
-            self.assertLess(after, full - 15_000_000)
-        self.assertEqual(len(held), 500)
+        """It harms nobody."""
+        heap.GivingBack().give_back()

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import hub as hub_module
 from pychat import once as once_module
-from pychat import posting
+from pychat import posting, taking
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.peer import Post
@@ -452,7 +452,7 @@ class Anything(SynchronousTestCase):
 
     def test_conversations(self) -> None:
         """Whatever people do, each is shown exactly the lines that the model foretells, in their order."""
-        self.patch(posting, "BATCH_LIMIT", 1000)
+        self.patch(taking, "BATCH_LIMIT", 1000)
         run_state_machine_as_test(
             Conversation,
             settings=settings(
@@ -578,7 +578,7 @@ class Bounds(SynchronousTestCase):
 
     def test_batches(self) -> None:
         """A batch ends when its texts fill it; the rest waits for the next."""
-        self.patch(posting, "BATCH_LIMIT", 3000)
+        self.patch(taking, "BATCH_LIMIT", 3000)
         self.alice.say(*[b"<set_msg_all>" + b"x" * 1000] * 5)
         sizes = []
         while (taken := self.chat.hub.take(NOON_MS)) is not None:
@@ -588,8 +588,8 @@ class Bounds(SynchronousTestCase):
 
     def test_batches_of_much_work(self) -> None:
         """A batch also ends when it is enough for one turn: by messages, and by who is told of a room's change."""
-        self.patch(posting, "WORK_LIMIT", 10)
-        self.patch(posting, "HEARERS", 1)
+        self.patch(taking, "WORK_LIMIT", 10)
+        self.patch(taking, "HEARERS", 1)
         for member in (self.alice, self.bob):
             member.say(b"<join>#tea")
             self.chat.commit()

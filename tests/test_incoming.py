@@ -253,6 +253,11 @@ class Names(Case):
             "/".join("a" * 17), FOLDER, f"{FOLDER}/{LEDGER}", "/etc/passwd", "~/../a", f"{FOLDER}/x.part",
         ):  # fmt: skip
             self.assertIn("cannot be shared", self.refused("bad-name", name))
+        for name, fault in (
+            ("", "is empty"), ("/a", "begins with a /"), ("a/", "ends with a /"), ("a//b", "has two / side by side"),
+            (".a", "begins with a dot"), ("notes/.a", "has a part that begins with a dot"),
+        ):  # fmt: skip
+            self.assertIn(f"under a name that {fault}:", self.refused("bad-name", name))
         self.assertEqual(sorted(each.name for each in self.base.iterdir()), ["shelf"])
         self.assertEqual(self.hidden(), [])
 

@@ -72,7 +72,7 @@ class Told(SynchronousTestCase):
         self.assertLess(kernel.USER_TIMEOUT, 120)
 
     def test_prepared(self) -> None:
-        """A connection has what the chat's connections need, or it has not; what a system lacks does not count."""
+        """A connection has what the chat's connections need, or it has not; who cannot say has not."""
         self.assertFalse(kernel.is_prepared(self.near))
         kernel.find_dead_peers(self.near)
         self.assertFalse(kernel.is_prepared(self.near))
@@ -85,7 +85,9 @@ class Told(SynchronousTestCase):
         if hasattr(socket, "AF_UNIX"):
             with socket.socket(socket.AF_UNIX) as other:
                 kernel.prepare(other)
-                self.assertTrue(kernel.is_prepared(other))
+                self.assertFalse(kernel.is_prepared(other))
+        self.near.close()
+        self.assertFalse(kernel.is_prepared(self.near))
 
     def test_plain_socket(self) -> None:
         """A socket is given for a plain transport only: not with TLS, not without a socket."""

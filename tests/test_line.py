@@ -431,6 +431,32 @@ class Bounds(Case):
         self.assertEqual(self.hear(bob), ["<pong>b"])
         self.assertEqual(len(self.hear(alice)), 5000)
 
+    def test_a_flood_of_messages(self) -> None:
+        """So is one of messages, be they handled together, one by one, or first the one and then the other."""
+        many = ["<set_msg_all>x"] * 5000
+        mixed = ["<set_msg_all>x", "<set_msg_all label=1>x"] * 100 + many
+        for said in (many, ["<ping>", *many], mixed, ["<set_msg_all>x"] * 100 + ["<ping>"] * 5000):
+            self.setUp()
+            alice = self.connect("alice")
+            self.hear(alice)
+            assert isinstance(alice.protocol, ChatProtocol)
+            before = alice.protocol.session.said
+            self.say(alice, *said)
+            handled = alice.protocol.session.said - before
+            self.assertEqual(handled, line.LINES_A_TURN, said[:2])
+            self.assertGreater(len(self.hear(alice, 0.3)), 5000)
+            self.doCleanups()
+
+    def test_pipelined_in_runs(self) -> None:
+        """Messages that are handled together stay within that bound, to the last one."""
+        alice = self.connect("alice")
+        peer = alice.protocol.peer
+        self.patch(line, "PIPELINE_LIMIT", 7)
+        self.say(alice, *(["<set_msg_all>x"] * 25))
+        self.assertEqual(peer.posted - peer.settled, 7)
+        heard = self.hear(alice, 0.3)
+        self.assertEqual(len([text for text in heard if text.startswith("<accepted")]), 25)
+
     def test_pipelined_messages(self) -> None:
         """Messages that the journal has not answered are bounded for each peer."""
         alice = self.connect("alice")

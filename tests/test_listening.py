@@ -34,6 +34,7 @@ from pychat.listening import (
     TURNED_AWAY_LIMIT,
     TURNED_AWAY_SECONDS,
     Door,
+    StartError,
     listen,
 )
 from pychat.poller import poller_for
@@ -96,6 +97,16 @@ class Ports(SynchronousTestCase):
         for more, backlog in (("", BACKLOG), (":backlog=7", 7), (":backlog=50", 50)):
             self.assertEqual(self.listen(f"tcp:0:interface=127.0.0.1{more}").backlog, backlog)
 
+    def test_ipv6_as_it_is_written(self) -> None:
+        """The address behind interface= needs no backslashes, and may stand in brackets."""
+        for address in ("::1", "[::1]", "0:0:0:0:0:0:0:1", r"\:\:1"):
+            for more, backlog in (("", BACKLOG), (":backlog=7", 7)):
+                port = self.listen(f"tcp6:0:interface={address}{more}")
+                self.assertEqual((port.getHost().host, port.backlog), ("::1", backlog))
+        for wrong in (":::", "::1::"):
+            error = self.assertRaises(StartError, self.listen, f"tcp6:0:interface={wrong}")
+            self.assertIn("tcp6:50000:interface=::1", error.sentence)
+
     def test_backlog_of_unix(self) -> None:
         """The same for UNIX sockets, and the rest of what is said of them stays as it is."""
         self.listen("unix:/nowhere/a:mode=600")
@@ -121,7 +132,8 @@ class Ports(SynchronousTestCase):
     def leave(self) -> None:
         for protocol in self.factory.made:
             transport: Any = protocol.transport
-            transport.socket.close()
+            if transport.connected:
+                transport.socket.close()
 
     def test_all_at_once(self) -> None:
         """While it takes little time, everybody who waits is accepted in one turn, whatever came before."""
@@ -236,6 +248,24 @@ class Ports(SynchronousTestCase):
         self.factory.makes = makes
         port.doRead()
         self.assertEqual((len(self.factory.made), len(clients)), (2, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.leave()
+
+    def test_fault_at_the_beginning(self) -> None:
+        """A connection whose beginning goes wrong is ended: nobody else would know of it."""
+        port = self.crowd(2)
+        real = Heard.connectionMade
+
+        def broken(protocol: Protocol) -> None:
+            real(protocol)  # type: ignore[arg-type]
+            if len(self.factory.made) == 1:
+                raise ZeroDivisionError
+
+        self.patch(Heard, "connectionMade", broken)
+        port.doRead()
+        self.reactor.advance(0)
+        transports: list[Any] = [protocol.transport for protocol in self.factory.made]
+        self.assertEqual([bool(each.connected) for each in transports], [False, True])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.leave()
 

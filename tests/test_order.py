@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import catchup, posting, reading
+from pychat import catchup, reading, taking
 from pychat.desk import Desk
 from pychat.factory import ChatFactory
 from pychat.grammar import Line, parse
@@ -516,7 +516,7 @@ class Order(SynchronousTestCase):
     @given(STEPS)
     def test_one_order(self, steps: list[tuple[int, int, int]]) -> None:
         """Everybody hears one order, without a gap, once; and what is said of each message is true."""
-        self.patch(posting, "BATCH_LIMIT", 200)
+        self.patch(taking, "BATCH_LIMIT", 200)
         self.patch(reading, "PAGE", 3)
         self.patch(catchup, "ASIDE_LIMIT", 400)
         chat = Chat()

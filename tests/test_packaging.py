@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pychat
-from tests.system.programs import run
+from tests.system.programs import environment, run
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = shutil.ignore_patterns(
@@ -68,6 +69,33 @@ def test_the_licence_and_the_version_are_told() -> None:
     assert (
         run(sys.executable, "-m", "pychat", "--version", cwd=ROOT).strip() == f"pychat {pychat.__version__}"
     )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+def test_an_environment_that_make_did_not_make(tmp_path: Path) -> None:
+    """One that is active is installed into; one that is to be anew is made by what its interpreter stands on."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    own = tmp_path / ".venv"
+    run(sys.executable, "-m", "venv", "--without-pip", str(own))
+    standin = tmp_path / "standin"
+    standin.mkdir()
+    (standin / "venv.py").write_text(
+        "import sys; print('makes', sys.prefix == sys.base_prefix, sys.argv[1:])"
+    )
+    env = environment(PATH=f"{own / 'bin'}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=str(standin))
+    stamp = ".venv/.made-by-python3"
+    (standin / "ensurepip.py").touch()
+    assert "makes True ['--clear', '.venv']" in run("make", stamp, cwd=tmp_path, env=env)  # it has no pip
+    (own / ".made-by-python3").unlink()
+    (standin / "pip.py").touch()
+    assert "not made by make" in run("make", stamp, cwd=tmp_path, env=env)
+    assert "makes" not in run("make", stamp, cwd=tmp_path, env=env)
+    for named in (".venv/bin/python3", "python3"):
+        (own / ".made-by-python3").unlink()
+        assert "makes True ['--clear', '.venv']" in run(
+            "make", stamp, f"PYTHON={named}", cwd=tmp_path, env=env
+        )
+    assert (own / "pyvenv.cfg").exists()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import hub as hub_module
-from pychat import posting
+from pychat import posting, taking
 from pychat.errors import JournalError, RemoteProtocolError
 from pychat.requests import LookUp
 from pychat.vocabulary import Kind, OnceKey
@@ -149,7 +149,7 @@ class About(PostingCase):
 
     def test_many_retracts(self) -> None:
         """Only so many are remembered as just taken back: the journal knows the others."""
-        self.patch(posting, "RECENT_LIMIT", 1)
+        self.patch(taking, "TAKEN_BACK_LIMIT", 1)
         self.say(self.alice, b"<set_msg_all>1", b"<set_msg_all>2")
         first, second = self.chat.kept(4), self.chat.kept(5)
         self.say(self.alice, b"<retract>4", b"<retract>5")
@@ -712,7 +712,7 @@ class Batches(PostingCase):
 
     def test_large(self) -> None:
         """A batch has a bounded size, and what is over goes with the next, in the same order."""
-        self.patch(posting, "BATCH_LIMIT", 3 * (1 + len("alice") + posting.LINE_OVERHEAD))
+        self.patch(taking, "BATCH_LIMIT", 3 * (1 + len("alice") + taking.LINE_OVERHEAD))
         self.alice.say(*[b"<set_msg>#tea %d" % n for n in range(6)])
         sizes = []
         while (taken := self.hub.take(NOON_MS)) is not None:
@@ -726,6 +726,26 @@ class Batches(PostingCase):
         self.assertEqual(
             [line.partition(b">")[2] for line in self.bob.heard()], [b"%d" % n for n in range(6)]
         )
+
+    def test_large_runs(self) -> None:
+        """What was said in runs counts with all its messages: a run that does not fit waits for the next batch."""
+        for name, limit in (
+            ("BATCH_LIMIT", 5 * (1 + len("alice") + taking.LINE_OVERHEAD) + 4),
+            ("WORK_LIMIT", 5),
+        ):
+            self.setUp()
+            self.patch(taking, name, limit)
+            for _ in range(4):
+                self.assertEqual(self.alice.session.receive_run([b"<set_msg_all>x"] * 2, 2), 2)
+            self.assertEqual(self.alice.session.receive_run([b"<set_msg_all>x"] * 7, 7), 7)
+            sizes = []
+            while (taken := self.hub.take(NOON_MS)) is not None:
+                posts, entries = taken
+                ids = range(self.chat.last_id + 1, self.chat.last_id + 1 + len(entries))
+                self.hub.appended(posts, ids, NOON_MS, 0.0)
+                self.chat.last_id += len(entries)
+                sizes.append(len(entries))
+            self.assertEqual(sizes, [4, 4, 7], name)
 
     def test_counts_wait(self) -> None:
         """Counts that wait for somebody who is away are bounded."""

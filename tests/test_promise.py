@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pychat import catchup, posting, reading
+from pychat import catchup, reading, taking
 from pychat.departures import HOLD
 from pychat.desk import Desk
 from pychat.errors import JournalError
@@ -500,7 +500,7 @@ class Anything(SynchronousTestCase):
 
     def test_promise(self) -> None:
         """Every accepted message is shown once, in order, to whom it is for, and its verdict is true."""
-        self.patch(posting, "BATCH_LIMIT", 200)
+        self.patch(taking, "BATCH_LIMIT", 200)
         self.patch(reading, "PAGE", 3)
         self.patch(catchup, "ASIDE_LIMIT", 200)
         run_state_machine_as_test(

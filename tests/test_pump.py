@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -226,6 +227,18 @@ class Turns(PumpCase):
         self.journal.commit()
         self.clock.advance(0)
         self.assertEqual(self.alice.flushed[1:], [[b"<accepted id=1>all"]])
+
+    def test_refused_runs(self) -> None:
+        """The log counts messages, also those that were said together."""
+        self.journal.at_once = False
+        self.assertEqual(self.alice.session.receive_run([b"<set_msg_all>x"] * 3, 3), 3)
+        self.turn()
+        with capturedLogs() as events:
+            self.journal.fail(JournalError("journal-unavailable", "The disk is full."))
+        self.clock.advance(0)
+        told = [formatEvent(event) for event in events]
+        self.assertEqual(told, ["journal refused 3 messages: The disk is full."])
+        self.assertEqual(self.alice.flushed, [[b"<error code=journal-unavailable>The disk is full."] * 3])
 
     def test_journal_breaks(self) -> None:
         """A journal that fails in a way that nobody foresaw refuses: nobody waits for ever."""

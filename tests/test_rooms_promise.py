@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import asking, catchup, posting, reading
+from pychat import asking, catchup, reading, taking
 from pychat.departures import HOLD
 from pychat.journal.sqlite import SqliteJournal
 from pychat.vocabulary import Kind
@@ -419,7 +419,7 @@ class Anything(SynchronousTestCase):
     """Whatever happens, and in whatever order."""
 
     def check(self, machine: type[Gathering], count: int) -> None:
-        self.patch(posting, "BATCH_LIMIT", 300)
+        self.patch(taking, "BATCH_LIMIT", 300)
         self.patch(reading, "PAGE", 3)
         self.patch(catchup, "ASIDE_LIMIT", 300)
         self.patch(asking, "HISTORY_BYTES", 400)

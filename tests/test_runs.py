@@ -117,6 +117,16 @@ class Same(SynchronousTestCase):
             place.chat.hub.count(place.now + 6.0)
         self.assertEqual(together.state(), apart.state())
 
+    def test_closing(self) -> None:
+        """Nothing that comes behind the end of a connection is said any more."""
+        for runs in (True, False):
+            place = Place(runs, caught_up=True)
+            place.talks[0].session.closing = True
+            before = len(place.chat.journal)
+            place.say(0, [b"<set_msg_all>a", b"<set_msg_all>b"])
+            place.chat.commit()
+            self.assertEqual(len(place.chat.journal), before)
+
     def test_ended(self) -> None:
         """Who can come back, and ended meanwhile, is answered when she is back, and not on what she had before."""
         for runs in (True, False):

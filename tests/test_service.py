@@ -68,6 +68,7 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("--journal", str(self.assertRaises(UsageError, options, "--journal", "stone")))
         self.assertIn("--keep", str(self.assertRaises(UsageError, options, "--keep", "long")))
         self.assertIn("--keep-bytes", str(self.assertRaises(UsageError, options, "--keep-bytes", "much")))
+        self.assertIn("1M is the least", str(self.assertRaises(UsageError, options, "--keep-bytes", "1023K")))
 
     def test_word_without_an_option(self) -> None:
         """It is said what was perhaps meant."""
@@ -82,6 +83,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_bounds_of_the_journal(self) -> None:
         """Ages and sizes are read as people write them."""
+        self.assertEqual(options("--keep-bytes", "1M")["keep-bytes"], 1 << 20)
         parsed = options("--keep", "30d", "--keep-bytes", "2G")
         self.assertEqual((parsed["keep"], parsed["keep-bytes"]), (30 * 86400, 2 << 30))
 
@@ -253,6 +255,17 @@ async def test_both_families_on_one_port() -> None:
 
 @pytest_twisted.ensureDeferred
 @within(20)
+async def test_udp_beside_ipv6() -> None:
+    """An address that ends with a 0 is not taken for a port that the system is to choose."""
+    async with Running() as running:
+        number = running.start().tcp_ports[0].getHost().port
+        chat = running.start("--state", str(running.files / "state"), listen=f"tcp6:{number}:interface=::0")
+        assert chat._default_udp() == [("::", number)]
+        assert chat.udp_ports[0].getHost().port == number
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
 async def test_udp_by_name() -> None:
     """A host may be named."""
     async with Running() as running:
@@ -340,8 +353,9 @@ async def test_cannot_start() -> None:
             (
                 "tcp:0:interface=127.0.0.1",
                 ("--udp", f"127.0.0.1:{taken}"),
-                f"Cannot listen on 127.0.0.1:{taken}",
+                f"Cannot listen on UDP 127.0.0.1:{taken}: ",
             ),
+            ("tcp:0:interface=127.0.0.1", ("--state", __file__), f"in {__file__}, for it is not a folder"),
             ("ssl:0", (), "needs something that is not installed")
             if no_openssl()
             else ("tcp", (), "is not an"),
@@ -349,13 +363,27 @@ async def test_cannot_start() -> None:
             ("tcp:many", (), "--listen tcp:many is not an endpoint. Write tcp:50000"),
             ("tcp:99999", (), "a port from 1 to 65535"),
             ("tcp:0:interface=192.0.2.1", (), "Choose an address of this machine"),
-            ("tcp:0", ("--udp", "nowhere.invalid:1"), "Cannot listen on nowhere.invalid:1"),
+            ("tcp:0", ("--udp", "nowhere.invalid:1"), "Cannot listen on UDP nowhere.invalid:1"),
             ("tcp:0", ("--files", __file__), "is not a folder"),
         ):
             with pytest.raises(StartError) as caught:
                 running.start(*arguments, listen=listen)
             assert expected in caught.value.sentence
             assert "\n" not in caught.value.sentence
+
+
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_udp_port_in_use() -> None:
+    """A UDP port that is only taken because of --listen is told to be that."""
+    async with Running() as running:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 0))
+            port = other.getsockname()[1]
+            with pytest.raises(StartError) as caught:
+                running.start(listen=f"tcp:{port}:interface=127.0.0.1")
+    assert f"Cannot listen on UDP 127.0.0.1:{port}: " in caught.value.sentence
+    assert "the port of --listen, unless --udp names another" in caught.value.sentence
 
 
 @pytest_twisted.ensureDeferred
@@ -406,10 +434,11 @@ async def test_journal_that_cannot_be_used() -> None:
             running.start()
         await chat.stopService()
         journal = running.files.with_name("state") / "journal.sqlite3"
-        journal.write_bytes(b"no journal" * 500)
-        with pytest.raises(StartError, match=r"journal\.sqlite3 is damaged.*from a backup"):
-            running.start()
-        assert journal.read_bytes() == b"no journal" * 500
+        for damage in (b"no journal" * 500, b""):
+            journal.write_bytes(damage)
+            with pytest.raises(StartError, match=r"journal\.sqlite3 is damaged.*from a backup"):
+                running.start()
+            assert journal.read_bytes() == damage
         with pytest.raises(StartError, match="with --state"):
             running.start("--state", str(journal / "below"))
 

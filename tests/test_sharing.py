@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.conversation import render_ranges
+from pychat.errors import RemoteProtocolError
 from pychat.grammar import Line, parse
 from pychat.requests import ListTransfers, OpenFile, ProvePath, Steer, Stream, TakeFile
 from pychat.session import Session
+from pychat.sharing import pick
 from pychat.transfer.terms import MAX_SIZE, Terms
 from pychat.vocabulary import CLIENT_LINE_LIMIT, ERROR_CODES, SERVER_LINE_LIMIT, Offer, Ticket, Underway
 
@@ -234,20 +236,52 @@ class Transfers(Case):
         )
 
     def test_steer(self) -> None:
-        """The three that are steered by an id, and what they are answered."""
+        """The three that steer one, and what they are answered."""
         for how, said in (("pause", "rests"), ("continue", "goes on"), ("cancel", "is cancelled")):
             (steer,) = self.bob.say(b"<%s label=1> %s " % (how.encode(), b"0A" * 8))
-            self.assertEqual(steer, Steer(b"\x0a" * 8, how, b" label=1"))
+            self.assertEqual(steer, Steer("0A" * 8, how, b" label=1"))
             self.bob.heard()
-            self.bob.session.steered(steer, "a b.txt", b" label=1")
+            self.bob.session.steered(steer, b"\x0a" * 8, "a b.txt")
             (line,) = self.bob.heard()
             done = parse(line)
             self.assertEqual((done.verb, done.attributes), (b"done", {b"label": b"1"}))
             self.assertIn(f"a b.txt {said}", done.text.decode())
-            for wrong in (b"x", b"0a" * 7, b"0a" * 9, b"0a " * 8, b"\xff"):
-                hint = self.refused(self.bob, b"<%s>%s" % (how.encode(), wrong), "no-such-transfer")
-                self.assertIn("<transfers>", hint)
             self.refused(self.bob, b"<%s>" % how.encode(), "missing-argument")
+
+    def test_pick(self) -> None:
+        """An id, the beginning of one or a name; what may be several is none, and they are told."""
+        transfers = [
+            (b"\x0a\x0b" * 4, "a b.txt"),
+            (b"\x0a\x0c" * 4, "same"),
+            (b"\x0d" * 8, "same"),
+            (b"\x0e" * 8, "0d0d"),
+            (b"\x0f" * 8, "0d" * 8),
+            (b"\x01" * 8, "0f0"),
+        ]
+        for which, place in (
+            ("0A0B" * 4, 0), ("0a0b", 0), ("0A0C0", 1), ("a b.txt", 0), ("0d" * 8, 2), ("0e0e", 3), ("0f0", 5),
+        ):  # fmt: skip
+            self.assertEqual(pick(Steer(which, "pause", b""), transfers), place, which)
+        for which in ("", "x", "0a0", "0a" * 7, "0a0b" * 4 + "0", "0a0b " * 4, "A b.txt", "a b"):
+            error = self.assertRaises(RemoteProtocolError, pick, Steer(which, "cancel", b""), transfers)
+            self.assertEqual(error.code, "no-such-transfer")
+            self.assertIn("<transfers>", error.sentence)
+        for which, told in (
+            (
+                "same",
+                f"That may be {'0a0c' * 4} (same), {'0d' * 8} (same). Type <cancel>id with one of these.",
+            ),
+            ("0d0d", f"That may be {'0d' * 8} (same), {'0e' * 8} (0d0d). Type <cancel>id with one of these."),
+        ):
+            error = self.assertRaises(RemoteProtocolError, pick, Steer(which, "cancel", b""), transfers)
+            self.assertEqual((error.code, error.sentence), ("bad-argument", told))
+
+    def test_pick_of_many(self) -> None:
+        """However many there are and however they are called, the answer is a line."""
+        many = [(bytes([number]) * 8, "é" * 500) for number in range(64)]
+        error = self.assertRaises(RemoteProtocolError, pick, Steer("é" * 500, "pause", b""), many)
+        self.assertIn("…), 56 more. Type <pause>id", error.sentence)
+        self.assertLess(len(error.sentence.encode()), SERVER_LINE_LIMIT - 100)
 
     @examples(200)
     @given(

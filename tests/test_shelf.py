@@ -593,7 +593,7 @@ class Listings(Case):
         self.put(" space")
         self.put("/".join(["l" * 200] * 6))
         os.close(os.open(os.fsencode(self.root) + b"/\xff\xfe", os.O_CREAT | os.O_WRONLY))
-        unfit = "has a name with control characters or a backslash"
+        unfit = "has a name that has control characters or a backslash"
         listing = self.shelf.listing(10)
         self.assertEqual([entry.name for entry in listing.files], ["a.txt", "a/b.txt"])
         self.assertEqual(
@@ -607,7 +607,7 @@ class Listings(Case):
                 Skipped("fifo", "is neither a file nor a folder"),
                 Skipped("line\\u2028", unfit),
                 Skipped("link", "is a link"),
-                Skipped("/".join(["l" * 200] * 6), "has a name of more than 1024 bytes"),
+                Skipped("/".join(["l" * 200] * 6), "has a name that is longer than 1024 bytes"),
             ],
         )
         self.put("new\n")
@@ -631,7 +631,7 @@ class Listings(Case):
         self.assertEqual(len(listing.files), 2)
         too_deep = "/".join("d" * (shelf.MAX_DEPTH + 1))
         self.assertEqual(
-            listing.skipped, (Skipped(too_deep, f"lies more than {shelf.MAX_DEPTH} names deep"),)
+            listing.skipped, (Skipped(too_deep, f"has a name that has more than {shelf.MAX_DEPTH} parts"),)
         )
 
     def test_not_readable(self) -> None:

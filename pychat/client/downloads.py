@@ -221,9 +221,9 @@ class Downloads:
     def upload(self, line: Line) -> None:
         """An ``<upload>`` is typed, with a path of this machine."""
         path = os.path.expanduser(line.text.decode(errors="replace").strip(" "))
-        name = os.path.basename(path)
+        name = os.path.basename(os.path.abspath(path))
         key = f"up {_key(path)}"
-        if not name:
+        if not path:
             self.failed += 1
             self._screen.line("* Nothing was uploaded, for no file was named. Type <upload>path/photo.jpg")
             return

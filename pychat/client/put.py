@@ -107,7 +107,7 @@ class Putting(Command):
                         f"{self._paths[name]} has the same name: send this one by itself, with --as.",
                     ),
                 )
-            elif (error := _unfit(name)) is not None:
+            elif (error := _unfit(path, name, label is not None)) is not None:
                 self._haul.refuse(path, error)
             else:
                 self._paths[name] = path
@@ -173,10 +173,14 @@ class _Put(Send):
             raise TransferError(error.code, f"{sentence} {ADVICE[error.code]}") from None
 
 
-def _unfit(name: str) -> TransferError | None:
-    """Why no file there can be called so, if none can."""
+def _unfit(path: str, name: str, named: bool) -> TransferError | None:
+    """Why no file there can be called so, if none can.
+
+    :param named: the name is that of ``--as``.
+    """
+    advice = "Say another one with --as." if named else "With --as NAME it gets another one there."
     try:
-        check_name(name)
+        check_name(path, name, advice)
     except TransferError as error:
         return error
     return None

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ShelfError, TransferError
 from ..sending import Sending
-from ..shelf import ShelfFile, refusal_of
+from ..shelf import ShelfFile, fault_of
 from ..transfer.congestion import CONTROLLERS
 from ..transfer.packet import DATAGRAM_BYTES, FROM_CLIENT, MAX_DATAGRAM_BYTES
 from ..transfer.path import ClientPath
@@ -37,6 +37,9 @@ ARRIVED = "arrived"
 SECRET = "upload-secret"  # noqa: S105 - the name of a file
 SECRET_BYTES = 32
 READ_BYTES = 1024 * 1024
+
+_SHOWN = 100
+"""Characters of a name that cannot be given, in the sentence that says so."""
 
 
 class Send(Errand):
@@ -61,7 +64,7 @@ class Send(Errand):
         self._sending: Sending | None = None
 
     async def _ask(self, client: Client) -> Offer:
-        check_name(self.name)
+        check_name(self.path, self.name)
         source, version = await self._run(open_source, self.path, self.name)
         self._drop()
         self._source, self._size = source, source.size
@@ -136,19 +139,25 @@ class Send(Errand):
             self._sha256 = await self._run(hash_file, self.path)
 
 
-def check_name(name: str) -> None:
+def check_name(
+    path: str, name: str, advice: str = "With pychat put --as NAME it gets another name there."
+) -> None:
     """See whether a file may be called so on a shelf, before anything is sent under another name.
 
-    :raise TransferError: ``bad-name``.
+    :param advice: what to do if it may not.
+    :raise TransferError: ``bad-name``; ``not-a-file``, if no name helps.
     """
-    reason = refusal_of(name)
-    if reason is None and not name.isprintable():
-        reason = "has a name with characters that cannot be printed"
-    if reason is not None:
-        raise TransferError(
-            "bad-name",
-            f"A file that {reason} cannot be on a shelf. With pychat put --as NAME it gets another name there.",
-        )
+    fault = fault_of(name)
+    if fault is None and not name.isprintable():
+        fault = "has characters that cannot be printed"
+    if fault is None:
+        return
+    if os.path.isdir(path):
+        raise _not_readable(path, None)
+    shown = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}…"
+    raise TransferError(
+        "bad-name", f"A file on the shelf cannot be called {shown}: the name {fault}. {advice}"
+    )
 
 
 def open_source(path: str, name: str, secret: Callable[[], bytes] | None = None) -> tuple[ShelfFile, str]:

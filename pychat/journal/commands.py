@@ -31,7 +31,8 @@ def find(state: Path) -> Path:
         raise JournalError("no-journal", f"Cannot look into {state}: {error.strerror}.") from error
     if _is_copy(state):
         raise JournalError(
-            "no-journal", f"{state} is a file: name the daemon's folder with --state. Only check takes a copy, too."
+            "no-journal",
+            f"{state} is a file: name the daemon's folder with --state. Only check takes a copy, too.",
         )
     raise JournalError(
         "no-journal", f"There is no journal in {state}. Name the daemon's folder with --state."
@@ -51,10 +52,12 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
     :param state: the folder that it is in, or a file: a copy of a journal, which has no index.
     """
     path = state if _is_copy(state) else find(state)
-    wrong = check(path)
+    # A copy has no log beside it; what somebody has open has one.
+    still = path == state and not path.with_name(f"{path.name}-wal").exists()
+    wrong = check(path, still=still)
     if wrong:
         return False, [f"{path} is damaged:", *wrong]
-    with closing(connect(path, read_only=True)) as connection:
+    with closing(connect(path, read_only=True, still=still)) as connection:
         count, first, last = connection.execute(
             "SELECT count(*), min(time_ms), max(time_ms) FROM message"
         ).fetchone()

@@ -22,7 +22,6 @@ from ..roster import key_of
 from .kept import IDS
 from .store import CACHE_KIB, INDEX_NAME, connect, tells_damage
 
-
 VERSION = 2
 """Of what is in the file; one of another version is made anew."""
 

@@ -41,12 +41,15 @@ def scripts() -> list[str]:
     return [(folder / name).read_text("utf-8") for name in names]
 
 
-def connect(path: Path, *, read_only: bool = False, durable: bool = True) -> sqlite3.Connection:
+def connect(
+    path: Path, *, read_only: bool = False, durable: bool = True, still: bool = False
+) -> sqlite3.Connection:
     """Open a journal's file as it is, with transactions in our own hands; one thread at a time may use it.
 
     :param durable: a commit is synced before it is told of.
+    :param still: nobody writes it, and nothing is left beside it; only to read.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro&immutable=1" if still else "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -169,13 +172,12 @@ def _lost(path: Path) -> JournalError | None:
     return _damaged(
         path,
         f"there is nothing in it, and {there[0].name} beside it tells that there was",
-        f" To begin anew instead, move it away and restore nothing.",
+        " To begin anew instead, move it away and restore nothing.",
     )
 
 
 def _is_blank(connection: sqlite3.Connection) -> bool:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    return tables == 0
+    return not connection.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchall()
 
 
 def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
@@ -206,10 +208,13 @@ def _look_over(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT sum(length(token)) FROM identity").fetchall()
 
 
-def check(path: Path) -> list[str]:
-    """Read all of a journal and return what is wrong with it; an empty list is a sound one."""
+def check(path: Path, *, still: bool = False) -> list[str]:
+    """Read all of a journal and return what is wrong with it; an empty list is a sound one.
+
+    :param still: as of :func:`connect`.
+    """
     try:
-        with closing(connect(path, read_only=True)) as connection:
+        with closing(connect(path, read_only=True, still=still)) as connection:
             wrong = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != len(scripts()):

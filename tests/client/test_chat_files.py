@@ -88,12 +88,21 @@ async def test_upload(tmp_path: Path) -> None:
         other = Other()
         await other.come(port)
         script = Visit(port, "carol", tmp_path)
-        assert await script.end(f"<upload>{mine}\n<upload>{tmp_path}/nope\n<upload>\n") == 1
+        (tmp_path / ".hidden").mkdir()
+        (tmp_path / ".dot").touch()
+        said = f"<upload>{mine}\n<upload>{tmp_path}/nope\n<upload>\n<upload>{tmp_path}/.dot\n"
+        folders = [f"{tmp_path}/files/..", f"{tmp_path}/files/", f"{tmp_path}/.hidden", "/"]
+        assert await script.end(said + "".join(f"<upload>{folder}\n" for folder in folders)) == 1
         told = await other.hears(b"<file ")
         await other.client.leave()
     assert (tmp_path / "files" / "mine.bin").read_bytes() == content(3_000_000)
     assert re.search(r"^\* uploaded mine.bin: 3.0 MB in .*, verified there$", script.printed, re.MULTILINE)
     assert "* nope was not uploaded: There is no file " in script.printed
+    assert (
+        "the name begins with a dot. With pychat put --as NAME it gets another name there." in script.printed
+    )
+    for folder in folders:
+        assert f": {folder} is a folder: name the files in it" in script.printed
     assert "* Nothing was uploaded, for no file was named. Type <upload>path/photo.jpg" in script.lines
     assert told.startswith(b"<file size=3000000 by=carol")
     assert told.endswith(b">mine.bin")

@@ -438,6 +438,24 @@ def test_nobody_reads_help() -> None:
         assert printed_to(broken_pipe(), *words) == (141, "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no shell that closes it")
+@pytest_twisted.ensureDeferred
+@within(90)
+async def test_closed_output(shelf: Path) -> None:
+    """Who closed standard output gets no list, and is told so."""
+    async with serving(shelf) as port:
+        for words in (("files",), ("status",), ("status", "--json")):
+            command = [sys.executable, "-m", "pychat", words[0], f"127.0.0.1:{port}", *words[1:]]
+            done = await deferToThread(
+                subprocess.run, ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+                stderr=subprocess.PIPE, timeout=60, env=environment(),
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (
+                1,
+                b"pychat: Standard output is closed: nobody gets what was found.\n",
+            ), words
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
 @pytest_twisted.ensureDeferred
 @within(90)

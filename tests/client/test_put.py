@@ -96,10 +96,24 @@ async def test_bad_names(shelf: Path) -> None:
             labelled = putting(port, mine / "one", label=label)
             assert await status(labelled) == 1
             assert [each["error"] for each in labelled.objects] == ["bad-name"]
-            assert "With pychat put --as NAME it gets another name there." in labelled.err
+            assert (
+                f"A file on the shelf cannot be called {label!r}: the name "
+                in labelled.objects[0]["sentence"]
+            )
+            assert labelled.err.endswith(" Say another one with --as.\n")
+        for folder in (mine / "..", mine / ".hidden", Path("/")):
+            (mine / ".hidden").mkdir(exist_ok=True)
+            refused = putting(port, folder)
+            assert await status(refused) == 1
+            assert [each["error"] for each in refused.objects] == ["not-a-file"]
+            assert " is a folder: " in refused.err
         assert await status(putting(port, here[0], label="lead.txt")) == 0
     assert [each["error"] for each in program.objects] == ["bad-name"] * len(here)
-    assert "A file that has a name that begins or ends with a space cannot be on a shelf." in program.err
+    assert (
+        "A file on the shelf cannot be called ' lead.txt': the name begins or ends with a space. "
+        in program.err
+    )
+    assert "With --as NAME it gets another one there." in program.err
     assert "no line can say this" not in program.err
     assert [path.name for path in (shelf / "files").iterdir() if path.name != ".incoming"] == ["lead.txt"]
     left = [

@@ -79,6 +79,27 @@ class CommandTests(SynchronousTestCase):
             if several is not None:
                 self.assertIn(several, "\n".join(check(self.path)))
 
+    def test_check_a_copy(self) -> None:
+        """A copy is looked over by itself, wherever it lies; what is made or pruned is in a folder."""
+        _, copy, _ = self.run_it("backup", "--state", str(self.folder))
+        copy = copy.strip()
+        before = sorted(path.name for path in self.folder.iterdir())
+        status, out, err = self.run_it("check", "--state", copy)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(
+            out,
+            f"{copy} is sound: 100 messages from 1970-01-02 to 1970-04-11\nIdentities that can come back: 0\n",
+        )
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), before)
+        for words in (("backup",), ("prune", "--keep", "1d")):
+            status, out, err = self.run_it(*words, "--state", copy)
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("is a file: name the daemon's folder with --state", err)
+        Path(copy).write_bytes(b"x" * 5000)
+        status, out, err = self.run_it("check", "--state", copy)
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn(f"{copy} is damaged", err)
+
     def test_no_folder(self) -> None:
         """A folder that cannot be looked into is one line, too."""
         status, out, err = self.run_it("check", "--state", "x" * 300)
@@ -117,7 +138,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_prune_needs_a_bound(self) -> None:
         """Without a bound, or with one that is none, nothing is deleted."""
-        for arguments in ((), ("--keep", "soon"), ("--keep-bytes", "-1")):
+        for arguments in ((), ("--keep", "soon"), ("--keep-bytes", "-1"), ("--keep-bytes", "1")):
             status, _, err = self.run_it("prune", "--state", str(self.folder), *arguments)
             self.assertEqual(status, 2)
             self.assertIn("pychat journal prune", err)

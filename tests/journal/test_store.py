@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import JournalError
 from pychat.journal import store
-from pychat.journal.index import attach
+from pychat.journal.index import Index, attach
 from pychat.journal.store import (
     CACHE_KIB,
     FILE_NAME,
+    INDEX_NAME,
     WRITER_CACHE_KIB,
     backup,
     check,
@@ -113,6 +114,46 @@ class StoreTests(SynchronousTestCase):
             self.assertIn(str(self.path), error.sentence)
             self.assertIn(f"{FILE_NAME}.20260101T000000Z", error.sentence)
             self.assertEqual(self.path.read_bytes(), damage)
+
+    def test_emptied(self) -> None:
+        """A journal with nothing in it is no new one where something beside it tells that there was one."""
+        self.fill()
+        with closing(Index(self.path)) as index:
+            index.open()
+        copy, beside = self.folder / f"{FILE_NAME}.20260101T000000Z", self.folder / INDEX_NAME
+        backup(self.path, copy)
+        kept = {path: path.read_bytes() for path in (copy, beside)}
+        with closing(sqlite3.connect(self.folder / "blank")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        blank = (self.folder / "blank").read_bytes()
+        self.assertGreater(len(blank), 0)
+        kept[self.path.with_name(f"{FILE_NAME}-wal")] = b"x"
+        for path in self.folder.iterdir():
+            path.unlink()
+        for trace, content in kept.items():
+            trace.write_bytes(content)
+            for nothing in (b"", blank):
+                if nothing and trace.name.endswith("-wal"):
+                    continue  # SQLite knows what to do with such a log
+                self.path.write_bytes(nothing)
+                error = self.assertRaises(JournalError, open_journal, self.path)
+                self.assertEqual(error.code, "journal-damaged")
+                self.assertIn(trace.name, error.sentence)
+                self.assertIn("To begin anew", error.sentence)
+                self.assertIn(f"copy {copy} over" if trace == copy else "from a backup", error.sentence)
+                self.assertEqual((self.path.read_bytes(), trace.read_bytes()), (nothing, content))
+            trace.unlink()
+            self.path.unlink()
+
+    def test_not_begun(self) -> None:
+        """One that a start made, and did not get to fill, is gone on with; so is none beside an index."""
+        self.path.touch()
+        open_journal(self.path).close()
+        self.assertEqual(check(self.path), [])
+        self.path.unlink()
+        (self.folder / INDEX_NAME).write_bytes(b"x")
+        open_journal(self.path).close()
+        self.assertEqual(check(self.path), [])
 
     def test_damaged_without_a_copy(self) -> None:
         """Where there is no copy, nothing is made up."""

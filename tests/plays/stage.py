@@ -10,7 +10,7 @@ A play is a list of lines, in the order in which things happen::
     a drops                     a's connection is lost
 
 In an expected line ``…`` stands for anything, ``id=1042`` for the id that this message has in this run, ``resume=T1``
-for the token that was given there, ``version=V1`` for a file's version, ``X1`` for the id of a transfer, and a
+for the token that was given there, ``version=V1`` for a file's version, ``X1`` and ``X2`` for ids of transfers, and a
 ``time=`` for any time.
 When the play is over, nobody has received anything that the play does not say.
 """
@@ -217,7 +217,7 @@ class Stage:
             return match[1] + group
 
         pattern = re.sub(rf"(\b{_HAS_ID}=)(\d+)", number, pattern)
-        for name in ("V1", "X1"):
+        for name in ("V1", "X1", "X2"):
             pattern = re.sub(rf"\b{name}\b", rf"(?P<id{name}>[0-9a-f]+)", pattern, count=1)
             pattern = re.sub(rf"(?<!id)\b{name}\b", rf"(?P=id{name})", pattern)
         pattern = re.sub(r"\bresume=(\w+)", lambda m: f"resume=(?P<id{m[1]}>[^ >]+)", pattern)
