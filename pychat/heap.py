@@ -14,8 +14,8 @@ from typing import Any
 KEPT = 32 * 1024 * 1024
 """Bytes at the end of the heap that are kept."""
 
-LARGE = 4 * 1024 * 1024
-"""Larger pieces are the system's, one by one: they come and go at once."""
+LARGE = 512 * 1024
+"""Larger pieces, such as what is read of a file at once, are the system's, one by one: they come and go at once."""
 
 QUICK_SECONDS = 0.01
 """Giving back that takes no longer than this may be done each time."""

@@ -90,10 +90,10 @@ class GivingBack(SynchronousTestCase):
     """`GivingBack`."""
 
     def begin(self, takes: bool = True, seconds: float = 0.001) -> None:
-        self.library = Library(takes)
+        self.libc = Library(takes)
         self.took = seconds
         self.now = 0.0
-        self.giving = heap.GivingBack(self.library, self.clock)
+        self.giving = heap.GivingBack(self.libc, self.clock)
 
     def clock(self) -> float:
         # Each call of the library lies between two looks at the clock.
@@ -102,17 +102,17 @@ class GivingBack(SynchronousTestCase):
 
     def times(self, asked: int) -> int:
         """How often it was really done when it was asked so many times."""
-        before = len(self.library.given)
+        before = len(self.libc.given)
         for _ in range(asked):
             self.giving.give_back()
-        return len(self.library.given) - before
+        return len(self.libc.given) - before
 
     def test_quick(self) -> None:
         """What is quick is done each time, and tells whether there was something."""
         for takes in (True, False):
             self.begin(takes)
             self.assertEqual(self.giving.give_back(), takes)
-            self.assertEqual(self.library.given, [(0, 0)])
+            self.assertEqual(self.libc.given, [(0, 0)])
             self.assertEqual(self.times(10), 10)
 
     def test_slow(self) -> None:

@@ -20,7 +20,6 @@ from ..system.test_downloads import MB, checksum, make
 from .worlds import Seen, World
 
 SOCKETS = 32
-WARM = 6
 KINDS = (0x41, 0x42, 0x43, 0x44, 0x31, 0x32, 0x00, 0xFF)
 
 
@@ -120,10 +119,8 @@ def strangers(world: World, count: int, size: int = 20 * MB) -> list[Seen]:
         python = (*world.inside("client"), sys.executable)
         with Program(*python, "-c", CAPTURE, str(port), str(captured)) as capture:
             capture.shows("ready")
-            # Several, so that what downloads by themselves have the daemon keep is there before.
-            for _ in range(WARM):
-                with world.client("get", "file", "-o", "first", "--force") as client:
-                    assert client.status(120) == 0, client.err
+            with world.client("get", "file", "-o", "first", "--force") as client:
+                assert client.status(120) == 0, client.err
         before, logged = daemon.memory(), daemon.out + daemon.err
         env_folder = Path(__file__).parents[2]
         command = (*python, "-m", "tests.survival.noise", world.host, str(port), str(count), str(captured))
