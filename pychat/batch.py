@@ -3,7 +3,7 @@
 What is said to everybody or in a room is rendered once for each manner (:mod:`pychat.rendering`), and all connections
 that hear the same places in the same manner share one buffer.  Only those who take part in the batch themselves, as
 senders or as recipients of private lines, or are not owed a line of it, get a buffer of their own, cut out of the same
-lines.
+lines.  What stands before the first of these lines goes into the mailboxes at once, and the rest of it behind that.
 """
 
 from __future__ import annotations
@@ -85,9 +85,11 @@ class Batch:
 
     def private(self, recipient: Peer, id: int, post: Post) -> None:
         """A private message to somebody who is here."""
-        self._own.setdefault(recipient, []).append(
-            (len(self._ids), 0, self._private(recipient, id, post), id)
-        )
+        line = self._private(recipient, id, post)
+        if self._ids:
+            self._own.setdefault(recipient, []).append((len(self._ids), 0, line, id))
+        else:
+            recipient.send_one(line, id)
 
     def late(self, recipient: Peer, id: int, post: Post) -> None:
         """A private message to somebody who has yet to be told what she missed."""
@@ -98,15 +100,21 @@ class Batch:
 
     def own(self, sender: Peer, answer: bytes) -> None:
         """What a sender is told."""
-        self._own.setdefault(sender, []).append((len(self._ids), 0, answer + sender.settle(), 0))
+        answer += sender.settle()
+        if self._ids:
+            self._own.setdefault(sender, []).append((len(self._ids), 0, answer, 0))
+        elif answer:
+            sender.tell(answer)
 
     # -- as lines
 
     def _private(self, recipient: Peer, id: int, post: Post) -> bytes:
         assert post.to is not None
         manner = recipient.manner
-        if manner == PLAIN and not post.kind and not post.ref and b"\n" not in post.text:
-            return b"<msg id=%d from=%s>%s\n" % (id, post.person.label, isolate(post.text))
+        text = post.text
+        if manner == PLAIN and not post.kind and not post.ref and b"\n" not in text:
+            shown = text if text.isascii() else isolate(text)
+            return b"<msg id=%d from=%s>%s\n" % (id, post.person.label, shown)
         return self._render(id, post, b" to=" + post.to.label if manner else b"", manner)
 
     def _render(self, id: int, post: Post, to: bytes, manner: int) -> bytes:
@@ -178,11 +186,6 @@ class Batch:
                         else:
                             hearing[peer] = [number]
         own, spared = self._own, self._not
-        if not groups:
-            for peer, events in own.items():
-                peer.soil()
-                self._deliver_own(peer, events, ())
-            return
         if alone is not None and not spared:
             # Mostly.
             manners = alone.manners
@@ -246,7 +249,7 @@ class Batch:
             if len(events) == 1:
                 _, _, data, id = events[0]
                 if id:
-                    peer.send(data, (id,), (data,))
+                    peer.send_one(data, id)
                 elif data:
                     peer.mailbox.put(data)
                 return
@@ -345,7 +348,7 @@ class Batch:
             if id > after and sender is not None:
                 ids.append(id)
                 lines.append(line)
-                peer.awaiting.append((id, sender))
+                peer.awaiting += (id, sender)
         if ids:
             peer.send(b"".join(lines), ids, lines)
         return len(ids)

@@ -20,7 +20,7 @@ from .roster import key_of
 from .vocabulary import Kind, Page
 
 if TYPE_CHECKING:
-    from .peer import Peer, Person
+    from .peer import Messages, Peer, Person
     from .roster import Roster
 
 REPLAY_BYTES = 128 * 1024
@@ -96,7 +96,7 @@ class CatchUp:
         out: list[bytes] = []
         ids: list[int] = []
         lines: list[bytes] = []
-        awaiting: deque[tuple[int, Person]] = peer.awaiting or deque()
+        awaiting: Messages = peer.awaiting or deque()
         upto, size = page.upto, 0
         for id, entry in page.messages:
             if size >= REPLAY_BYTES:
@@ -131,7 +131,7 @@ class CatchUp:
             if id <= self.after:
                 ledger.owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
             else:
-                awaiting.append((id, sender))
+                awaiting += (id, sender)
         peer.awaiting = awaiting
         self.count += len(ids)
         self.position = upto

@@ -143,7 +143,9 @@ class Departures(Presence):
             self.part(peer, now)
             if peer.identity is None:
                 return
-            for id, sender in peer.awaiting or ():
+            awaiting = peer.awaiting
+            while awaiting:
+                id, sender = awaiting.popleft(), awaiting.popleft()
                 self._owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
             person.lingers = False
             self._leaving.discard(person.id)

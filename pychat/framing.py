@@ -14,8 +14,6 @@ Theory of operation.  A connection's bytes pass two small filters, in this order
 
 from __future__ import annotations
 
-from typing import cast
-
 from .vocabulary import CLIENT_LINE_LIMIT
 
 IAC = 0xFF
@@ -116,7 +114,7 @@ class LineSplitter:
         if len(data) < limit and b"\r" not in data:
             # Most often: nothing is too long, and there is no CR to be dropped.
             self._rest = rest
-            return cast("list[bytes | None]", pieces)
+            return pieces  # type: ignore[return-value]  # nobody puts a None into it
         lines: list[bytes | None] = [
             None if len(piece) >= limit else (piece[:-1] if piece.endswith(b"\r") else piece)
             for piece in pieces

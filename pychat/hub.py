@@ -132,12 +132,25 @@ class Hub(Posting):
         if not person.plain:
             return
         awaiting = peer.awaiting
-        while awaiting and awaiting[0][0] <= upto:
-            id, sender = awaiting.popleft()
-            self._owe(person, sender, b"<%s id=%d>%s\n" % (self.told, id, person.label))
-            if peer.resting is None:
-                peer.resting = deque(maxlen=RESTING_LIMIT)
-            peer.resting.append((id, sender))
+        if not awaiting or awaiting[0] > upto:
+            return
+        if peer.resting is None:
+            peer.resting = deque(maxlen=2 * RESTING_LIMIT)
+        last: Person = awaiting[1]
+        ids: list[int] = []
+        while awaiting and awaiting[0] <= upto:
+            id, sender = awaiting.popleft(), awaiting.popleft()
+            peer.resting += (id, sender)
+            if sender is not last:
+                self._tell_reached(person, last, ids)
+                last, ids = sender, []
+            ids.append(id)
+        self._tell_reached(person, last, ids)
+
+    def _tell_reached(self, person: Person, sender: Person, ids: Sequence[int]) -> None:
+        """These messages of one sender have reached somebody: no name holds a ``%``."""
+        line = b"<%s id=%%d>%s\n" % (self.told, person.label)
+        self._owe(person, sender, line * len(ids) % (*ids,))
 
     def ack(self, peer: Peer, upto: int) -> None:
         """A member acknowledges all it was sent up to and including a message.
@@ -159,8 +172,8 @@ class Hub(Posting):
         person.claimed = max(person.claimed, upto)
         person.settled = max(person.settled, upto)
         for queue in (peer.resting, peer.awaiting):
-            while queue and queue[0][0] <= upto:
-                id, sender = queue.popleft()
+            while queue and queue[0] <= upto:
+                id, sender = queue.popleft(), queue.popleft()
                 self._owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
         if person.resumes:
             self._ledger.move(person)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Standing,
         Stay,
         Stretch,
+        Texts,
         Unread,
     )
 
@@ -47,7 +48,9 @@ class IJournal(Interface):
         "At the start: the stays of those in ``living`` that last, or ended above what she acknowledged."
     )
 
-    def append(entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
+    def append(
+        entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
+    ) -> Deferred[Sequence[int]]:
         """Keep these entries and standings, all or none; a standing replaces the one with its id.
 
         An entry that joins, leaves or sets a topic changes rooms and stays in the same commit: ``joined``, ``left``
@@ -55,8 +58,8 @@ class IJournal(Interface):
 
         One append is under way at a time: whoever calls waits for the answer before calling again.
 
-        :return: fires with one id an entry, rising in the order of ``entries`` and above all ids
-            given before; fails with :class:`~pychat.errors.JournalError` if nothing was kept.
+        :return: fires with one id an entry, and for each of several texts, rising in the order of ``entries`` and above
+            all ids given before; fails with :class:`~pychat.errors.JournalError` if nothing was kept.
         """
 
     def read(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
+from array import array
 from typing import Any, TypeAlias
 
 try:
@@ -48,14 +48,20 @@ def can_tell_unsent() -> bool:
     return sys.platform.startswith(("linux", "darwin")) and fcntl is not None
 
 
+_size = array("i", (0,))  # C's int, which ioctl(2) writes into: half the time of bytes that it returns anew
+
+
 def unsent(handle: socket.socket) -> int | None:
-    """Bytes given to the kernel that the peer's kernel has not acknowledged; ``None`` if nobody can tell."""
+    """Bytes given to the kernel that the peer's kernel has not acknowledged; ``None`` if nobody can tell.
+
+    Only one thread may ask.
+    """
     try:
         if sys.platform == "darwin":
             return handle.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
         if fcntl is not None and sys.platform.startswith("linux"):
-            size: int = struct.unpack("i", fcntl.ioctl(handle.fileno(), _SIOCOUTQ, b"\0\0\0\0"))[0]
-            return size
+            fcntl.ioctl(handle.fileno(), _SIOCOUTQ, _size)
+            return _size[0]
     except (OSError, ValueError):
         pass
     return None

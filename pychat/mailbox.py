@@ -1,10 +1,13 @@
 """What one connection is owed: bytes not yet handed to its transport, and messages not yet acknowledged.
 
 Theory of operation.  ``Mailbox`` is a queue of buffers.  A buffer holds whole lines, and the buffer of a
-broadcast batch is one object shared by every mailbox it lies in, so a member costs an append and not a
+broadcast batch is one object shared by every mailbox it lies in, so a member costs an assignment and not a
 copy.  Positions are counted in bytes since the connection began.  A *mark* says: once the peer has all
 bytes up to here, it has all messages up to this id.  Marks stand per buffer, never per message, and are
 only looked at when somebody asks.
+
+With thousands of connections each object costs as much to find as ten steps of Python, for it has left the
+processor's caches since its last use.  So what a mailbox mostly has, one buffer and one mark, stands in itself.
 
 ``Unacked`` holds what a client that acknowledges was sent and has not acknowledged, as *parcels*: the ids
 and lines of one batch, shared in the same way.  An ack is cumulative over the order of sending.
@@ -24,14 +27,16 @@ Make: TypeAlias = "Callable[[], tuple[Sequence[int], Sequence[bytes]]]"
 class Mailbox:
     """Queue of whole-line buffers for one connection, with marks that tie bytes to message ids."""
 
-    __slots__ = ("cleared", "marks", "queue", "queued", "total")
+    __slots__ = ("cleared", "mark_at", "mark_id", "more_marks", "queue", "queued", "total")
 
     def __init__(self) -> None:
-        # Lists, for an empty deque takes ten times the memory, and most connections are idle most of the time.
-        self.queue: list[bytes] | None = None
-        """The buffers; ``None`` if there are none.  Only :func:`pychat.peer.send_all` looks in here, too."""
-        self.marks: list[tuple[int, int]] | None = None
-        """Positions, and up to which id the peer has its messages there."""
+        # Only pychat.peer.send_all and pychat.outlet.Outlet.flush look in here, too.
+        self.queue: bytes | list[bytes] | None = None
+        """The buffer, or the buffers; ``None`` if there are none."""
+        self.mark_at = self.mark_id = 0
+        """The first mark: a position, and up to which id the peer has its messages there.  0: there is none."""
+        self.more_marks: list[int] | None = None
+        """In turns the same of each of the others: numbers only, for the garbage collector to pass over."""
         self.cleared = False
         """Messages were dropped."""
         self.queued = 0
@@ -41,10 +46,13 @@ class Mailbox:
 
     def put(self, data: bytes) -> None:
         """Queue whole lines."""
-        if self.queue is None:
-            self.queue = [data]
+        queue = self.queue
+        if queue is None:
+            self.queue = data
+        elif isinstance(queue, bytes):
+            self.queue = [queue, data]
         else:
-            self.queue.append(data)
+            queue.append(data)
         size = len(data)
         self.queued += size
         self.total += size
@@ -54,27 +62,32 @@ class Mailbox:
 
         Once messages were dropped no later position can say that: there is no mark then.
         """
-        if self.queue is None:
-            self.queue = [data]
+        queue = self.queue
+        if queue is None:
+            self.queue = data
+        elif isinstance(queue, bytes):
+            self.queue = [queue, data]
         else:
-            self.queue.append(data)
+            queue.append(data)
         size = len(data)
         self.queued += size
-        self.total += size
+        self.total = total = self.total + size
         if self.cleared:
             return
-        if self.marks is None:
-            self.marks = [(self.total, upto)]
+        if not self.mark_id:
+            self.mark_at, self.mark_id = total, upto
+        elif self.more_marks is None:
+            self.more_marks = [total, upto]
         else:
-            self.marks.append((self.total, upto))
+            self.more_marks += (total, upto)
 
     def take(self, limit: int) -> bytes:
         """Take buffers, oldest first, until at least ``limit`` bytes are taken or none is left."""
         queue = self.queue
         if queue is None:
             return b""
-        if len(queue) == 1:
-            data = queue[0]
+        if isinstance(queue, bytes):
+            data = queue
             self.queue = None
         elif self.queued <= limit:
             data = b"".join(queue)
@@ -97,30 +110,37 @@ class Mailbox:
         self.queue = None
         self.total -= self.queued
         self.queued = 0
-        while self.marks and self.marks[-1][0] > self.total:
-            self.marks.pop()
+        while self.more_marks and self.more_marks[-2] > self.total:
+            del self.more_marks[-2:]
+        if not self.more_marks:
+            self.more_marks = None
+            if self.mark_at > self.total:
+                self.mark_id = 0
 
     @property
     def marked(self) -> bool:
         """True while there are marks that no position has reached."""
-        return bool(self.marks)
+        return self.mark_id > 0
 
     def reached(self, position: int) -> int:
         """Drop the marks at or before a position; return the highest id among them, or 0."""
-        marks = self.marks
-        if not marks or marks[0][0] > position:
+        upto = self.mark_id
+        if not upto or self.mark_at > position:
             return 0
-        if marks[-1][0] <= position:
-            self.marks = None
-            return marks[-1][1]
-        count = bisect_right(marks, position, key=_position)
-        upto = marks[count - 1][1]
-        del marks[:count]
+        marks = self.more_marks
+        if marks is None:
+            self.mark_id = 0
+            return upto
+        if marks[-2] <= position:
+            self.mark_id = 0
+            self.more_marks = None
+            return marks[-1]
+        end = 2 * bisect_right(marks[::2], position)
+        if end:
+            upto = marks[end - 1]
+        self.mark_at, self.mark_id = marks[end : end + 2]
+        self.more_marks = marks[end + 2 :] or None
         return upto
-
-
-def _position(mark: tuple[int, int]) -> int:
-    return mark[0]
 
 
 class Parcel:

@@ -56,9 +56,11 @@ class Way(Protocol):
     """The way out of one connection (:class:`pychat.outlet.Outlet`).
 
     :ivar watched: it is looked at (:meth:`Mailroom.watch`).
+    :ivar hurried: and as often as for whoever waits to know.
     """
 
     watched: bool
+    hurried: bool
 
     @property
     def waiting(self) -> int:
@@ -189,6 +191,7 @@ class Mailroom:
                 self._beat.cancel()
                 self._beat = None
             self._urgent[way] = None
+            way.hurried = True
         if self._beat is None:
             self.start_beat()
 
@@ -201,7 +204,7 @@ class Mailroom:
         """The connection is gone."""
         for ways in (self._watched, self._urgent, self._clogged):
             ways.pop(way, None)
-        way.watched = False
+        way.watched = way.hurried = False
 
     def start_beat(self) -> None:
         """There is something to look at soon."""
@@ -239,6 +242,7 @@ class Mailroom:
                 way.watched = False
             if not urgent:
                 self._urgent.pop(way, None)
+                way.hurried = False
         if self._looking and not self._stopped:
             self._beat = self._reactor.callLater(0, self._look_on, calm)
             return

@@ -73,22 +73,22 @@ class Outlet:
     """Writes what one mailbox holds."""
 
     __slots__ = (
-        "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailroom", "_owner", "_peer",
-        "_pump", "_pushes", "_socket", "_transport", "_written", "awaited", "watched",
+        "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailbox", "_mailroom", "_owner",
+        "_peer", "_pump", "_pushes", "_socket", "_transport", "awaited", "hurried", "watched",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
         self._transport = transport
         self._socket = kernel.plain_socket(transport)
         self._peer = peer
+        self._mailbox = peer.mailbox
         self._pump = pump
         self._mailroom = pump.mailroom
         self._owner = owner
         self.awaited = False
         """Its owner waits for :meth:`Owner.drained`."""
-        self.watched = False
+        self.watched = self.hurried = False
         """See :class:`pychat.mailroom.Way`."""
-        self._written = 0  # bytes that our kernel took
         self._in_transport = 0  # bytes that lie in the transport's buffer
         self._closing = self._lost = False
         self._linger_until: float | None = None
@@ -107,17 +107,21 @@ class Outlet:
         """Write what there is, as far as the kernel takes it."""
         if self._lost:
             return
-        peer = self._peer
-        mailbox = peer.mailbox
-        while mailbox.queued and not self._in_transport:
-            data = mailbox.take(CHUNK)
-            if self._socket is not None:
+        mailbox, socket = self._mailbox, self._socket
+        while (queue := mailbox.queue) is not None and not self._in_transport:
+            if mailbox.queued <= CHUNK:
+                # Mostly; so without a call.
+                data = queue if isinstance(queue, bytes) else b"".join(queue)
+                mailbox.queue = None
+                mailbox.queued = 0
+            else:
+                data = mailbox.take(CHUNK)
+            if socket is not None:
                 try:
-                    taken = self._socket.send(data)
+                    taken = socket.send(data)
                 except OSError:
                     # The kernel's buffer is full; or the connection is broken, and the transport will find out.
                     taken = 0
-                self._written += taken
                 if taken == len(data):
                     continue
                 data = data[taken:]
@@ -128,9 +132,10 @@ class Outlet:
                 self.give_up()
                 if self._lost:
                     return
-        if mailbox.marks is not None or peer.unacked is not None:
-            # Mostly it is watched already, and nobody waits for more.
-            if not self.watched or peer.awaiting:
+        peer = self._peer
+        if mailbox.mark_id or peer.unacked is not None:
+            # Mostly it is watched already, as often as it wants.
+            if not self.watched or (peer.awaiting and not self.hurried):
                 self._mailroom.watch(self)
             if peer.unacked is not None:
                 self._owner.sent()
@@ -165,7 +170,6 @@ class Outlet:
         self._in_transport = len(data)
         self._transport.write(data)
         if self._pushes and not self._full:
-            self._written += self._in_transport
             self._in_transport = 0
 
     def pauseProducing(self) -> None:
@@ -175,7 +179,6 @@ class Outlet:
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
         self._full = False
-        self._written += self._in_transport
         self._in_transport = 0
         if self._peer.mailbox.queued or self._closing:
             self.flush()
@@ -190,9 +193,9 @@ class Outlet:
 
     def position(self) -> int:
         """How many bytes are where the peer can read them; where that cannot be told, how many our kernel took."""
-        if self._socket is None:
-            return self._written
-        return self._written - (kernel.unsent(self._socket) or 0)
+        mailbox = self._mailbox
+        written = mailbox.total - mailbox.queued - self._in_transport
+        return written if self._socket is None else written - (kernel.unsent(self._socket) or 0)
 
     def has_all(self) -> bool:
         """Whether all that was ever put into the mailbox is where the peer can read it."""

@@ -30,8 +30,9 @@ from pychat.transfer.ranges import RangeSet
 
 #: Bytes that one `write` or `check` reads back at most, to the next piece.
 CHECK_BYTES = 8 * 1024 * 1024
-#: Written bytes after which the disk is to begin with them, so that the sync at the end does not wait for all.
-WRITE_BACK_BYTES = 8 * 1024 * 1024
+#: Written bytes after which the disk is to begin with them, so that the sync at the end does not wait for all.  What
+#: else waits for that disk waits behind each lot: a journal that syncs, of a daemon that takes files.
+WRITE_BACK_BYTES = 1024 * 1024
 #: Buffers that one system call takes.
 _VECTOR = 512
 

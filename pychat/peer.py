@@ -17,16 +17,19 @@ from .errors import PychatError
 from .mailbox import Mailbox, Parcel, Unacked
 from .rendering import PLAIN
 from .roster import Identity
-from .vocabulary import Entry, Kind
+from .vocabulary import Entry, Kind, Texts
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from .rooms import Room
 
     Person: TypeAlias = "Identity[Peer]"
     Addressee: TypeAlias = "Person | Room | None"
     """To whom something is said; ``None`` is everybody."""
+    Messages: TypeAlias = deque[Any]
+    """Private messages: in turns an id and its sender.  Without a tuple for each the garbage collector has nothing to
+    look at."""
 
 
 class Way(Protocol):
@@ -85,10 +88,10 @@ class Peer:
         """SHA-256 of the token that it was told."""
         self.unacked: Unacked | None = None
         """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
-        self.awaiting: deque[tuple[int, Person]] | None = None
-        """Private messages (id, sender) without a verdict, in order of sending."""
-        self.resting: deque[tuple[int, Person]] | None = None
-        """Private messages (id, sender) that a plain peer's kernel has."""
+        self.awaiting: Messages | None = None
+        """Private messages without a verdict, in order of sending."""
+        self.resting: Messages | None = None
+        """Those that a plain peer's kernel has."""
         self.posted = self.settled = 0
         """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
         self._behind: deque[tuple[int, bytes]] | None = None
@@ -105,7 +108,9 @@ class Peer:
     def tell(self, data: bytes) -> None:
         """Queue whole lines that answer nothing."""
         self.mailbox.put(data)
-        self.soil()
+        if not self.dirty:
+            self.dirty = True
+            self._dirty_list.append(self)
 
     def send(self, data: bytes, ids: Sequence[int], lines: Sequence[bytes]) -> None:
         """Queue whole lines, with messages of these ids among them.
@@ -115,7 +120,18 @@ class Peer:
         self.mailbox.put_messages(data, ids[-1])
         if self.unacked is not None:
             self.unacked.sent(Parcel(ids, lines, sum(map(len, lines))))
-        self.soil()
+        if not self.dirty:
+            self.dirty = True
+            self._dirty_list.append(self)
+
+    def send_one(self, line: bytes, id: int) -> None:
+        """:meth:`send` a message that is one line, or in several parts, and nothing with it."""
+        self.mailbox.put_messages(line, id)
+        if self.unacked is not None:
+            self.unacked.sent(Parcel((id,), (line,), len(line)))
+        if not self.dirty:
+            self.dirty = True
+            self._dirty_list.append(self)
 
     def soil(self) -> None:
         """There is something to write."""
@@ -161,17 +177,22 @@ def send_all(
     parcel = Parcel(ids, lines, size)
     for peer in peers:
         mailbox = peer.mailbox
-        if mailbox.queue is None:
-            mailbox.queue = [data]
+        queue = mailbox.queue
+        if queue is None:
+            mailbox.queue = data
+        elif isinstance(queue, bytes):
+            mailbox.queue = [queue, data]
         else:
-            mailbox.queue.append(data)
+            queue.append(data)
         mailbox.queued += size
         mailbox.total = total = mailbox.total + size
         if not mailbox.cleared:
-            if mailbox.marks is None:
-                mailbox.marks = [(total, upto)]
+            if not mailbox.mark_id:
+                mailbox.mark_at, mailbox.mark_id = total, upto
+            elif mailbox.more_marks is None:
+                mailbox.more_marks = [total, upto]
             else:
-                mailbox.marks.append((total, upto))
+                mailbox.more_marks += (total, upto)
         if peer.unacked is not None:
             peer.unacked.sent(parcel)
         if not peer.dirty:
@@ -250,7 +271,7 @@ class Post(Known):
         self.original: Known | None = None
         """The message whose ``once=`` key came back with this one."""
 
-    def entry(self, time_ms: int) -> Entry:
+    def entry(self, time_ms: int) -> Entry | Texts:
         """What the journal keeps of it."""
         person, to = self.person, self.to
         id, name, blocked = (None, None, False) if to is None else (to.id, to.name, self.blocked)
@@ -295,9 +316,6 @@ class Run(Post):
     def messages(self) -> int:
         return len(self.texts)
 
-    def entries(self, time_ms: int) -> list[Entry]:
+    def entry(self, time_ms: int) -> Texts:
         """What the journal keeps of it."""
-        id, name = self.person.id, self.person.name
-        return [
-            _tuple(Entry, (time_ms, id, name, None, None, text, b"", SAID, 0, False)) for text in self.texts
-        ]
+        return Texts(time_ms, self.person.id, self.person.name, self.texts)

@@ -50,7 +50,13 @@ class Posting(Taking):
         # Of who says something to all: who takes part and is not owed it, who is not shown it, how many are owed it.
         apart: dict[Person, tuple[list[AnyCursor], Sequence[Peer], int]] = {}
         for post in posts:
-            if post.is_new and post.to is None and post.kind < TOPIC:
+            to = post.to
+            if post.is_new and to is not None and post.kind < TOPIC and not isinstance(to, Room):
+                id = post.id = ids[taken]
+                taken += 1
+                self._say_to_one(batch, post, to, id)
+                continue
+            if post.is_new and to is None and post.kind < TOPIC:
                 # Most messages of a busy chat: here nothing is asked twice.
                 person = post.person
                 if type(post) is Run:
@@ -95,26 +101,15 @@ class Posting(Taking):
             if post.original is not None:
                 batch.own(post.sender, answer)
                 continue
-            if isinstance(post.to, Room):
-                self._say_in_room(batch, post, post.to, id, now, answer)
-                continue
-            assert post.to is not None
-            if answer and post.blocked:
-                # The journal has this with the message: there is nothing to wait for.
-                answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, post.to.label)
-            takes = not post.blocked and self._takes_mail(post.to)
-            if not takes and not post.blocked:
-                answer += self._undelivered(post, id)
-            batch.own(post.sender, answer)
-            if takes:
-                self._say_to_one(batch, post, id)
+            assert isinstance(to, Room)
+            self._say_in_room(batch, post, to, id, now, answer)
         if ids:
             self._last_id = ids[-1]
         self._deliver(batch)
         for post in posts:
             if post.once:
                 shrink(post)
-            if post.to is not None:
+            if isinstance(post.to, Room):
                 self._came(post)
             if post.sender.parting is not None:
                 self._let_go(post.sender)
@@ -177,11 +172,8 @@ class Posting(Taking):
         ignoring = self._ignored_by.get(person.key)
         return () if not ignoring else [each.peer for each in ignoring if each.peer is not None]
 
-    def _undelivered(self, post: Post, id: int) -> bytes:
+    def _undelivered(self, post: Post, to: Person, id: int) -> bytes:
         """A private message came too late; return what its sender is to know at once."""
-        to = post.to
-        assert to is not None
-        assert not isinstance(to, Room)
         reason = b"expired" if to.token or to.spare else b"gone"
         line = b"<undelivered id=%d reason=%s>%s\n" % (id, reason, to.label)
         if not post.person.resumes:
@@ -189,20 +181,31 @@ class Posting(Taking):
         self._ledger.owe(to, post.person, line)
         return b""
 
-    def _say_to_one(self, batch: Batch, post: Post, id: int) -> None:
-        """Deliver a private message."""
-        to = post.to
-        assert to is not None
-        assert not isinstance(to, Room)
-        recipient = to.peer
-        if recipient is None:
-            pass  # she will read it in the journal when she comes back
-        elif recipient in self._catching:
-            batch.late(recipient, id, post)
+    def _say_to_one(self, batch: Batch, post: Post, to: Person, id: int) -> None:
+        """Answer who says something to somebody, and deliver it."""
+        sender, person = post.sender, post.person
+        if sender.identity is person:
+            answer = b"<accepted%s id=%d>%s\n" % (post.label, id, to.label)
         else:
+            answer = self._answer(post, id)
+        recipient = to.peer
+        if post.blocked:
+            if answer:
+                # The journal has this with the message: there is nothing to wait for.
+                answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, to.label)
+            batch.own(sender, answer)
+        elif recipient is not None and recipient in self._everybody.manners[recipient.manner]:
+            batch.own(sender, answer)
             batch.private(recipient, id, post)
-            self._recent[id] = (to.key, post.person.key)
+            self._recent[id] = (to.key, person.key)
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
-            recipient.awaiting.append((id, post.person))
+            recipient.awaiting += (id, person)
             to.kept = True  # when she ends, how far she came is to be known
+        elif self._takes_mail(to):
+            batch.own(sender, answer)
+            if recipient is not None:
+                batch.late(recipient, id, post)
+            # Otherwise she will read it in the journal when she comes back.
+        else:
+            batch.own(sender, answer + self._undelivered(post, to, id))

@@ -84,7 +84,7 @@ class Saying(Conversation):
 
     def _say(self, line: Line, label: bytes, to: Addressee, text: bytes) -> LookUp | None:
         if line.attributes is NO_ATTRIBUTES:
-            self.hub.say(self.peer, to, text)
+            self.hub.post(self.peer, to, text)
             return None
         once, ref = once_of(line), position(line, b"reply") or 0
         if not ref or self.hub.repeated(self.peer, once) is not None:

@@ -17,7 +17,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from ipaddress import ip_address
 from math import inf
 from pathlib import Path
@@ -30,11 +29,11 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from . import __version__, kernel
 from .address import DEFAULT_PORT, format_host_port
+from .background import background_runner
 from .budget import Budget, Limits
 from .collecting import Collecting
 from .datagram import TransferProtocol
@@ -108,7 +107,7 @@ class ChatService(MultiService):
         self._udp: list[UdpPort] = []
         self._transfers: list[TransferProtocol] = []
         self._digests = Digests()
-        in_thread: Callable[..., Deferred[Any]] = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self._in_thread = in_thread = background_runner(reactor)
         bounds = Bounds(options["quota"], options["shelf-limit"], options["keep-uploads"])
         incoming = Incoming(self._shelf, bounds)
         uploading = Uploading(incoming, in_thread, self.pump.tell_file, options["uploads"])
@@ -277,6 +276,7 @@ class ChatService(MultiService):
         protocol = TransferProtocol(
             self._reactor,
             budget=self._budget,
+            run_in_thread=self._in_thread,
             congestion=self._options["congestion"],
             digests=self._digests,
             max_datagram=self._options["max-datagram"],

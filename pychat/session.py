@@ -46,8 +46,9 @@ CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing", "udp")
 """What ``<hello caps=…>`` can ask for."""
 
 
-_ACK, _TO_ONE, _TO_ALL = b"<ack>", b"<set_msg>", b"<set_msg_all>"
-_OFTEN = (b"<set_msg", _ACK)
+_ACK, _TO_ONE, _TO_ALL = b"<ack", b"<set_msg", b"<set_msg_all"
+_OFTEN = frozenset({_ACK, _TO_ONE, _TO_ALL})
+_SAID_TO_ALL = _TO_ALL + b">"
 _ZERO = ord("0")
 
 
@@ -77,12 +78,13 @@ class Session(Saying, Asking, Sharing):
         label = b""
         self.said += 1
         try:
-            if raw is not None and raw.startswith(_OFTEN) and self._quickly(raw):
-                return None
             if raw is None:
                 raise RemoteProtocolError(
                     "line-too-long", "A line is at most 4,096 bytes long. Nothing of this one was used."
                 )
+            head, end, text = raw.partition(b">")
+            if end and head in _OFTEN and self._quickly(head, text):
+                return None
             line = parse(raw)
             if line.attributes:
                 label = label_of(line)
@@ -109,37 +111,31 @@ class Session(Saying, Asking, Sharing):
             self.failed(self._with_hint(error, raw or b""), label)
             return None
 
-    def _quickly(self, raw: bytes) -> bool:
+    def _quickly(self, head: bytes, text: bytes) -> bool:
         """Do what most lines of a busy chat ask for: post a text to somebody who can be found at once, or acknowledge.
 
+        :param head: one of :data:`_OFTEN`, before the ``>`` of the line.
         :return: False: it is something else, which what is made for all lines knows how to deal with, at thrice the
             cost; it would do the same with this one.
         :raise RemoteProtocolError: as the others.
         """
         peer = self.peer
-        to: Person | None = None
-        if raw.startswith(_TO_ALL):
-            text = raw[len(_TO_ALL) :]
-        elif raw.startswith(_TO_ONE):
-            name, _, text = raw[len(_TO_ONE) :].partition(b" ")
-            to = self.hub.roster.labelled(name)
-            if to is None or to is peer.identity or to.bot:
-                return False
-        elif raw.startswith(_ACK):
-            digits = raw[len(_ACK) :]
-            if (
-                peer.identity is None
-                or not 0 < len(digits) < 19
-                or not digits.isdigit()
-                or digits[0] == _ZERO
-            ):
+        person = peer.identity
+        if person is None:
+            return False
+        if head == _ACK:
+            if not 0 < len(text) < 19 or not text.isdigit() or text[0] == _ZERO:
                 return False
             peer.holding = False
-            self.hub.ack(peer, int(digits))
+            self.hub.ack(peer, int(text))
             return True
-        else:
-            return False
-        if peer.identity is None or not text.strip(b" "):
+        to: Person | None = None
+        if head == _TO_ONE:
+            name, _, text = text.partition(b" ")
+            to = self.hub.roster.labelled(name)
+            if to is None or to is person or to.bot:
+                return False
+        if not text.strip(b" "):
             return False
         peer.holding = False
         check_text(text)
@@ -160,9 +156,9 @@ class Session(Saying, Asking, Sharing):
             return 0
         texts: list[bytes] = []
         for raw in islice(lines, most):
-            if raw is None or not raw.startswith(_TO_ALL):
+            if raw is None or not raw.startswith(_SAID_TO_ALL):
                 break
-            texts.append(raw[len(_TO_ALL) :])
+            texts.append(raw[len(_SAID_TO_ALL) :])
         if len(texts) < 2:
             return 0
         together = b" ".join(texts)
@@ -176,7 +172,7 @@ class Session(Saying, Asking, Sharing):
             self.hub.say_run(peer, texts, len(together))
         else:
             for text in texts:
-                self.receive(_TO_ALL + text)
+                self.receive(_SAID_TO_ALL + text)
         return len(texts)
 
     def _with_hint(self, error: PychatError, raw: bytes) -> PychatError:

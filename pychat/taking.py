@@ -10,7 +10,7 @@ from .gathering import Gathering
 from .once import hand_on, lookup, recall
 from .peer import SAID, SETTING, Known, Peer, Post, Run
 from .rooms import Room
-from .vocabulary import Entry, Kind
+from .vocabulary import Entry, Kind, Texts
 
 if TYPE_CHECKING:
     from .peer import Addressee, Person
@@ -77,9 +77,13 @@ class Taking(Gathering):
 
     # -- from the sessions
 
-    def say(self, sender: Peer, to: Addressee, text: bytes) -> None:
-        """:meth:`post` a message that comes with nothing else."""
-        self._push(Post(sender, to, text))
+    def say(self, sender: Peer, to: Person | None, text: bytes) -> None:
+        """:meth:`post` a message to somebody or to everybody that comes with nothing else."""
+        post = Post(sender, to, text)
+        (self._pending if sender.early is None else sender.early).append(post)
+        if sender.unacked is None:
+            post.person.typed = self._last_id
+        sender.posted += 1
 
     def say_run(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
         """The same for printable texts that a connection says to everybody, one right behind the other.
@@ -203,7 +207,7 @@ class Taking(Gathering):
         """True while somebody waits for the journal: there are posts to take, or changes with arrivals among them."""
         return bool(self._pending) or self._ledger.arrivals
 
-    def take(self, time_ms: int) -> tuple[list[Post], list[Entry]] | None:
+    def take(self, time_ms: int) -> tuple[list[Post], list[Entry | Texts]] | None:
         """What to append now: posts, and their entries for the journal (none for a post that is not new).
 
         The caller appends and then calls :meth:`appended` or :meth:`refused` with the posts before it takes again.
@@ -237,10 +241,10 @@ class Taking(Gathering):
         if not posts:
             return None
         turned: dict[tuple[Person, Addressee], int] = {}
-        entries: list[Entry] = []
+        entries: list[Entry | Texts] = []
         for post in posts:
             if type(post) is Run:
-                entries += post.entries(time_ms)
+                entries.append(post.entry(time_ms))
                 continue
             to, kind = post.to, post.kind
             if kind >= _JOIN:

@@ -5,7 +5,7 @@ Everything here is data.  Sizes are bytes, durations seconds, unless the name sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
@@ -136,6 +136,34 @@ class Entry(NamedTuple):
     """The message that it is about: of a :attr:`Kind.SAID` the one that it replies to.  0: none."""
     blocked: bool = False
     """Its recipient ignored its sender when it was accepted: it is never shown to her."""
+
+
+class Texts(NamedTuple):
+    """What one person said to everybody, one printable text right behind the other: as many entries, in short."""
+
+    time_ms: int
+    sender: int
+    sender_name: str
+    texts: Sequence[bytes]
+    """One at least."""
+
+
+_tuple = tuple.__new__
+
+
+def spread(entries: Iterable[Entry | Texts]) -> list[Entry]:
+    """Each of them by itself."""
+    each: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, Texts):
+            time_ms, sender, name, texts = entry
+            # A named tuple made as a tuple: half the time.
+            each += [
+                _tuple(Entry, (time_ms, sender, name, None, None, text, b"", 0, 0, False)) for text in texts
+            ]
+        else:
+            each.append(entry)
+    return each
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pychat.journal.memory import MemoryJournal
 from pychat.pump import Pump
 from pychat.requests import LookUp, Request
 from pychat.session import Session
-from pychat.vocabulary import Entry, Kept, Kind, Page
+from pychat.vocabulary import Entry, Kept, Kind, Page, spread
 
 NOON_MS = 1_700_000_000_123
 """The wall clock of most tests, as messages show it: 2023-11-14T22:13:20.123Z."""
@@ -152,9 +152,10 @@ class Chat:
         given: list[int] = []
         while (taken := self.hub.take(NOON_MS)) is not None:
             posts, entries = taken
-            ids = range(self.last_id + 1, self.last_id + 1 + len(entries))
-            self.last_id += len(entries)
-            self.journal += zip(ids, entries, strict=True)
+            each = spread(entries)
+            ids = range(self.last_id + 1, self.last_id + 1 + len(each))
+            self.last_id += len(each)
+            self.journal += zip(ids, each, strict=True)
             self.hub.appended(posts, ids, NOON_MS, now)
             given += ids
         return given

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from pychat.errors import JournalError
 from pychat.interfaces import IJournal
 from pychat.journal.memory import MemoryJournal
-from pychat.vocabulary import Entry, Kind, RoomRecord, Standing, Stay
+from pychat.vocabulary import Entry, Kind, RoomRecord, Standing, Stay, Texts, spread
 
 TAKEN_BACK = b"(message taken back)"
 REACTION_TAKEN_BACK = b"(reaction taken back)"
@@ -51,9 +51,9 @@ class Log:
         """The newest one."""
         return len(self.entries)
 
-    def add(self, ids: Iterable[int], entries: Iterable[Entry]) -> None:
+    def add(self, ids: Iterable[int], entries: Iterable[Entry | Texts]) -> None:
         """The journal has these now."""
-        for id, entry in zip(ids, entries, strict=True):
+        for id, entry in zip(ids, spread(entries), strict=True):
             assert id == self.last_id + 1
             self.entries[id] = entry
             if entry.kind == Kind.JOIN:

@@ -327,7 +327,7 @@ class Late(BatchCase):
         self.say(None, b"9")
         self.assertEqual(self.batch.deliver_late(bob, 2, {self.all: None, self.tea.audience: stay}), 4)
         self.assertEqual(self.texts(bob), [b"3", b"4", b"6", b"9"])
-        self.assertEqual([*(bob.awaiting or ())], [(4, self.alice.identity)])
+        self.assertEqual([*(bob.awaiting or ())], [4, self.alice.identity])
         self.assertEqual(bob.mailbox.reached(1 << 20), 9)
         self.assertEqual(self.batch.size, 9)
 

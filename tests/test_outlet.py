@@ -36,8 +36,6 @@ class OutletCase(SynchronousTestCase):
         self.transport = FakeTransport(self.socket if self.with_socket else None)
         self.outlet = Outlet(self.transport, self.peer, self.pump, self)
         self.outlet.awaited = True
-        # What Bob heard before he had an outlet is as good as written.
-        self.outlet._written = self.start
         self.transport.producer.resumeProducing()
         self.log.clear()
 

@@ -8,7 +8,7 @@ from pychat import hub as hub_module
 from pychat import posting, taking
 from pychat.errors import JournalError, RemoteProtocolError
 from pychat.requests import LookUp
-from pychat.vocabulary import Kind, OnceKey
+from pychat.vocabulary import Kind, OnceKey, spread
 from tests.chatkit import NOON, NOON_MS, Chat, Talk
 
 SMART = b"<hello caps=ack,resume>"
@@ -716,7 +716,7 @@ class Batches(PostingCase):
         self.alice.say(*[b"<set_msg>#tea %d" % n for n in range(6)])
         sizes = []
         while (taken := self.hub.take(NOON_MS)) is not None:
-            posts, entries = taken
+            posts, entries = taken[0], spread(taken[1])
             self.hub.appended(
                 posts, range(self.chat.last_id + 1, self.chat.last_id + 1 + len(entries)), NOON_MS, 0.0
             )
@@ -740,7 +740,7 @@ class Batches(PostingCase):
             self.assertEqual(self.alice.session.receive_run([b"<set_msg_all>x"] * 7, 7), 7)
             sizes = []
             while (taken := self.hub.take(NOON_MS)) is not None:
-                posts, entries = taken
+                posts, entries = taken[0], spread(taken[1])
                 ids = range(self.chat.last_id + 1, self.chat.last_id + 1 + len(entries))
                 self.hub.appended(posts, ids, NOON_MS, 0.0)
                 self.chat.last_id += len(entries)

@@ -15,7 +15,7 @@ from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
 from pychat.pump import GATHER, MOVED_DELAY, Pump
-from pychat.vocabulary import Entry, Standing
+from pychat.vocabulary import Entry, Standing, Texts, spread
 from tests.chatkit import Talk
 
 
@@ -35,10 +35,12 @@ class SlowJournal:
         self.last = 0
         self.at_once = True
 
-    def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
+    def append(
+        self, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
+    ) -> Deferred[Sequence[int]]:
         assert not self.waiting, "one append at a time"
         self.standings += standings
-        self.batches.append(entries)
+        self.batches.append(spread(entries))
         done: Deferred[Sequence[int]] = Deferred()
         self.waiting.append(done)
         if self.at_once:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import socket
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -24,6 +26,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import kernel, service, tap
+from pychat.background import NICENESS
+from pychat.datagram import TransferProtocol
 from pychat.journal import prune
 from pychat.journal.store import connect, open_journal
 from pychat.options import Options
@@ -578,3 +582,25 @@ async def test_watched() -> None:
             assert match
             assert (int(match[1]) >= 1, int(match[2]) >= 30) == (True, True)
     assert before is None or loop._poller is before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there threads have a niceness each")
+@pytest_twisted.ensureDeferred
+@within(20)
+async def test_files_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads and hashes files that are sent runs in threads that are nicer than the reactor's."""
+    runners: list[Any] = []
+
+    class Transfers(TransferProtocol):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            runners.append(more["run_in_thread"])
+            super().__init__(*args, **more)
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    monkeypatch.setattr(service, "TransferProtocol", Transfers)
+    async with Running() as running:
+        running.start()
+        (run,) = runners
+        assert await run(niceness) == min(niceness() + NICENESS, 19)

@@ -141,7 +141,7 @@ class Plainly:
 class Slowly(Session):
     """Knows no fast way."""
 
-    def _quickly(self, raw: bytes) -> bool:
+    def _quickly(self, head: bytes, text: bytes) -> bool:
         return False
 
 

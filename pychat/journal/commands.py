@@ -12,6 +12,7 @@ from ..errors import JournalError
 from .index import Index, describe, messages
 from .prune import Retention, forget_step, prune_step
 from .rows import LIVING
+from .runs import COUNT
 from .store import FILE_NAME, backup, backup_name, check, connect, scripts
 
 PAUSE = 0.02
@@ -59,7 +60,8 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
         return False, [f"{path} is damaged:", *wrong]
     with closing(connect(path, read_only=True, still=still)) as connection:
         count, first, last = connection.execute(
-            "SELECT count(*), min(time_ms), max(time_ms) FROM message"
+            f"SELECT {COUNT}, min(time_ms), max(time_ms) FROM "  # noqa: S608
+            "(SELECT time_ms FROM message UNION ALL SELECT time_ms FROM run)"
         ).fetchone()
         (living,) = connection.execute(f"SELECT count(*) FROM identity WHERE {LIVING}").fetchone()  # noqa: S608
     span = f" from {_day(first)} to {_day(last)}" if count else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..vocabulary import Place, Stretch
 from .kept import look_up, packed
+from .runs import between
 
 Ask = Callable[[str, tuple[object, ...]], list[Any]]
 """Asks the index."""
@@ -25,8 +26,14 @@ _MINE = (
 )
 _ABOVE = (
     "SELECT json_group_array(id) FROM ("  # noqa: S608
-    f"SELECT id FROM message WHERE id > :above AND id < :below AND {_SHOWN} AND "
+    f"SELECT id FROM message WHERE id > :above AND id <= :upto AND {_SHOWN} AND "
 )
+_TO_ALL = _ABOVE.replace(
+    "message WHERE id > :above AND id <= :upto", f"entry WHERE {between(':above', ':upto')}"
+)
+
+FIRST_LOOK = 1_000
+"""Ids that the first look goes over without the index; each further one over twice as many."""
 _PLACE = (
     "SELECT json_group_array(id) FROM ("
     "SELECT id FROM derived.place WHERE owner = ? AND peer = ? AND id > ? AND id < ? ORDER BY id {} LIMIT ?)"
@@ -43,6 +50,7 @@ class Walk:
         self._above = after or 0
         self._below = before
         self._ids: list[int] = []
+        self._window = FIRST_LOOK
         self.stretch: Stretch | None = None
         """The page, when it is complete."""
 
@@ -53,8 +61,9 @@ class Walk:
 
         :param indexed: the index has all up to here.
         :param span: the ids of the oldest and the newest message.
-        :param window: ids to look at without the index.
+        :param window: ids to look at without the index, at most.
         """
+        window, self._window = min(self._window, window), 2 * self._window
         oldest, newest = span
         self._above = max(min(self._above, newest), oldest - 1)
         self._below = newest + 1 if self._below is None else min(self._below, newest + 1)
@@ -88,9 +97,12 @@ class Walk:
     def _scan(self, connection: sqlite3.Connection, above: int, below: int) -> None:
         if above + 1 >= below or self._wanted <= 0:
             return
-        query = f"{_ABOVE}{said_in(self._owner)} ORDER BY id {'ASC' if self._up else 'DESC'} LIMIT :limit)"
+        order = "ASC" if self._up else "DESC"
+        query = (
+            f"{_ABOVE if self._owner else _TO_ALL}{said_in(self._owner)} ORDER BY id {order} LIMIT :limit)"
+        )
         asked: dict[str, object] = {
-            "owner": self._owner, "peer": self._peer, "above": above, "below": below, "limit": self._wanted,
+            "owner": self._owner, "peer": self._peer, "above": above, "upto": below - 1, "limit": self._wanted,
         }  # fmt: skip
         self._add(packed(connection, query, asked))
 

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..roster import key_of
-from .kept import IDS
+from .runs import FOUND, IDS, NEWEST, RUN, SPAN, between
 from .store import CACHE_KIB, INDEX_NAME, connect, tells_damage
 
 VERSION = 2
@@ -79,15 +79,17 @@ PRAGMA user_version = {VERSION};
 
 # A function of Python's would have to wait for its lock at every row; so the few names of a slice come first.
 _NEW_NAMES = (
-    "SELECT name FROM ("
+    "SELECT name FROM ("  # noqa: S608
     "SELECT sender_name AS name FROM message WHERE id > ?1 AND id <= ?2 "
+    f"UNION SELECT sender_name FROM run WHERE last > ?1 AND last < ?2 + {RUN} "
     "UNION SELECT recipient_name FROM message WHERE id > ?1 AND id <= ?2 AND recipient > 0"
     ") WHERE name NOT IN (SELECT name FROM temp.spelt)"
 )
-_SLICE = "id > ?1 AND id <= ?2 AND (kind IS NULL OR kind = 3)"
+_SHOWN = "(kind IS NULL OR kind = 3)"
+_SLICE = f"id > ?1 AND id <= ?2 AND {_SHOWN}"
 _PLACES = (
-    "INSERT OR IGNORE INTO place SELECT coalesce(recipient, 0), '', id, sender, coalesce(kind, 0) FROM message "  # noqa: S608
-    f"WHERE {_SLICE} AND (recipient IS NULL OR recipient < 0) ORDER BY 1, id",
+    "INSERT OR IGNORE INTO place SELECT coalesce(recipient, 0), '', id, sender, coalesce(kind, 0) FROM entry "  # noqa: S608
+    f"WHERE {between('?1', '?2')} AND {_SHOWN} AND (recipient IS NULL OR recipient < 0) ORDER BY 1, id",
     "INSERT OR IGNORE INTO place SELECT sender, key, id, sender, coalesce(kind, 0) FROM message "  # noqa: S608
     f"JOIN temp.spelt ON name = recipient_name WHERE {_SLICE} AND recipient > 0 ORDER BY 1, 2, id",
     "INSERT OR IGNORE INTO place SELECT recipient, key, id, sender, coalesce(kind, 0) FROM message "  # noqa: S608
@@ -98,9 +100,9 @@ _WORDS = (
     f"WHEN recipient IS NULL THEN '{HIDDEN}p0' WHEN recipient < 0 THEN '{HIDDEN}r' || -recipient "
     f"ELSE '{HIDDEN}i' || sender || ' {HIDDEN}i' || sender || 'x' || other.hex || iif(blocked IS NULL, "
     f"' {HIDDEN}i' || recipient || ' {HIDDEN}i' || recipient || 'x' || own.hex, '') END || ' {HIDDEN}n' || own.hex "
-    "FROM message CROSS JOIN temp.spelt AS own ON own.name = sender_name "
+    "FROM entry CROSS JOIN temp.spelt AS own ON own.name = sender_name "
     "LEFT JOIN temp.spelt AS other ON other.name = recipient_name "
-    "WHERE id > ?1 AND id <= ?2 AND kind IS NULL ORDER BY id"
+    f"WHERE {between('?1', '?2')} AND kind IS NULL ORDER BY id"
 )
 _CHANGED = (
     "SELECT ref FROM change WHERE ref > ?1 AND ref <= ?2 "
@@ -112,7 +114,6 @@ _EDIT_WORDS = (
     f"WHERE rowid IN (SELECT ref FROM change WHERE kind = 1 AND ref IN {IDS})"
 )
 _RETRACT_WORDS = f"DELETE FROM words WHERE rowid IN (SELECT ref FROM change WHERE kind = 2 AND ref IN {IDS})"  # noqa: S608
-_SPAN = "SELECT coalesce((SELECT min(id) FROM message), 1), coalesce((SELECT max(id) FROM message), 0)"
 _NEXT_PEER = "SELECT owner, peer FROM place WHERE owner = ? AND peer > ? ORDER BY peer LIMIT 1"
 _NEXT_OWNER = "SELECT owner, peer FROM place WHERE owner > ? ORDER BY owner, peer LIMIT 1"
 _SWEEP_GROUP = (
@@ -257,7 +258,7 @@ class Index:
     def _fill(self, connection: sqlite3.Connection) -> int:
         execute = connection.execute
         (upto,) = execute("SELECT upto FROM state").fetchone()
-        oldest, newest = execute(_SPAN).fetchone()
+        oldest, newest = execute(SPAN).fetchone()
         start = max(upto, oldest - 1)
         end = min(start + SLICE, newest)
         cache = CACHE_KIB if newest - start <= BULK else BULK_CACHE_KIB
@@ -300,7 +301,7 @@ class Index:
         execute = connection.execute
         if not self._below:
             ((self._below, _), (swept,)) = (
-                execute(_SPAN).fetchone(),
+                execute(SPAN).fetchone(),
                 execute("SELECT swept FROM state").fetchone(),
             )
             if self._below <= max(swept, 1):
@@ -342,7 +343,7 @@ def describe(journal: Path) -> str:
             if connection.execute("PRAGMA main.user_version").fetchone() != (VERSION,):
                 return f"of another version, and {again}"
             upto, mark = connection.execute("SELECT upto, mark FROM state").fetchone()
-            (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+            (newest,) = connection.execute(f"SELECT {NEWEST}").fetchone()
             if upto and mark != _mark_of(connection, upto):
                 return f"of another journal, and {again}"
     except sqlite3.Error as error:
@@ -364,7 +365,7 @@ def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:
 def _mark_of(connection: sqlite3.Connection, id: int) -> bytes:
     """What tells the message with this id from another; empty if there is none."""
     row = connection.execute(
-        "SELECT time_ms, sender, sender_name, recipient, recipient_name, text, kind, ref FROM message WHERE id = ?",
-        (id,),
+        f"SELECT time_ms, sender, sender_name, recipient, recipient_name, text, kind, ref FROM {FOUND}",  # noqa: S608
+        (json.dumps([id]),),
     ).fetchone()
     return b"" if row is None else hashlib.sha256(repr(row).encode()).digest()

@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..vocabulary import Entry, Kept, Kind
-
-IDS = "(SELECT value FROM json_each(?))"
-"""Ids that are given as JSON."""
+from .runs import FOUND, IDS
 
 _MESSAGES = (
     "SELECT json_group_array(json_array(id, time_ms, sender, sender_name, recipient, recipient_name, hex(text), "  # noqa: S608
-    f"coalesce(hex(once), ''), coalesce(kind, 0), coalesce(ref, 0), blocked IS NOT NULL)) FROM message "
-    f"WHERE id IN {IDS}"
+    f"coalesce(hex(once), ''), coalesce(kind, 0), coalesce(ref, 0), blocked IS NOT NULL)) FROM {FOUND}"
 )
 
 # What was edited after a message was taken back does not count, and it cannot be brought back.
@@ -31,7 +28,7 @@ _CHANGES = (
 # By an index of these alone, however often a message was edited.
 _RETRACTED = "SELECT json_group_array(ref) FROM change WHERE kind = 2 AND ref BETWEEN ? AND ?"
 _RETRACTED_OF = f"SELECT json_group_array(ref) FROM change WHERE kind = 2 AND ref IN {IDS}"  # noqa: S608
-_TEXTS = f"SELECT id, text FROM message WHERE id IN {IDS}"  # noqa: S608
+_TEXTS = f"SELECT id, text FROM message WHERE id IN {IDS}"  # noqa: S608  # an edit is never in a run
 
 
 def look_up(connection: sqlite3.Connection, ids: Sequence[int]) -> list[Kept]:

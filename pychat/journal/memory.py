@@ -28,7 +28,9 @@ from ..vocabulary import (
     Standing,
     Stay,
     Stretch,
+    Texts,
     Unread,
+    spread,
 )
 from .words import SEARCH_ROWS, first_words, sought, spaced, split, tokenize
 
@@ -75,17 +77,20 @@ class MemoryJournal:
         """See :attr:`IJournal.oldest`."""
         return self.last_id + 1 - len(self._entries)
 
-    def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
+    def append(
+        self, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
+    ) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`; never fails."""
         first = self.last_id + 1
-        self.last_id += len(entries)
+        each = spread(entries)
+        self.last_id += len(each)
         kept = self._entries
-        kept.extend(entries)
-        if any(map(_kind, entries)):
-            for id, entry in enumerate(entries, first):
+        kept.extend(each)
+        if any(map(_kind, each)):
+            for id, entry in enumerate(each, first):
                 if entry.kind:
                     self._project(id, entry)
-        held = self._bytes + sum(map(len, map(_text, entries)))
+        held = self._bytes + sum(map(len, map(_text, each)))
         oldest = self.oldest
         while len(kept) > ENTRIES_LIMIT or held > BYTES_LIMIT:
             entry = kept.popleft()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .rooms import forget_old, forget_stays
 from .rows import LIVING
+from .runs import NEWEST, delete
 
 STEP = 1000
 """Messages that one step looks at, and identities that one forgets."""
@@ -77,6 +78,11 @@ def parse_bound(text: str) -> int:
     return size
 
 
+_OLDEST = (
+    f"SELECT id, time_ms, 1 FROM message WHERE id < (SELECT {NEWEST}) UNION ALL "  # noqa: S608
+    f"SELECT last, time_ms, last - first + 1 FROM run WHERE last < (SELECT {NEWEST}) ORDER BY 1 LIMIT ?"
+)
+
 # The messages of a step are few, so the one that stops it is found by going through them in order.
 _WAITING = (
     "SELECT message.id FROM message CROSS JOIN identity ON identity.id = message.recipient WHERE message.id <= ? "  # noqa: S608
@@ -90,10 +96,13 @@ def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int
     :return: how many were deleted; 0 when there is nothing more to delete, or mail is in the way that waits for a
         living identity.
     """
-    rows = connection.execute(
-        "SELECT id, time_ms FROM message WHERE id < (SELECT max(id) FROM message) ORDER BY id LIMIT ?",
-        (STEP,),
-    ).fetchall()
+    # Of a run its last message stands for all.
+    rows, count = [], 0
+    for id, time_ms, messages in connection.execute(_OLDEST, (STEP,)):
+        rows.append((id, time_ms))
+        count += messages
+        if count >= STEP:
+            break
     upto = 0
     if retention.seconds is not None:
         horizon = now_ms - retention.seconds * 1000
@@ -110,7 +119,7 @@ def prune_step(connection: sqlite3.Connection, retention: Retention, now_ms: int
         waiting = connection.execute(_WAITING, (upto,)).fetchone()
         if waiting is not None:
             upto = waiting[0] - 1
-        deleted = connection.execute("DELETE FROM message WHERE id <= ?", (upto,)).rowcount
+        deleted = delete(connection, upto)
         forget_old(connection, upto, STEP)
         return deleted
 

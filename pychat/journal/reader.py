@@ -18,11 +18,12 @@ from typing import Any
 
 from ..errors import JournalError
 from ..roster import key_of
-from ..vocabulary import Kept, OnceKey, Page, Standing, Stretch, Unread
+from ..vocabulary import Entry, Kept, OnceKey, Page, Standing, Stretch, Unread
 from .history import Walk
 from .index import Index, attach
 from .kept import look_up, retracted
 from .rows import MESSAGE, STANDING, to_message, to_standing
+from .runs import RUN, SPAN, between
 from .store import Handle, connect
 from .unread import Count
 
@@ -34,16 +35,14 @@ KEYS_WINDOW = 5_000
 
 _UNREADABLE = "The journal could not be read: the chat's disk does not give it. Try again later."
 
-# min and max in one SELECT of their own would read the whole table.
-_SPAN = "SELECT coalesce((SELECT min(id) FROM message), 1), coalesce((SELECT max(id) FROM message), 0)"
 _PAGE = (
-    f"SELECT {MESSAGE} FROM message WHERE id > ? AND id <= ? "  # noqa: S608
-    "AND (recipient IS NULL OR recipient = ? OR sender = ?) ORDER BY id LIMIT ?"
+    f"SELECT {MESSAGE} FROM entry WHERE {between('?2', '?3')} "  # noqa: S608
+    "AND (recipient IS NULL OR recipient = ?1 OR sender = ?1) ORDER BY id LIMIT ?4"
 )
-_ROOMS = _PAGE.replace("sender = ?", "sender = ? OR recipient IN (SELECT value FROM json_each(?))")
-_PRIVATE = _PAGE.replace(
-    "recipient IS NULL OR recipient = ? OR sender = ?",
-    "recipient = ? OR sender = ? AND recipient > 0",
+_ROOMS = _PAGE.replace("sender = ?1", "sender = ?1 OR recipient IN (SELECT value FROM json_each(?5))")
+_PRIVATE = (
+    f"SELECT {MESSAGE} FROM message WHERE id > ?2 AND id <= ?3 "  # noqa: S608
+    "AND (recipient = ?1 OR sender = ?1 AND recipient > 0) ORDER BY id LIMIT ?4"
 )
 # Forwards within a window: a disk that has to be asked reads ahead, and never backwards.
 _KEYS = (
@@ -51,7 +50,10 @@ _KEYS = (
     "WHERE id > ? AND id <= ? AND once IS NOT NULL AND time_ms >= ? "
     "AND sender IN (SELECT value FROM json_each(?)) ORDER BY id"
 )
-_ANY_SINCE = "SELECT 1 FROM message WHERE id > ? AND id <= ? AND time_ms >= ? LIMIT 1"
+_ANY_SINCE = (
+    "SELECT 1 FROM message WHERE id > ?1 AND id <= ?2 AND time_ms >= ?3 UNION ALL "  # noqa: S608
+    f"SELECT 1 FROM run WHERE last > ?1 AND last < ?2 + {RUN} AND time_ms >= ?3 LIMIT 1"
+)
 _STANDINGS = f"SELECT {STANDING} FROM identity WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _OWED = f"SELECT {STANDING} FROM identity WHERE joined < ? AND (left_id IS NULL OR left_id >= ?) ORDER BY id"  # noqa: S608
 _OWED_ROOM = (
@@ -118,15 +120,20 @@ class Reader:
     ) -> Page:
         """See :meth:`IJournal.read`; looks at no more than :data:`WINDOW` ids."""
         with self._looking() as connection:
-            oldest, newest = connection.execute(_SPAN).fetchone()
+            oldest, newest = connection.execute(SPAN).fetchone()
             start = min(max(after, oldest - 1), newest)
             upto = min(start + WINDOW, newest)
-            if private or not rooms:
-                query = _PRIVATE if private else _PAGE
-                asked: tuple[object, ...] = (start, upto, identity, identity, limit)
-            else:
-                query, asked = _ROOMS, (start, upto, identity, identity, json.dumps([*rooms]), limit)
-            messages = [to_message(row) for row in connection.execute(query, asked).fetchall()]
+            query = _PRIVATE if private else _ROOMS if rooms else _PAGE
+            more = (json.dumps([*rooms]),) if query is _ROOMS else ()
+            messages: list[tuple[int, Entry]] = []
+            # Runs are unpacked as far as the bound goes, and not as far as the limit: so it rises from step to step.
+            end, step = start, upto - start if private else limit
+            while len(messages) < limit and end < upto:
+                begin, end, step = end, min(end + step, upto), 2 * step
+                rows = connection.execute(
+                    query, (identity, begin, end, limit - len(messages), *more)
+                ).fetchall()
+                messages += map(to_message, rows)
             gone = retracted(connection, messages)
         if len(messages) >= limit:
             upto = messages[-1][0]
@@ -162,12 +169,12 @@ class Reader:
 
                     # First the watermark and then the journal: so it is never ahead.
                     ((indexed,),) = ask("SELECT upto FROM derived.state", ())
-                    errand.look(connection, ask, indexed, connection.execute(_SPAN).fetchone(), WINDOW)
+                    errand.look(connection, ask, indexed, connection.execute(SPAN).fetchone(), WINDOW)
                 return
             except _Unindexed as error:
                 self._index.distrust(error.__cause__)
         with self._looking() as connection:
-            errand.look(connection, lambda *_: [], 0, connection.execute(_SPAN).fetchone(), WINDOW)
+            errand.look(connection, lambda *_: [], 0, connection.execute(SPAN).fetchone(), WINDOW)
 
     def standings(self, ids: Sequence[int]) -> list[Standing]:
         """See :meth:`IJournal.standings`; in the order of their numbers."""
@@ -191,7 +198,7 @@ class Reader:
         The end is a window with nothing but older messages: a clock that was set back in between is no reason to stop.
         """
         with self._looking() as connection:
-            oldest, newest = connection.execute(_SPAN).fetchone()
+            oldest, newest = connection.execute(SPAN).fetchone()
             end = newest if before is None else min(before - 1, newest)
             start = max(end - KEYS_WINDOW, oldest - 1)
             if end <= start or connection.execute(_ANY_SINCE, (start, end, since_ms)).fetchone() is None:

@@ -39,24 +39,22 @@ standing_row = attrgetter(
 """A standing as :data:`REPLACE_STANDING` takes it."""
 
 
-def message_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
+def message_rows(entries: Iterable[tuple[int, Entry]]) -> list[tuple[Any, ...]]:
     """Messages as :data:`INSERT_MESSAGE` takes them."""
     return [
         (
             id, e.time_ms, e.sender, e.sender_name, e.to, e.to_name, e.once or None, e.text, e.kind or None,
             e.ref or None, e.blocked or None,
         )
-        for id, e in zip(ids, entries, strict=True)
+        for id, e in entries
     ]  # fmt: skip
 
 
-def plain_rows(ids: Iterable[int], entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
+def plain_rows(entries: Iterable[tuple[int, Entry]]) -> list[tuple[Any, ...]]:
     """Messages as :data:`INSERT_PLAIN` takes them; those that it does not take are left out."""
     return [
         (id, time_ms, sender, sender_name, to, to_name, once or None, text)
-        for id, (time_ms, sender, sender_name, to, to_name, text, once, kind, ref, blocked) in zip(
-            ids, entries, strict=True
-        )
+        for id, (time_ms, sender, sender_name, to, to_name, text, once, kind, ref, blocked) in entries
         if not (kind or ref or blocked)
     ]
 

@@ -23,6 +23,7 @@ from ..errors import JournalError
 from ..vocabulary import Found, Place, Query
 from .index import HIDDEN, TOKENIZER, Index, attach
 from .kept import look_up, packed
+from .runs import SPAN
 from .store import Handle, connect
 from .words import SEARCH_ROWS, first_words, split
 
@@ -125,7 +126,7 @@ class Searcher:
         """
         with self._looking() as connection:
             (upto,) = connection.execute("SELECT upto FROM state").fetchone()
-            (oldest,) = connection.execute("SELECT coalesce(min(id), 1) FROM message").fetchone()
+            oldest, _ = connection.execute(SPAN).fetchone()
             below = upto + 1 if query.before is None else min(query.before, upto + 1)
             plan = _plan(connection, query)
             if plan is None or below <= oldest:

@@ -37,25 +37,18 @@ from ..vocabulary import (
     Standing,
     Stay,
     Stretch,
+    Texts,
     Unread,
 )
 from . import rooms
+from .batch import Batch
 from .history import Walk
 from .index import Index
 from .indexing import Indexing
 from .prune import Retention, forget_step, prune_step
 from .reader import Reader
-from .rows import (
-    INSERT_MESSAGE,
-    INSERT_PLAIN,
-    LIVING,
-    REPLACE_STANDING,
-    STANDING,
-    message_rows,
-    plain_rows,
-    standing_row,
-    to_standing,
-)
+from .rows import LIVING, STANDING, to_standing
+from .runs import OLDEST, SPAN
 from .search import Searcher
 from .store import FILE_NAME, Handle, connect, lock_folder, open_journal
 from .unread import Count
@@ -87,7 +80,7 @@ class SqliteJournal:
         self._lock = lock_folder(folder)
         try:
             connection = open_journal(self.path)
-            (self.last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+            _, self.last_id = connection.execute(SPAN).fetchone()
             self.oldest = self._find_oldest(connection)
             index = self._open_index()
             self._start(connection, index, now_ms)
@@ -114,7 +107,7 @@ class SqliteJournal:
         return index
 
     def _find_oldest(self, connection: sqlite3.Connection) -> int:
-        oldest: int | None = connection.execute("SELECT min(id) FROM message").fetchone()[0]
+        oldest: int | None = connection.execute(f"SELECT {OLDEST}").fetchone()[0]
         return oldest or self.last_id + 1
 
     def _start(self, connection: sqlite3.Connection, index: Index, now_ms: int) -> None:
@@ -161,9 +154,13 @@ class SqliteJournal:
             index.distrust(error)
         return newest | rooms.newest_in_rooms(connection, upto)
 
-    def append(self, entries: Sequence[Entry], standings: Sequence[Standing] = ()) -> Deferred[Sequence[int]]:
+    def append(
+        self, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
+    ) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`."""
-        appending = self._writer.do(lambda: self._append(entries, standings))
+        # Made into rows here: the writer's thread had to ask for Python's lock, and the reactor would wait for it.
+        batch = Batch(self.last_id + 1, entries, standings)
+        appending = self._writer.do(lambda: self._append(batch))
         appending.addCallback(self._appended)
         return appending
 
@@ -172,31 +169,17 @@ class SqliteJournal:
             self._indexing.appended(ids[-1])
         return ids
 
-    def _append(self, entries: Sequence[Entry], standings: Sequence[Standing]) -> Sequence[int]:
-        first = self.last_id + 1
-        ids = range(first, first + len(entries))
-        special: list[tuple[int, Entry]] = []
-        insert, rows = INSERT_PLAIN, plain_rows(ids, entries)
-        if len(rows) < len(entries):
-            insert, rows = INSERT_MESSAGE, message_rows(ids, entries)
-            special = [(id, entry) for id, entry in zip(ids, entries, strict=True) if entry.kind]
-        ended = [standing for standing in standings if standing.left is not None]
+    def _append(self, batch: Batch) -> Sequence[int]:
         try:
-            connection = self._handle.get()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(insert, rows)
-            connection.executemany(REPLACE_STANDING, map(standing_row, standings))
-            if special or ended:
-                rooms.project(connection, special, ended)
-            connection.execute("COMMIT")
+            batch.write(self._handle.get())
         except sqlite3.Error as error:
             self._handle.drop()
             raise JournalError("journal-unavailable", _UNAVAILABLE) from error
-        self.last_id += len(rows)
-        for _, entry in special:
+        self.last_id = batch.behind - 1
+        for _, entry in batch.special:
             if entry.kind == Kind.JOIN:
                 self.last_room = min(self.last_room, entry.to or 0)
-        return ids
+        return range(batch.first, batch.behind)
 
     def read(
         self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import JournalError
 from .rows import LIVING
+from .runs import NEWEST, nonsense
 
 FILE_NAME = "journal.sqlite3"
 INDEX_NAME = "index.sqlite3"
@@ -203,8 +204,9 @@ def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
 def _look_over(connection: sqlite3.Connection) -> None:
     """A look that costs the same however many messages there are: the schema, the oldest and newest, the identities."""
     connection.execute("SELECT name FROM sqlite_schema").fetchall()
-    for column in ("min(id)", "max(id)"):
-        connection.execute(f"SELECT * FROM message WHERE id = (SELECT {column} FROM message)").fetchall()  # noqa: S608
+    for table, id in (("message", "id"), ("run", "last")):
+        for edge in (f"min({id})", f"max({id})"):
+            connection.execute(f"SELECT * FROM {table} WHERE {id} = (SELECT {edge} FROM {table})").fetchall()  # noqa: S608
     connection.execute("SELECT sum(length(token)) FROM identity").fetchall()
 
 
@@ -229,8 +231,8 @@ def check(path: Path, *, still: bool = False) -> list[str]:
 def _nonsense(connection: sqlite3.Connection) -> list[str]:
     """What a sound file can still not mean."""
     ahead = connection.execute(
-        "SELECT id, name FROM identity WHERE max(joined, sent, acked, read, coalesce(left_id, 0)) > "
-        "(SELECT coalesce(max(id), 0) FROM message) ORDER BY id LIMIT 20"
+        "SELECT id, name FROM identity WHERE max(joined, sent, acked, read, coalesce(left_id, 0)) > "  # noqa: S608
+        f"(SELECT {NEWEST}) ORDER BY id LIMIT 20"
     )
     wrong = [f"identity {id} ({name!a}) is ahead of the newest message" for id, name in ahead]
     (shared,) = connection.execute(
@@ -246,12 +248,12 @@ def _nonsense(connection: sqlite3.Connection) -> list[str]:
             else f"{shared} tokens stand for more than one identity each"
         )
     (stays,) = connection.execute(
-        "SELECT count(*) FROM stay WHERE max(joined, coalesce(left_id, 0)) > (SELECT coalesce(max(id), 0) FROM message)"
+        f"SELECT count(*) FROM stay WHERE max(joined, coalesce(left_id, 0)) > (SELECT {NEWEST})"  # noqa: S608
     ).fetchone()
     if stays:
         what = "1 stay in a room is" if stays == 1 else f"{stays} stays in rooms are"
         wrong.append(f"{what} ahead of the newest message")
-    return wrong
+    return wrong + nonsense(connection)
 
 
 def backup(path: Path, copy: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from ..roster import key_of
 from ..vocabulary import UNREAD_LIMIT, Place, Unread
 from .history import Ask
-from .kept import IDS
+from .runs import FOUND, IDS, between
 
 STEP = 2 * UNREAD_LIMIT
 """Rows of one conversation that are counted at once."""
@@ -29,9 +29,9 @@ PEERS = 200
 
 _STANDS = "NOT EXISTS (SELECT 1 FROM change WHERE change.ref = {} AND change.kind = 2)"
 _TAIL = (
-    "SELECT owner, sender_name, count(*) FROM message CROSS JOIN temp.mark ON owner = coalesce(recipient, 0) "  # noqa: S608
-    "WHERE message.id > :start AND message.id <= :end AND message.id > mark.above AND message.kind IS NULL "
-    f"AND coalesce(recipient, 0) <= 0 AND sender <> :me AND {_STANDS.format('message.id')} GROUP BY 1, 2"
+    "SELECT owner, sender_name, count(*) FROM entry CROSS JOIN temp.mark ON owner = coalesce(recipient, 0) "  # noqa: S608
+    f"WHERE {between(':start', ':end')} AND id > mark.above AND kind IS NULL "
+    f"AND coalesce(recipient, 0) <= 0 AND sender <> :me AND {_STANDS.format('entry.id')} GROUP BY 1, 2"
 )
 _TAIL_PRIVATE = (
     "SELECT CASE WHEN sender = :me THEN recipient_name ELSE sender_name END, max(id), sum("  # noqa: S608
@@ -52,9 +52,10 @@ _PEERS = (
     "AND place.peer = each.peer AND id <= ?3) FROM each WHERE peer IS NOT NULL LIMIT ?4"
 )
 _NAMES = (
-    "SELECT id, CASE WHEN sender = ? THEN recipient_name ELSE sender_name END FROM message "  # noqa: S608
+    "SELECT id, CASE WHEN sender = ?2 THEN recipient_name ELSE sender_name END FROM message "  # noqa: S608
     f"WHERE id IN {IDS}"
 )
+_SENDER = f"SELECT sender_name FROM {FOUND}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Count:
             yield
             budget = LOOK
         spelt = json.dumps([id for place, (id, name) in names.items() if not name and counts.get(place)])
-        found = dict(self._now.connection.execute(_NAMES, (self._me, spelt)).fetchall())
+        found = dict(self._now.connection.execute(_NAMES, (spelt, self._me)).fetchall())
         private = sorted(place for place in counts if place[0] > 0)
         answer = []
         for place in [*islice(counts, len(self._marks)), *private]:
@@ -178,7 +179,5 @@ class Count:
         return budget
 
     def _is_out(self, id: int) -> bool:
-        rows: list[Any] = self._now.connection.execute(
-            "SELECT sender_name FROM message WHERE id = ?", (id,)
-        ).fetchall()
+        rows: list[Any] = self._now.connection.execute(_SENDER, (json.dumps([id]),)).fetchall()
         return not rows or key_of(rows[0][0]) in self._without

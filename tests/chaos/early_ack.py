@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.scripts.twistd import run
 
 from pychat.journal.sqlite import SqliteJournal
-from pychat.vocabulary import Entry, Standing
+from pychat.vocabulary import Entry, Standing, Texts, spread
 
 DELAY = 0.2
 """Seconds between the word and the deed: what is accepted in them a kill takes away."""
@@ -22,9 +22,10 @@ def spoil() -> None:
     """Let every journal of this process answer before it commits."""
     commit = SqliteJournal.append
     promised: dict[SqliteJournal, int] = {}
+    lock = DeferredLock()
 
     def append(
-        self: SqliteJournal, entries: Sequence[Entry], standings: Sequence[Standing] = ()
+        self: SqliteJournal, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
     ) -> Deferred[Sequence[int]]:
         from twisted.internet import reactor
 
@@ -32,10 +33,12 @@ def spoil() -> None:
         if not entries:
             return commit(self, entries, standings)
         first = promised.get(self, self.last_id) + 1
-        promised[self] = first + len(entries) - 1
-        clock.callLater(DELAY, commit, self, entries, standings)
+        behind = first + len(spread(entries))
+        promised[self] = behind - 1
+        # A journal has one commit under way.
+        clock.callLater(DELAY, lock.run, commit, self, entries, standings)
         answer: Deferred[Sequence[int]] = Deferred()
-        clock.callLater(0, answer.callback, range(first, first + len(entries)))
+        clock.callLater(0, answer.callback, range(first, behind))
         return answer
 
     SqliteJournal.append = append  # type: ignore[method-assign]

@@ -34,7 +34,7 @@ def read_journal(state: Path, history: History) -> tuple[Journal, list[Fault]]:
     with closing(sqlite3.connect(state / "journal.sqlite3")) as database:
         rows = database.execute(
             "SELECT id, sender_name, recipient, recipient_name, text, coalesce(kind, 0), coalesce(ref, 0), "
-            "blocked IS NOT NULL FROM message ORDER BY id"
+            "blocked IS NOT NULL FROM entry ORDER BY id"
         )
         for id, sender, number, to, text, kind, ref, blocked in rows:
             if (to or "").startswith("#") != ((number or 0) < 0):

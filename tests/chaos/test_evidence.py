@@ -46,7 +46,7 @@ class Evidence(SynchronousTestCase):
         self.posts = {3: said, 4: edit, 5: gone, 6: private}
         with closing(open_journal(self.state / FILE_NAME)) as connection:
             ids = range(1, len(self.entries) + 1)
-            connection.executemany(INSERT_MESSAGE, message_rows(ids, self.entries))
+            connection.executemany(INSERT_MESSAGE, message_rows(enumerate(self.entries, 1)))
             for id, name in enumerate(("ann", "ben", "quin"), 1):
                 standing = Standing(id, name, 0, left=9 if name == "quin" else None, resumes=name != "quin")
                 connection.execute(REPLACE_STANDING, standing_row(standing))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.journal.memory import MemoryJournal
 from pychat.journal.sqlite import SqliteJournal
-from pychat.vocabulary import Entry, Kind, Standing
+from pychat.vocabulary import Entry, Kind, Standing, Texts
 
 NOON_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -72,6 +72,38 @@ def message(
     """Identity 2 is called n2, and room -2 #r2."""
     to_name = None if to is None else f"n{to}" if to > 0 else f"#r{-to}"
     return Entry(time_ms, sender, f"n{sender}", to, to_name, text, once, kind, ref, blocked)
+
+
+def texts(*said: bytes, sender: int = 1, time_ms: int = NOON_MS) -> Texts:
+    """What identity 1 says to everybody at once, unless told otherwise."""
+    return Texts(time_ms, sender, f"n{sender}", said)
+
+
+def follows(entry: Entry, before: Entry) -> bool:
+    """Whether both can be in one :class:`Texts`."""
+    bare = entry._replace(text=b"")
+    plain = bare == message(entry.sender, text=b"", time_ms=entry.time_ms)
+    return (
+        plain
+        and bare == before._replace(text=b"")
+        and (before.text + entry.text).decode(errors="surrogateescape").isprintable()
+    )
+
+
+def in_runs(entries: Iterable[Entry]) -> list[Entry | Texts]:
+    """The same as a busy daemon gives it to the journal: neighbours that can be together are."""
+    groups: list[list[Entry]] = []
+    for entry in entries:
+        if groups and follows(entry, groups[-1][-1]):
+            groups[-1].append(entry)
+        else:
+            groups.append([entry])
+    return [
+        some[0]
+        if len(some) == 1
+        else texts(*(each.text for each in some), sender=some[0].sender, time_ms=some[0].time_ms)
+        for some in groups
+    ]
 
 
 def standing(id: int, **fields: Any) -> Standing:

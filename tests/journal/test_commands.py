@@ -79,6 +79,20 @@ class CommandTests(SynchronousTestCase):
             if several is not None:
                 self.assertIn(several, "\n".join(check(self.path)))
 
+    def test_broken_runs(self) -> None:
+        """Runs of messages that cannot be what they say are told."""
+        insert = "INSERT INTO run VALUES (?, ?, 1, 1, 'a', ?)"
+        self.daemon.execute(insert, (202, 201, '["one", "two"]'))
+        self.assertEqual(check(self.path), [])
+        for row, wrong in (
+            ((212, 211, '["one"]'), "1 run of messages has not as many texts as ids"),
+            ((222, 221, "no JSON"), "2 runs of messages have not as many texts as ids"),
+            ((203, 202, '["two", "three"]'), "1 run of messages has ids that other messages have, too"),
+            ((101, 100, '["one", "two"]'), "2 runs of messages have ids that other messages have, too"),
+        ):
+            self.daemon.execute(insert, row)
+            self.assertIn(wrong, check(self.path))
+
     def test_check_a_copy(self) -> None:
         """A copy is looked over by itself, wherever it lies; what is made or pruned is in a folder."""
         _, copy, _ = self.run_it("backup", "--state", str(self.folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from hypothesis import given
@@ -15,20 +16,26 @@ from pychat.vocabulary import Entry, OnceKey, Page
 
 from ..chatkit import examples
 from . import journalkit
-from .journalkit import NOON_MS, message, standing
+from .journalkit import NOON_MS, follows, in_runs, message, standing
 
 PEOPLE = st.integers(1, 4)
-ENTRIES = st.lists(
-    st.builds(
-        message,
-        sender=PEOPLE,
-        to=st.none() | PEOPLE,
-        text=st.binary(max_size=8),
-        once=st.sampled_from([b"", b"k1", b"k2"]),
-        time_ms=st.integers(NOON_MS, NOON_MS + 50),
-    ),
-    max_size=30,
+TIMES = st.integers(NOON_MS, NOON_MS + 50)
+ONE = st.builds(
+    message,
+    sender=PEOPLE,
+    to=st.none() | PEOPLE,
+    text=st.binary(max_size=8),
+    once=st.sampled_from([b"", b"k1", b"k2"]),
+    time_ms=TIMES,
 )
+PRINTABLE = st.text(max_size=5).filter(str.isprintable).map(str.encode)
+SEVERAL = st.builds(
+    lambda sender, said, time_ms: [message(sender, text=text, time_ms=time_ms) for text in said],
+    PEOPLE,
+    st.lists(PRINTABLE | st.sampled_from([b'"', b"\\", b'","', "ü€😀".encode()]), min_size=2, max_size=5),
+    TIMES,
+)
+ENTRIES = st.lists(ONE.map(lambda one: [one]) | SEVERAL, max_size=15).map(lambda some: [*chain(*some)])
 
 
 class Promises:
@@ -42,7 +49,7 @@ class Promises:
     assertTrue: Any
 
     def keep(self, journal: Any, entries: Sequence[Entry] = (), *standings: Any) -> list[int]:
-        return list(self.wait(journal.append(entries, standings)))
+        return list(self.wait(journal.append(in_runs(entries), standings)))
 
     def ids(self, page: Page) -> list[int]:
         return [id for id, _ in page.messages]
@@ -204,7 +211,10 @@ class OnDisk(Promises, journalkit.OnDisk):
     ) -> None:
         """Pages of any limit, over windows of any size, give exactly what a plain filter gives."""
         # A window of nothing but old messages ends the search for keys, so here the clock only goes forward.
-        entries = [entry._replace(time_ms=NOON_MS + 2 * number) for number, entry in enumerate(entries)]
+        steps = accumulate([not follows(entry, before) for before, entry in pairwise(entries)], initial=0)
+        entries = [
+            entry._replace(time_ms=NOON_MS + 2 * step) for step, entry in zip(steps, entries, strict=False)
+        ]
         patch = self.patch(reader, "WINDOW", window)
         try:
             self.check_reading(entries, cuts, identity, after, limit)

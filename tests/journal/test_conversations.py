@@ -15,7 +15,7 @@ from pychat.vocabulary import EVERYBODY, Entry, Kept, Kind, Place, Query, Stretc
 
 from ..chatkit import examples
 from . import journalkit
-from .journalkit import message, standing
+from .journalkit import in_runs, message, standing
 
 ROOM, OTHER = -1, -2
 SHOWN = (Kind.SAID, Kind.REACT)
@@ -127,7 +127,9 @@ def talks(draw: Any) -> list[Entry]:
             entries.append(message(sender, to, draw(TEXTS), kind=kind, ref=ref))
             continue
         blocked = kind == Kind.SAID and to is not None and to > 0 and draw(st.booleans())
-        entries.append(message(sender, to, draw(TEXTS), kind=kind, blocked=blocked))
+        # What is said to everybody often comes in lots.
+        lot = 1 if to is not None or kind != Kind.SAID else draw(st.sampled_from([1, 1, 2, 5]))
+        entries += [message(sender, to, draw(TEXTS), kind=kind, blocked=blocked) for _ in range(lot)]
     return entries
 
 
@@ -155,7 +157,7 @@ class Conversations:
     assertIs: Any
 
     def keep(self, journal: Any, *entries: Entry, standings: Sequence[Any] = ()) -> list[int]:
-        return list(self.wait(journal.append(entries, standings)))
+        return list(self.wait(journal.append(in_runs(entries), standings)))
 
     def ids(self, stretch: Stretch) -> list[int]:
         return [kept.id for kept in stretch.messages]

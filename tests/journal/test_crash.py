@@ -98,7 +98,7 @@ def run(talkers: list[Talker], until: int) -> None:
 def kept(path: Path) -> dict[int, str]:
     with closing(connect(path)) as connection:
         return {
-            id: text.decode() for id, text in connection.execute("SELECT id, text FROM message ORDER BY id")
+            id: text.decode() for id, text in connection.execute("SELECT id, text FROM entry ORDER BY id")
         }
 
 

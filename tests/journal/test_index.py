@@ -636,7 +636,7 @@ class Starting(Case):
             (copy / f"{FILE_NAME}-shm").unlink(missing_ok=True)
             (copy / f"{FILE_NAME}-wal").write_bytes(wal[:length])
             with closing(connect(copy / FILE_NAME)) as connection:
-                if connection.execute("PRAGMA user_version").fetchone() != (3,):
+                if connection.execute("PRAGMA user_version").fetchone() != (4,):
                     continue
                 counts = [
                     connection.execute(query).fetchone()[0]
@@ -683,7 +683,7 @@ class Upgraded(Case):
         self.assertEqual(self.search("hi", EVERYBODY, (2, "")), [5, 4])
         self.keep(message(), standings=[standing(8, personal=b"{}")])
         self.assertEqual(self.reactor.wait(self.journal.standings([8]))[0].personal, b"{}")
-        self.assertTrue((folder / f"{FILE_NAME}.before-3").exists())
+        self.assertTrue((folder / f"{FILE_NAME}.before-4").exists())
 
 
 class Checked(Case):

@@ -11,7 +11,7 @@ from pychat.journal.prune import FORGET_AFTER, Retention
 from pychat.journal.store import connect
 from pychat.vocabulary import Kind
 
-from .journalkit import DAY_MS, NOON_MS, Case, message, standing
+from .journalkit import DAY_MS, NOON_MS, Case, message, standing, texts
 
 LATER_MS = NOON_MS + 30 * DAY_MS
 
@@ -71,6 +71,22 @@ class Pruning(Case):
         self.assertEqual(self.prune(NOON_MS, bound), 0)
         self.reactor.wait(self.journal.append([], [standing(2, acked=300)]))
         self.assertEqual(self.prune(NOON_MS, bound), 199)
+
+    def test_runs(self) -> None:
+        """Runs go as a whole, stop where mail waits as all others do, and the one with the newest message stays."""
+        three = texts(b"a", b"b", b"c")
+        self.reactor.wait(self.journal.append([three, message(1, 2), three, three], [standing(2)]))
+        self.assertEqual((self.prune(), self.prune(), self.journal.oldest), (3, 0, 4))
+        self.reactor.wait(self.journal.append([], [standing(2, acked=4)]))
+        self.assertEqual((self.prune(), self.prune(), self.journal.oldest), (4, 0, 8))
+        page = self.reactor.wait(self.journal.read(1, 0, 99))
+        self.assertEqual([id for id, _ in page.messages], [8, 9, 10])
+
+    def test_runs_in_steps(self) -> None:
+        """A step counts messages, not runs."""
+        self.reactor.wait(self.journal.append([texts(*[b"x" * 500] * 64)] * 40 + [message()]))
+        bound = Retention(bytes=1000)
+        self.assertEqual([self.prune(NOON_MS, bound) for _ in range(4)], [1024, 1024, 512, 0])
 
     def test_ended_identities(self) -> None:
         """A day after her end an identity is forgotten, in small steps, also where messages are kept for ever."""

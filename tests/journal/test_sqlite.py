@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pychat.errors import JournalError
-from pychat.journal import sqlite
+from pychat.journal import reader, sqlite
 from pychat.journal.prune import Retention
 from pychat.journal.sqlite import SqliteJournal
 from pychat.journal.store import FILE_NAME, check, connect
@@ -18,9 +18,7 @@ from pychat.vocabulary import Entry, Kind
 from . import journalkit
 from .journalkit import NOON_MS
 
-ROWS = (
-    "SELECT id, time_ms, sender, sender_name, recipient, recipient_name, once, text FROM message ORDER BY id"
-)
+ROWS = "SELECT id, time_ms, sender, sender_name, recipient, recipient_name, once, text FROM entry ORDER BY id"
 
 
 def entry(number: int, text: bytes = b"hi", time_ms: int = NOON_MS) -> Entry:
@@ -70,6 +68,51 @@ class Keeping(Case):
             self.reactor.wait(journal.append([journalkit.message(), one]))
         kept = self.reactor.wait(journal.look_up([2, 4, 6]))
         self.assertEqual([each.entry for each in kept], given)
+        self.close(journal)
+
+    def test_runs(self) -> None:
+        """What somebody says in a lot is a row for every 64 of them; whoever reads has each message by itself."""
+        journal = self.open()
+        said = [b"text %d" % number for number in range(64)]
+        odd = [b'say "hi"', b"back\\slash", b'","', b"[1]", b"", "ü😀\u00e9".encode(), b"\\u0041", b"null"]
+        given = [*odd, *said, *said, b"the last"]
+        rest = journalkit.texts(b"alone", sender=2)
+        ids = self.reactor.wait(
+            journal.append([journalkit.texts(*given), rest, journalkit.message(text=b"tab\t")])
+        )
+        self.assertEqual(list(ids), [*range(1, 140)])
+        self.assertEqual(journal.last_id, 139)
+        with closing(connect(self.folder / FILE_NAME, read_only=True)) as connection:
+            runs = connection.execute("SELECT first, last FROM run ORDER BY last").fetchall()
+            self.assertEqual(runs, [(1, 64), (65, 128), (129, 137)])
+            self.assertEqual(connection.execute("SELECT id FROM message").fetchall(), [(138,), (139,)])
+        self.close(journal)
+        journal = self.open()
+        self.assertEqual((journal.last_id, journal.oldest), (139, 1))
+        expected = [journalkit.message(text=text) for text in given]
+        expected += [journalkit.message(2, text=b"alone"), journalkit.message(text=b"tab\t")]
+        page = self.reactor.wait(journal.read(1, 0, 999))
+        self.assertEqual(list(page.messages), list(enumerate(expected, 1)))
+        kept = self.reactor.wait(journal.look_up([3, 64, 65, 137, 138, 999]))
+        self.assertEqual(
+            [(each.id, each.entry) for each in kept], [(id, expected[id - 1]) for id in (3, 64, 65, 137, 138)]
+        )
+        self.assertEqual(
+            list(self.reactor.wait(journal.append([journalkit.texts(b"on", b"on")]))), [140, 141]
+        )
+        self.close(journal)
+        self.assertEqual(check(self.folder / FILE_NAME), [])
+
+    def test_keys_behind_runs(self) -> None:
+        """A key is found though there is nothing but runs between it and the end."""
+        self.patch(reader, "KEYS_WINDOW", 4)
+        journal = self.open()
+        self.reactor.wait(journal.append([journalkit.message(once=b"k"), journalkit.texts(*[b"x"] * 20)]))
+        keys, before = self.reactor.wait(journal.keys(NOON_MS, [1], None))
+        while before is not None:
+            more, before = self.reactor.wait(journal.keys(NOON_MS, [1], before))
+            keys += more
+        self.assertEqual([key.id for key in keys], [1])
         self.close(journal)
 
     def test_restart(self) -> None:

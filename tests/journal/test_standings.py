@@ -71,7 +71,7 @@ class Restarts(Case):
         self.assertEqual(page.oldest, 5)
         self.close(journal)
         self.assertEqual(check(path), [])
-        with closing(connect(path.with_name(f"{FILE_NAME}.before-3"), read_only=True)) as copy:
+        with closing(connect(path.with_name(f"{FILE_NAME}.before-4"), read_only=True)) as copy:
             self.assertEqual(copy.execute("PRAGMA user_version").fetchone(), (1,))
             self.assertEqual(copy.execute("SELECT id FROM message").fetchall(), [(5,)])
 
@@ -91,7 +91,7 @@ class Restarts(Case):
             (copy / f"{FILE_NAME}-shm").unlink(missing_ok=True)
             (copy / f"{FILE_NAME}-wal").write_bytes(wal[:length])
             with closing(connect(copy / FILE_NAME)) as connection:
-                if connection.execute("PRAGMA user_version").fetchone() != (3,):
+                if connection.execute("PRAGMA user_version").fetchone() != (4,):
                     continue
                 (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
                 acked = connection.execute("SELECT acked FROM identity WHERE id = 1").fetchall()

@@ -343,7 +343,7 @@ def wrong(
         faults = check(journal)
         if not faults:
             with closing(connect(journal, read_only=True)) as connection:
-                kept = {id: text.decode() for id, text in connection.execute("SELECT id, text FROM message")}
+                kept = {id: text.decode() for id, text in connection.execute("SELECT id, text FROM entry")}
             faults = [f"{id} is not there" for id, text in promised.items() if kept.get(id) != text]
         for fault in faults:
             yield f"power fails after record {index}: {fault}"
