@@ -82,8 +82,8 @@ class Session(Saying, Asking, Sharing):
                 raise RemoteProtocolError(
                     "line-too-long", "A line is at most 4,096 bytes long. Nothing of this one was used."
                 )
-            head, end, text = raw.partition(b">")
-            if end and head in _OFTEN and self._quickly(head, text):
+            head, _, text = raw.partition(b">")
+            if head in _OFTEN and self._quickly(head, text):
                 return None
             line = parse(raw)
             if line.attributes:

@@ -20,26 +20,43 @@ from .guards import within
 
 
 class System:
-    """What `os` says and is told of niceness; only the main thread's is known."""
+    """What `os` says and is told of a thread; of niceness only the main thread's is known."""
 
     PRIO_PROCESS = 0
+    SCHED_OTHER, SCHED_FIFO, SCHED_BATCH, SCHED_IDLE = 0, 1, 3, 5
+
+    def __init__(self, niceness: int = 0, refuses: str = "", policy: int = SCHED_OTHER) -> None:
+        self.niceness = niceness
+        self.refuses = refuses
+        self.policy = policy
+        self.told: list[tuple[str, int, int]] = []
 
     def getpid(self) -> int:
         return 99
-
-    def __init__(self, niceness: int = 0, refuses: bool = False) -> None:
-        self.niceness = niceness
-        self.refuses = refuses
-        self.told: list[tuple[int, int, int]] = []
 
     def getpriority(self, which: int, who: int) -> int:
         assert (which, who) == (0, 99)
         return self.niceness
 
     def setpriority(self, which: int, who: int, niceness: int) -> None:
-        if self.refuses:
+        assert which == 0
+        self._tell("niceness", who, niceness)
+
+    def sched_getscheduler(self, who: int) -> int:
+        assert who == threading.get_native_id()
+        return self.policy
+
+    def sched_param(self, priority: int) -> int:
+        return priority
+
+    def sched_setscheduler(self, who: int, policy: int, parameter: int) -> None:
+        assert parameter == 0
+        self._tell("policy", who, policy)
+
+    def _tell(self, what: str, who: int, value: int) -> None:
+        if self.refuses == what:
             raise PermissionError
-        self.told.append((which, who, niceness))
+        self.told.append((what, who, value))
 
 
 class GivingWay(SynchronousTestCase):
@@ -47,21 +64,32 @@ class GivingWay(SynchronousTestCase):
 
     def test_this_thread(self) -> None:
         """It is about the calling thread alone, and relative to what its program has."""
-        for before, after in ((0, NICENESS), (3, 3 + NICENESS), (15, 19), (19, 19)):
-            system = System(before)
-            self.assertTrue(give_way("linux", system))
-            self.assertEqual(system.told, [(0, threading.get_native_id(), after)])
+        this = threading.get_native_id()
+        for policy in (System.SCHED_OTHER, System.SCHED_BATCH):
+            for before, after in ((0, NICENESS), (5, 5 + NICENESS), (18, 19), (19, 19)):
+                system = System(before, policy=policy)
+                self.assertTrue(give_way("linux", system))
+                self.assertEqual(system.told, [("policy", this, 3), ("niceness", this, after)])
 
     def test_elsewhere(self) -> None:
-        """Where niceness is of the whole process, nobody touches it."""
+        """Where it would be of the whole process, nobody touches it."""
         for platform in ("darwin", "freebsd14", "win32"):
             system = System()
             self.assertFalse(give_way(platform, system))
             self.assertEqual(system.told, [])
 
+    def test_chosen(self) -> None:
+        """A daemon that somebody runs in real time, or when all others rest, stays as it is."""
+        for policy in (System.SCHED_FIFO, System.SCHED_IDLE):
+            system = System(policy=policy)
+            self.assertFalse(give_way("linux", system))
+            self.assertEqual(system.told, [])
+
     def test_refused(self) -> None:
-        """A system that refuses is no fault."""
-        self.assertFalse(give_way("linux", System(refuses=True)))
+        """A system that refuses, or does not know of it, is no fault."""
+        for refuses in ("policy", "niceness"):
+            self.assertFalse(give_way("linux", System(refuses=refuses)))
+        self.assertFalse(give_way("linux", object()))
 
 
 class Pool:
@@ -121,34 +149,29 @@ class Running(SynchronousTestCase):
         self.assertEqual(self.successResultOf(running), (3, 1))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there threads have a niceness each")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there it is each thread's own")
 @ensureDeferred
 @within(20)
 async def test_for_real() -> None:
-    """The threads of the pool are nicer; the reactor's is as it was, and so is a thread of anybody else."""
+    """The threads of the pool give way; the reactor's is as it was, and so is a thread of anybody else."""
 
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    def manner() -> tuple[int, int]:
+        thread = threading.get_native_id()
+        return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
-    def begin_another() -> int:
-        found: list[int] = []
-
-        def look() -> None:
-            give_way()
-            found.append(niceness())
-
-        thread = threading.Thread(target=look)
+    def in_another(look: Callable[[], object]) -> tuple[int, int]:
+        found: list[tuple[int, int]] = []
+        thread = threading.Thread(target=lambda: found.append((look(), manner())[1]))
         thread.start()
         thread.join()
         return found[0]
 
-    before = niceness()
+    policy, niceness = before = manner()
+    if policy != os.SCHED_OTHER:
+        pytest.skip("somebody has chosen another way for these tests")
+    lower = (os.SCHED_BATCH, min(niceness + NICENESS, 19))
     run = background_runner(reactor)
-    found = await gatherResults([run(niceness) for _ in range(5)] + [run(begin_another)])
-    assert niceness() == before
-    assert set(found) == {min(before + NICENESS, 19)}
-    others: list[int] = []
-    thread = threading.Thread(target=lambda: others.append(niceness()))
-    thread.start()
-    thread.join()
-    assert others == [before]
+    assert {*await gatherResults([run(manner) for _ in range(5)])} == {lower}
+    assert await run(in_another, give_way) == lower
+    assert manner() == before
+    assert in_another(int) == before

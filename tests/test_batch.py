@@ -222,6 +222,22 @@ class Own(BatchCase):
         self.assertEqual(self.texts(carol), [b"2", b"4", b"7"])
         self.assertEqual(bob.mailbox.reached(1 << 20), 7)
 
+    def test_before_others(self) -> None:
+        """What is hers and comes before anything that is said to groups stands before that, each with its own mark."""
+        bob = self.peer("bob", self.all)
+        self.whisper(bob, b"1")
+        bob.posted += 1
+        self.batch.own(bob, b"<accepted>x\n")
+        self.say(None, b"2")
+        self.whisper(bob, b"3")
+        first = bob.mailbox.total
+        self.deliver()
+        self.assertEqual(bob.mailbox.reached(first), 1)
+        self.assertEqual(bob.mailbox.reached(bob.mailbox.total - 1), 0)
+        self.assertEqual(bob.mailbox.reached(bob.mailbox.total), 3)
+        self.assertEqual(self.texts(bob), [b"1", b"x", b"2", b"3"])
+        self.assertEqual(self.dirty, [bob])
+
     def test_unacked(self) -> None:
         """She acknowledges what is hers and what is everybody's, and both are sent again if she does not."""
         bob = self.peer("bob", self.all)
@@ -256,7 +272,7 @@ class Own(BatchCase):
         self.alice.posted += 1
         self.batch.own(self.alice, b"")
         self.deliver()
-        self.assertEqual(self.alice.mailbox.total, 0)
+        self.assertEqual((self.alice.mailbox.total, self.dirty), (0, []))
 
     def test_no_answer_among_others(self) -> None:
         """The same where something is said in several places."""

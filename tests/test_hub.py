@@ -620,6 +620,18 @@ class Bounds(SynchronousTestCase):
             self.chat.commit()
             carol.heard()
 
+    def test_verdicts_on_several(self) -> None:
+        """What reaches somebody at once is told to each of those who said it: hers, in order."""
+        carol = self.chat.connect(b"carol")
+        for talk in (self.alice, carol, self.alice, self.alice):
+            talk.say(b"<set_msg>bob hi")
+        self.chat.commit()
+        self.alice.heard()
+        carol.heard()
+        self.chat.reach(self.bob)
+        self.assertEqual(self.alice.heard(), [b"<sent id=%d>bob" % id for id in (1, 3, 4)])
+        self.assertEqual(carol.heard(), [b"<sent id=2>bob"])
+
     def test_late_ack_of_a_plain_peer(self) -> None:
         """A plain peer's ack of what lies far behind is not known any more, and the newest verdicts rest."""
         self.patch(posting, "RECENT_LIMIT", 1)

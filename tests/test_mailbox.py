@@ -50,6 +50,20 @@ class Queue(SynchronousTestCase):
         self.assertEqual(mailbox.reached(99), 9)
         self.assertFalse(mailbox.marked)
 
+    def test_many_marks(self) -> None:
+        """Each position tells the highest of those that it has passed, be they one or several, and takes them away."""
+        for steps in (
+            ((4, 0), (5, 1), (16, 3), (19, 0), (20, 4)),
+            ((12, 2), (12, 0), (20, 4)),
+            ((20, 4), (20, 0)),
+        ):
+            mailbox = Mailbox()
+            for id in range(1, 5):
+                mailbox.put_messages(b"12345", id)
+            for position, upto in steps:
+                self.assertEqual(mailbox.reached(position), upto)
+                self.assertEqual(mailbox.marked, position < 20)
+
     def test_clear(self) -> None:
         """What is dropped was never sent: its marks go, those of what was taken stay."""
         mailbox = Mailbox()
@@ -66,6 +80,16 @@ class Queue(SynchronousTestCase):
         empty = Mailbox()
         empty.clear()
         self.assertEqual((empty.queued, empty.total, empty.marked), (0, 0, False))
+
+    def test_clear_behind_several(self) -> None:
+        """All marks of what was taken stay."""
+        mailbox = Mailbox()
+        for id in (1, 2, 3, 4):
+            mailbox.put_messages(b"12345", id)
+        mailbox.take(10)
+        mailbox.clear()
+        self.assertEqual([mailbox.reached(position) for position in (5, 9, 10, 20)], [1, 0, 2, 0])
+        self.assertFalse(mailbox.marked)
 
     def test_after_clear(self) -> None:
         """Messages put in after others were dropped vouch for none of those: they carry no mark."""
@@ -85,14 +109,16 @@ class Queue(SynchronousTestCase):
                 st.tuples(st.just("messages"), st.integers(1, 9)),
                 st.tuples(st.just("take"), st.integers(1, 20)),
                 st.tuples(st.just("reached"), st.integers(0, 12)),
+                st.tuples(st.just("clear"), st.just(1)),
             ),
             max_size=40,
         )
     )
     def test_model(self, steps: list[tuple[str, int]]) -> None:
-        """Any puts, takes and positions: a stream of bytes with ids at some places."""
+        """Any puts, takes, positions and drops: a stream of bytes with ids at some places."""
         mailbox = Mailbox()
         stream, taken, id = b"", 0, 0
+        cleared = False
         ends: list[int] = []  # where in the stream each buffer ends
         marks: dict[int, int] = {}
         for what, number in steps:
@@ -102,7 +128,8 @@ class Queue(SynchronousTestCase):
             elif what == "messages":
                 id += number
                 mailbox.put_messages(data, id)
-                marks[len(stream) + number] = id
+                if not cleared:
+                    marks[len(stream) + number] = id
             if what in ("put", "messages"):
                 stream += data
                 ends.append(len(stream))
@@ -116,6 +143,11 @@ class Queue(SynchronousTestCase):
                 passed = {at: mark for at, mark in marks.items() if at <= position}
                 self.assertEqual(mailbox.reached(position), max(passed.values(), default=0))
                 marks = {at: mark for at, mark in marks.items() if at > position}
+            elif what == "clear":
+                mailbox.clear()
+                cleared = True
+                stream, ends = stream[:taken], []
+                marks = {at: mark for at, mark in marks.items() if at <= taken}
             self.assertEqual((mailbox.queued, mailbox.total), (len(stream) - taken, len(stream)))
             self.assertEqual(mailbox.marked, bool(marks))
 

@@ -275,6 +275,33 @@ class WithSocket(OutletCase):
         self.beat()
         self.assertIn(b"<sent id=2>bob", self.alice.heard())
 
+    def test_somebody_waits_again(self) -> None:
+        """When a verdict was told, there is no hurry, whatever else is under way; and then there is again."""
+        self.patch(mailroom, "CALM_SHARE", 1.0)
+        self.message()
+        self.alice.say(b"<set_msg_all>hi")
+        self.chat.commit()
+        self.outlet.flush()
+        self.unsent = 1
+        self.beat()
+        self.assertIn(b"<sent id=1>bob", self.alice.heard())
+        self.unsent = 0
+        self.message()
+        self.outlet.flush()
+        self.beat()
+        self.assertIn(b"<sent id=3>bob", self.alice.heard())
+
+    def test_not_written_yet(self) -> None:
+        """What lies in the mailbox has not come anywhere."""
+        self.message()
+        self.outlet.flush()
+        self.message()
+        self.beat()
+        self.assertEqual(self.alice.heard(), [b"<sent id=1>bob"])
+        self.outlet.flush()
+        self.beat()
+        self.assertEqual(self.alice.heard(), [b"<sent id=2>bob"])
+
     def test_position(self) -> None:
         """A message has arrived when the peer's kernel has its last byte."""
         self.message()

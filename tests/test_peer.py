@@ -56,7 +56,7 @@ class SendAll(SynchronousTestCase):
     def state(self, peer: Peer) -> list[object]:
         mailbox, unacked = peer.mailbox, peer.unacked
         return [
-            peer.dirty, mailbox.queued, mailbox.total, mailbox.marked, mailbox.reached(mailbox.total - 5),
-            mailbox.take(10_000), mailbox.reached(mailbox.total),
+            peer.dirty, mailbox.queued, mailbox.total, mailbox.marked,
+            [mailbox.reached(position) for position in range(mailbox.total + 1)], mailbox.take(10_000),
             unacked and (unacked.messages, unacked.size, unacked.oldest(10_000)),
         ]  # fmt: skip

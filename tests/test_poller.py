@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from functools import partial
 from typing import Any
 from unittest import skipUnless
 
@@ -113,6 +114,16 @@ class PollerTests(SynchronousTestCase):
         self.poller.removeReader(two)
         self.poller.removeReader(two)
         self.assertEqual(self.reactor.readers, [])
+
+    def test_ended_by_another(self) -> None:
+        """Who was ready and has ended since, because of what another one said, is not called any more."""
+        ends = [self.end(), self.end()]
+        for end, other in zip(ends, reversed(ends), strict=True):
+            self.poller.addReader(end)
+            self.patch(end, "doRead", partial(self.poller.removeReader, other))
+            end.other.send(b"hi")
+        self.poller.doRead()
+        self.assertEqual(len(self.poller.getReaders()), 1)
 
     def test_serve(self) -> None:
         """Who is served without being asked for is served as the others: what goes wrong ends that one."""

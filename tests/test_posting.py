@@ -710,6 +710,17 @@ class Acks(PostingCase):
 class Batches(PostingCase):
     """What goes into the journal at once."""
 
+    def test_senders_first(self) -> None:
+        """Who says something is written to before whom she says it to."""
+        for line in (b"<set_msg>bob hi", b"<set_msg_all>hi"):
+            self.hub.dirty.clear()
+            for talk in (self.alice, self.bob, self.carol):
+                talk.heard()
+                talk.peer.dirty = False
+            self.alice.say(line)
+            self.chat.commit()
+            self.assertEqual(self.hub.dirty[:2], [self.alice.peer, self.bob.peer])
+
     def test_large(self) -> None:
         """A batch has a bounded size, and what is over goes with the next, in the same order."""
         self.patch(taking, "BATCH_LIMIT", 3 * (1 + len("alice") + taking.LINE_OVERHEAD))

@@ -30,7 +30,9 @@ class Remover:
     when a gigabyte is, and a journal that syncs waits for it.  That is not what the downloads do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = PAUSE, truncate: Callable[[Path, int], None] = os.truncate) -> None:
+        self._pause = pause
+        self._truncate = truncate
         self._paths: SimpleQueue[Path | None] = SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -47,11 +49,13 @@ class Remover:
         self._thread.join()
 
     def _run(self) -> None:
-        while (path := self._paths.get()) is not None and not self._ended.is_set():
+        while (path := self._paths.get()) is not None:
             size = path.stat().st_size
-            while size > 0 and not self._ended.wait(PAUSE):
+            while size > 0:
+                if self._ended.wait(self._pause):
+                    return
                 size = max(size - SLICE, 0)
-                os.truncate(path, size)
+                self._truncate(path, size)
             path.unlink()
 
 
