@@ -33,7 +33,7 @@ _TEXTS = f"SELECT id, text FROM message WHERE id IN {IDS}"  # noqa: S608  # an e
 
 def look_up(connection: sqlite3.Connection, ids: Sequence[int]) -> list[Kept]:
     """See :meth:`IJournal.look_up`."""
-    wanted = json.dumps([*ids])
+    wanted = json.dumps([*{*ids}])
     found = [_unpacked(row) for row in sorted(packed(connection, _MESSAGES, (wanted,)))]
     changes = {ref: (edit, retract) for ref, edit, retract in packed(connection, _CHANGES, (wanted,))}
     if not changes:

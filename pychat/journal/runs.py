@@ -19,7 +19,7 @@ from typing import Any
 from ..vocabulary import Entry, Texts
 
 RUN = 64
-"""Messages in one row at most; the schema says it, too."""
+"""Messages in one row at most; the schema checks it."""
 
 INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -108,7 +108,7 @@ def nonsense(connection: sqlite3.Connection) -> list[str]:
     """What runs in a sound file can still not mean."""
     (broken,) = connection.execute(
         "SELECT count(*) FROM run WHERE CASE WHEN json_valid(texts) "
-        "THEN json_array_length(texts) IS NOT last - first + 1 ELSE 1 END"
+        "THEN (SELECT count(*) FROM json_each(texts) WHERE type = 'text') IS NOT last - first + 1 ELSE 1 END"
     ).fetchone()
     (double,) = connection.execute(
         "SELECT count(*) FROM run AS one WHERE first <= (SELECT max(last) FROM run WHERE last < one.last) "

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from zope.interface import implementer
 
 from ..errors import JournalError
@@ -159,7 +159,10 @@ class SqliteJournal:
     ) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`."""
         # Made into rows here: the writer's thread had to ask for Python's lock, and the reactor would wait for it.
-        batch = Batch(self.last_id + 1, entries, standings)
+        try:
+            batch = Batch(self.last_id + 1, entries, standings)
+        except Exception:
+            return fail()
         appending = self._writer.do(lambda: self._append(batch))
         appending.addCallback(self._appended)
         return appending
@@ -170,11 +173,15 @@ class SqliteJournal:
         return ids
 
     def _append(self, batch: Batch) -> Sequence[int]:
+        if batch.first != self.last_id + 1:
+            raise RuntimeError("one append at a time: these ids were given to another one")
         try:
             batch.write(self._handle.get())
-        except sqlite3.Error as error:
+        except BaseException as error:
             self._handle.drop()
-            raise JournalError("journal-unavailable", _UNAVAILABLE) from error
+            if isinstance(error, sqlite3.Error):
+                raise JournalError("journal-unavailable", _UNAVAILABLE) from error
+            raise
         self.last_id = batch.behind - 1
         for _, entry in batch.special:
             if entry.kind == Kind.JOIN:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -87,11 +89,14 @@ class CommandTests(SynchronousTestCase):
         for row, wrong in (
             ((212, 211, '["one"]'), "1 run of messages has not as many texts as ids"),
             ((222, 221, "no JSON"), "2 runs of messages have not as many texts as ids"),
+            ((232, 231, '["one", null]'), "3 runs of messages have not as many texts as ids"),
             ((203, 202, '["two", "three"]'), "1 run of messages has ids that other messages have, too"),
             ((101, 100, '["one", "two"]'), "2 runs of messages have ids that other messages have, too"),
         ):
             self.daemon.execute(insert, row)
             self.assertIn(wrong, check(self.path))
+        for row in ((300, 300, '["one"]'), (364, 300, json.dumps(["x"] * 65))):
+            self.assertRaises(sqlite3.IntegrityError, self.daemon.execute, insert, row)
 
     def test_check_a_copy(self) -> None:
         """A copy is looked over by itself, wherever it lies; what is made or pruned is in a folder."""

@@ -141,6 +141,9 @@ class CrashTests(SynchronousTestCase):
             self.assertKept(accepted, self.folder / "state" / FILE_NAME)
         self.assertEqual(check(self.folder / "state" / FILE_NAME), [])
         self.assertGreater(len(accepted), 800)
+        with closing(connect(self.folder / "state" / FILE_NAME)) as connection:
+            (runs,) = connection.execute("SELECT count(*) FROM run").fetchone()
+        self.assertGreater(runs, 0)
 
     def test_power_loss(self) -> None:
         """A copy of the folder at any moment opens, is sound, and has all that was accepted before."""

@@ -93,7 +93,7 @@ class Keeping(Case):
         expected += [journalkit.message(2, text=b"alone"), journalkit.message(text=b"tab\t")]
         page = self.reactor.wait(journal.read(1, 0, 999))
         self.assertEqual(list(page.messages), list(enumerate(expected, 1)))
-        kept = self.reactor.wait(journal.look_up([3, 64, 65, 137, 138, 999]))
+        kept = self.reactor.wait(journal.look_up([3, 64, 65, 64, 137, 138, 999]))
         self.assertEqual(
             [(each.id, each.entry) for each in kept], [(id, expected[id - 1]) for id in (3, 64, 65, 137, 138)]
         )
@@ -102,6 +102,22 @@ class Keeping(Case):
         )
         self.close(journal)
         self.assertEqual(check(self.folder / FILE_NAME), [])
+
+    def test_one_append_at_a_time(self) -> None:
+        """Whoever does not wait is refused, and nothing is kept of what she gave; nor of what cannot be kept at all."""
+        journal = self.open()
+        first = journal.append([journalkit.texts(b"a", b"b", b"c")])
+        second = journal.append([journalkit.texts(b"d", b"e")])
+        self.assertEqual(list(self.reactor.wait(first)), [1, 2, 3])
+        self.assertRaises(RuntimeError, self.reactor.wait, second)
+        self.assertRaises(
+            UnicodeDecodeError, self.reactor.wait, journal.append([journalkit.texts(b"\xff", b"x")])
+        )
+        too_much = journalkit.message(sender=1 << 63)
+        self.assertRaises(OverflowError, self.reactor.wait, journal.append([too_much]))
+        self.assertEqual(list(self.reactor.wait(journal.append([journalkit.message()]))), [4])
+        self.assertEqual([row[0] for row in self.rows()], [1, 2, 3, 4])
+        self.close(journal)
 
     def test_keys_behind_runs(self) -> None:
         """A key is found though there is nothing but runs between it and the end."""

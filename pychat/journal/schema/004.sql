@@ -5,7 +5,8 @@ CREATE TABLE run (
     time_ms     INTEGER NOT NULL,
     sender      INTEGER NOT NULL,
     sender_name TEXT    NOT NULL,
-    texts       TEXT    NOT NULL        -- a JSON array of 2 to 64
+    texts       TEXT    NOT NULL,       -- a JSON array
+    CHECK (last - first BETWEEN 1 AND 63)
 );
 
 -- All messages, however they are kept.  Whoever looks for ids bounds last as well, or all runs are read.
