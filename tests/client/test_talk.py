@@ -294,6 +294,9 @@ async def test_hung_up(tmp_path: Path, own_state: Path, by_signal: bool) -> None
         assert list(own_state.iterdir())
         visit = Talking(port)
         await visit.shows("* resumed as bob")
+        # What is said waits until all that was missed is told; a room can be left only then.
+        visit.type("<set_msg_all>back\n")
+        await visit.shows("<accepted id=")
         assert await visit.end("<leave>#tea\n") == 0
         assert "<left in=#tea" in visit.printed
         assert visit.complained == f"* {FOR_GOOD}\n"
