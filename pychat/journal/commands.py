@@ -59,6 +59,10 @@ def run_check(state: Path) -> tuple[bool, list[str]]:
     if wrong:
         return False, [f"{path} is damaged:", *wrong]
     with closing(connect(path, read_only=True, still=still)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < len(scripts()):
+            when = f"of version {version}: a daemon that starts with it upgrades it to {len(scripts())}"
+            return True, [f"{path} is sound, and {when}, and keeps a copy"]
         count, first, last = connection.execute(
             f"SELECT {COUNT}, min(time_ms), max(time_ms) FROM "  # noqa: S608
             "(SELECT time_ms FROM message UNION ALL SELECT time_ms FROM run)"

@@ -14,6 +14,8 @@ from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from ..errors import JournalError
 from .rows import LIVING
 from .runs import NEWEST, nonsense
@@ -28,6 +30,8 @@ CACHE_KIB, WRITER_CACHE_KIB = 500, 1000
 
 The system has them in memory as well, and who reads forgets what is here whenever somebody else has written: more
 brings little.  The writer has the standings of all who are here."""
+
+_log = Logger()
 
 _CORRUPT = (11, 26)
 """SQLITE_CORRUPT and SQLITE_NOTADB; an extended code has more above these eight bits."""
@@ -193,7 +197,12 @@ def _upgrade(path: Path, connection: sqlite3.Connection) -> None:
     if version == len(wanted):
         return
     if version:
-        backup(path, path.with_name(f"{path.name}.before-{len(wanted)}"))
+        copy = path.with_name(f"{path.name}.before-{len(wanted)}")
+        _log.info(
+            "upgrading {path} from version {old} to {new}; first it is copied to {copy}",
+            path=path, old=version, new=len(wanted), copy=copy,
+        )  # fmt: skip
+        backup(path, copy)
     for number, script in enumerate(wanted[version:], version + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID}; "
@@ -211,7 +220,7 @@ def _look_over(connection: sqlite3.Connection) -> None:
 
 
 def check(path: Path, *, still: bool = False) -> list[str]:
-    """Read all of a journal and return what is wrong with it; an empty list is a sound one.
+    """Read all of a journal and return what is wrong with it; an empty list is a sound one, of this version or earlier.
 
     :param still: as of :func:`connect`.
     """
@@ -219,11 +228,15 @@ def check(path: Path, *, still: bool = False) -> list[str]:
         with closing(connect(path, read_only=True, still=still)) as connection:
             wrong = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != len(scripts()):
+            if not version:
+                wrong.append("there is no journal in it: its version is 0")
+            elif version > len(scripts()):
                 wrong.append(
-                    f"its version is {version}, and this Python Chat writes version {len(scripts())}"
+                    f"a newer Python Chat wrote it: its version is {version}, this one knows {len(scripts())}"
                 )
-            return wrong or _nonsense(connection)
+            elif version == len(scripts()) and not wrong:
+                wrong = _nonsense(connection)
+            return wrong
     except _DAMAGED as error:
         return [str(error)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.errors import JournalError
-from pychat.journal import store
+from pychat.journal import commands, store
 from pychat.journal.index import Index, attach
 from pychat.journal.store import (
     CACHE_KIB,
@@ -74,12 +74,16 @@ class StoreTests(SynchronousTestCase):
         """An older file gets the scripts it lacks, after a copy of it was put beside it."""
         self.fill(3)
         scripts = store.scripts()
-        self.patch(store, "scripts", lambda: [*scripts, "ALTER TABLE message ADD COLUMN mood TEXT"])
+        for module in (store, commands):
+            self.patch(module, "scripts", lambda: [*scripts, "ALTER TABLE message ADD COLUMN mood TEXT"])
         with closing(open_journal(self.path)) as connection:
             self.assertEqual(
                 connection.execute("SELECT max(id), max(mood) FROM message").fetchone(), (3, None)
             )
         copy = self.path.with_name(f"{FILE_NAME}.before-{len(scripts) + 1}")
+        sound, (told,) = commands.run_check(copy)
+        self.assertTrue(sound)
+        self.assertIn(f"of version {len(scripts)}: a daemon", told)
         with closing(sqlite3.connect(copy)) as connection:
             self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (len(scripts),))
             self.assertEqual(connection.execute("SELECT count(*) FROM message").fetchone(), (3,))
@@ -172,13 +176,17 @@ class StoreTests(SynchronousTestCase):
         self.assertNotEqual(check(self.path), [])
 
     def test_check_what_is_none(self) -> None:
-        """A file that is not there, is no database or is of another version is not sound."""
+        """A file that is not there, is no database, or no journal, or one of a later version is not sound."""
         self.assertNotEqual(check(self.path), [])
         self.path.write_bytes(b"x" * 5000)
         self.assertNotEqual(check(self.path), [])
         self.path.unlink()
         sqlite3.connect(self.path).execute("CREATE TABLE x (y)").connection.close()
-        self.assertIn("version", check(self.path)[0])
+        self.assertIn("version is 0", check(self.path)[0])
+        self.path.unlink()
+        with closing(open_journal(self.path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        self.assertIn("newer", check(self.path)[0])
 
     def test_backup(self) -> None:
         """A copy made while the journal is in use is sound and has all that was committed."""
