@@ -108,9 +108,7 @@ class Peer:
     def tell(self, data: bytes) -> None:
         """Queue whole lines that answer nothing."""
         self.mailbox.put(data)
-        if not self.dirty:
-            self.dirty = True
-            self._dirty_list.append(self)
+        self.soil()
 
     def send(self, data: bytes, ids: Sequence[int], lines: Sequence[bytes]) -> None:
         """Queue whole lines, with messages of these ids among them.
@@ -120,18 +118,14 @@ class Peer:
         self.mailbox.put_messages(data, ids[-1])
         if self.unacked is not None:
             self.unacked.sent(Parcel(ids, lines, sum(map(len, lines))))
-        if not self.dirty:
-            self.dirty = True
-            self._dirty_list.append(self)
+        self.soil()
 
     def send_one(self, line: bytes, id: int) -> None:
         """:meth:`send` a message that is one line, or in several parts, and nothing with it."""
         self.mailbox.put_messages(line, id)
         if self.unacked is not None:
             self.unacked.sent(Parcel((id,), (line,), len(line)))
-        if not self.dirty:
-            self.dirty = True
-            self._dirty_list.append(self)
+        self.soil()
 
     def soil(self) -> None:
         """There is something to write."""

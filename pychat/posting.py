@@ -184,10 +184,7 @@ class Posting(Taking):
     def _say_to_one(self, batch: Batch, post: Post, to: Person, id: int) -> None:
         """Answer who says something to somebody, and deliver it."""
         sender, person = post.sender, post.person
-        if sender.identity is person:
-            answer = b"<accepted%s id=%d>%s\n" % (post.label, id, to.label)
-        else:
-            answer = self._answer(post, id)
+        answer = self._answer(post, id)
         recipient = to.peer
         if post.blocked:
             if answer:

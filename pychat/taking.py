@@ -79,22 +79,22 @@ class Taking(Gathering):
 
     def say(self, sender: Peer, to: Person | None, text: bytes) -> None:
         """:meth:`post` a message to somebody or to everybody that comes with nothing else."""
-        post = Post(sender, to, text)
-        (self._pending if sender.early is None else sender.early).append(post)
-        if sender.unacked is None:
-            post.person.typed = self._last_id
-        sender.posted += 1
+        self._put(Post(sender, to, text), 1)
 
     def say_run(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
         """The same for printable texts that a connection says to everybody, one right behind the other.
 
         :param size: their bytes, about.
         """
-        run = Run(sender, texts, size)
-        (self._pending if sender.early is None else sender.early).append(run)
+        self._put(Run(sender, texts, size), len(texts))
+
+    def _put(self, post: Post, count: int) -> None:
+        """What :meth:`_push` does with so many messages that come with nothing else."""
+        sender = post.sender
+        (self._pending if sender.early is None else sender.early).append(post)
         if sender.unacked is None:
-            run.person.typed = self._last_id
-        sender.posted += len(texts)
+            post.person.typed = self._last_id
+        sender.posted += count
 
     def post(
         self,

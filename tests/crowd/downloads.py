@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
-from collections.abc import Callable
-from pathlib import Path
-from queue import SimpleQueue
 
 from ..system.programs import PYCHAT, Daemon, Program
 from ..system.test_downloads import MB, make
@@ -19,54 +14,12 @@ LIMIT = 20.0
 """Milliseconds by which the chat's p99 may be above the control's."""
 
 
-SLICE, PAUSE = 16 * MB, 0.02
-"""Bytes of a file that are removed at once, and seconds until the next."""
-
-
-class Remover:
-    """Removes files bit by bit, in a thread.
-
-    Where a file system tells its disk at once what is free (``discard``) that does nothing else for a tenth of a second
-    when a gigabyte is, and a journal that syncs waits for it.  That is not what the downloads do.
-    """
-
-    def __init__(self, pause: float = PAUSE, truncate: Callable[[Path, int], None] = os.truncate) -> None:
-        self._pause = pause
-        self._truncate = truncate
-        self._paths: SimpleQueue[Path | None] = SimpleQueue()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def remove(self, path: Path) -> None:
-        """Remove it, after those before."""
-        self._paths.put(path)
-
-    def close(self) -> None:
-        """Leave what is left to whoever removes the folder."""
-        self._ended.set()
-        self._paths.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (path := self._paths.get()) is not None:
-            size = path.stat().st_size
-            while size > 0:
-                if self._ended.wait(self._pause):
-                    return
-                size = max(size - SLICE, 0)
-                self._truncate(path, size)
-            path.unlink()
-
-
 class Fetcher:
     """One ``pychat get`` after the other, of the same file."""
 
-    def __init__(self, place: Place, daemon: Daemon, number: int, remove: Callable[[Path], None]) -> None:
-        self._got = place.folder / f"got-{number}"
-        self._command = (*PYCHAT, "get", daemon.address, "file", "-o", self._got.name)
+    def __init__(self, place: Place, daemon: Daemon, number: int) -> None:
+        self._command = (*PYCHAT, "get", daemon.address, "file", "-o", f"got-{number}", "--force")
         self._place = place
-        self._remove = remove
         self.arrived = 0
         self.failed = ""
         self._program = self._begin()
@@ -82,7 +35,6 @@ class Fetcher:
                 return
             self._program.__exit__(None, None, None)
             self.arrived += 1
-            self._remove(self._got.rename(f"{self._got}.{self.arrived}"))
             self._program = self._begin()
 
     def close(self) -> None:
@@ -99,10 +51,7 @@ def downloads(
     needed: int = 3,
 ) -> list[Seen]:
     """So many downloads all the time; of the runs the best ``needed`` count."""
-    file = make(place.folder / "files" / "file", megabytes * MB)
-    # Else the system writes all of it half a minute later, and whoever syncs waits for that.
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
+    make(place.folder / "files" / "file", megabytes * MB)
     with (
         place.serve() as daemon,
         Crowd(daemon.port, place.tell) as crowd,
@@ -112,9 +61,7 @@ def downloads(
         crowd.gather(Person(crowd, f"p{n}") for n in range(people))
         quiet, floor = control.measure(min(seconds, 5.0))
         place.tell(f"before: {compare('', quiet, floor, LIMIT).seen}")
-        remover = Remover()
-        stack.callback(remover.close)
-        fetchers = [Fetcher(place, daemon, number, remover.remove) for number in range(files)]
+        fetchers = [Fetcher(place, daemon, number) for number in range(files)]
         for fetcher in fetchers:
             stack.callback(fetcher.close)
         crowd.every(0.05, lambda: [fetcher.look() for fetcher in fetchers])
