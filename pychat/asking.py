@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from . import __version__, names
-from .conversation import Conversation, id_of, limit_of, name_in, position
+from .conversation import id_of, limit_of, name_in, position
 from .errors import RemoteProtocolError
 from .grammar import Line, check_text, decode_name, isolate, require_clean
 from .rendering import render_kept, stamp
 from .requests import CountUnread, ListReceipts, ReadHistory, Search, WhoIs
 from .rooms import is_room, places_of
 from .roster import key_of
+from .sharing import Sharing
 from .vocabulary import (
     HISTORY_LIMIT,
     HISTORY_USUAL,
@@ -35,7 +36,7 @@ HISTORY_BYTES = 128 * 1024
 """Bytes of lines in one answer, about; a page that is larger goes on in the next."""
 
 
-class Asking(Conversation):
+class Asking(Sharing):
     """The commands that are answered with what there is."""
 
     __slots__ = ()

@@ -65,7 +65,6 @@ class ChatProtocol(LineReceiver):
 
     delimiter = b"\n"
     MAX_LENGTH = CLIENT_LINE_LIMIT
-    factory: ChatFactory
 
     def __init__(self, pump: Pump, desk: Desk) -> None:
         self._pump = pump
@@ -105,7 +104,8 @@ class ChatProtocol(LineReceiver):
         )  # fmt: skip
         self.made_at = self._pump.reactor.seconds()
         self.peer.since = self.made_at
-        self.factory.connections[self] = None
+        self._house = cast("ChatFactory", self.factory)
+        self._house.connections[self] = None
         self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
         self.session.greet()
         self._pump.wake()
@@ -200,7 +200,7 @@ class ChatProtocol(LineReceiver):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.session.closing = True
         self._held = None
-        self.factory.connections.pop(self, None)
+        self._house.connections.pop(self, None)
         self._outlet.lost()
         if self.stream is not None:
             self.stream.connectionLost()
@@ -269,7 +269,7 @@ class ChatProtocol(LineReceiver):
         return min(LINES_A_TURN - count, PIPELINE_LIMIT - self.peer.posted + self.peer.settled)
 
     def _fault(self) -> None:
-        self.factory.log.failure("a line was handled in a way that nobody foresaw")
+        self._house.log.failure("a line was handled in a way that nobody foresaw")
         self.session.closing = True
 
     def _handle(self, count: int = 0) -> None:
@@ -361,7 +361,7 @@ class ChatProtocol(LineReceiver):
         self.end()
 
     def _broken(self, failure: Failure) -> None:
-        self.factory.log.failure("a request failed in a way that nobody foresaw", failure)
+        self._house.log.failure("a request failed in a way that nobody foresaw", failure)
         self.end()
 
     def _carried_out(self, result: object) -> None:
@@ -394,7 +394,7 @@ class ChatProtocol(LineReceiver):
     def overflowed(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
         person = self.peer.identity
-        self.factory.laggards.ended(person.name if person is not None else "", self._remote)
+        self._house.laggards.ended(person.name if person is not None else "", self._remote)
         rest = (
             "Come back for the rest."
             if self.peer.resumes

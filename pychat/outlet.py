@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from . import kernel
 from .deadline import Deadline
@@ -68,7 +68,6 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-@implementer(IPullProducer, IPushProducer)
 class Outlet:
     """Writes what one mailbox holds."""
 
@@ -263,3 +262,6 @@ class Outlet:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+classImplements(Outlet, IPullProducer, IPushProducer)

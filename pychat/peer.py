@@ -290,16 +290,20 @@ class Run(Post):
 
     __slots__ = ("size", "texts")
 
-    to = None
-    kind = SAID
+    # Compiled, these are what an instance begins with; else they are the class's, and an instance has none of its own.
+    kind = int(Kind.SAID)
     ref = 0
-    label = once = b""
-    original = refusal = None
-    blocked = moot = False
+    label = b""
+    once = b""
+    original: Known | None = None
+    refusal: PychatError | None = None
+    blocked = False
+    moot = False
     is_new = True
 
     def __init__(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
         assert sender.identity is not None
+        self.to = None
         self.sender = sender
         self.person = sender.identity
         self.texts = texts

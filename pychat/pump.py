@@ -9,7 +9,7 @@ Cursors that moved go into the journal with the next batch; if there is none the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -203,7 +203,7 @@ class Pump:
         done.addErrback(self._broken)
         done.addBoth(self._next)
 
-    def _appended(self, ids: list[int], changes: Changes, posts: list[Post], time_ms: int) -> None:
+    def _appended(self, ids: Sequence[int], changes: Changes, posts: list[Post], time_ms: int) -> None:
         self._moved_delay = MOVED_DELAY
         self.hub.kept(changes)
         if posts:

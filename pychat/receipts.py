@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 COUNT_DEADLINE = 5.0
 """Seconds after which the sender is told the counts as they are."""
@@ -80,7 +80,7 @@ class Count(NamedTuple):
     """
 
     ids: Sequence[int]
-    sender: object
+    sender: Any
     """Who is to be told."""
     sent: int
     delivered: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .asking import Asking
 from .conversation import (
-    Conversation,
     id_and_text,
     id_of,
     is_everybody,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .peer import Addressee
 
 
-class Saying(Conversation):
+class Saying(Asking):
     """The commands that post."""
 
     __slots__ = ()

@@ -28,7 +28,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .asking import Asking
 from .commands import COMMANDS, Command, Stage
 from .conversation import label_of, position, require, to_type
 from .errors import PychatError, RemoteProtocolError
@@ -37,7 +36,6 @@ from .personal import require_hideable
 from .rendering import FULL, MULTI
 from .requests import Again, Close, ProvePath, Request
 from .saying import Saying
-from .sharing import Sharing
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -52,7 +50,7 @@ _SAID_TO_ALL = _TO_ALL + b">"
 _ZERO = ord("0")
 
 
-class Session(Saying, Asking, Sharing):
+class Session(Saying):
     """One connection's conversation."""
 
     __slots__ = ()
