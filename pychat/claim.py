@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pychat import sidecar
+from pychat import freeing, sidecar
 from pychat.errors import TransferError
 from pychat.sidecar import Sidecar
 
@@ -65,6 +65,7 @@ class Claim:
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None  # of the file that we opened, until it has its name
         self._claimed: str | None = None
+        self._replaced: freeing.Held | None = None
 
     def take(self, goes_on: Callable[[os.stat_result], bool]) -> None:
         """Make the ``.part``, or take over one that is left over.
@@ -115,9 +116,12 @@ class Claim:
     def rename(self) -> None:
         """Rename the ``.part``.
 
+        What it replaces is freed when the claim is left.
+
         :raises TransferError: ``exists``, if something got that name meanwhile.
         """
         if self._overwrite:
+            self._replaced = freeing.hold(self._path)
             os.replace(self.part, self._path)
             return
         try:
@@ -134,17 +138,23 @@ class Claim:
             os.unlink(self.part)
 
     def leave(self) -> None:
-        """End the claim, and leave the ``.part`` to whoever goes on with it.  May be called again."""
+        """End the claim, and leave the ``.part`` to whoever goes on with it.  May be called again.
+
+        What the file replaced is freed, which takes a while if it was large: at most `freeing.PATIENCE`.
+        """
         self._identity = None
         self._sidecar.close()
         self._close()
         self._release()
+        replaced, self._replaced = self._replaced, None
+        if replaced is not None:
+            replaced.free()
 
     def remove(self) -> None:
         """End the claim, and remove the ``.part`` if it is still ours.  Never fails, may be called again."""
         with contextlib.suppress(OSError):
             if self._descriptor is not None and self._identity is not None:
-                _empty(self._descriptor)
+                self._empty(self._descriptor)
         if _fcntl is None:
             self._close()
         with contextlib.suppress(OSError):
@@ -182,7 +192,7 @@ class Claim:
             if not self._is_left_over(status):
                 raise self._foreign(self.part)
             if descriptor is not None:
-                _empty(descriptor)
+                self._empty(descriptor)
                 if _fcntl is None:
                     os.close(descriptor)
                     descriptor = None
@@ -217,6 +227,11 @@ class Claim:
     def _is_ours(self) -> bool:
         """Whether what has the name of the ``.part`` is the file that we opened."""
         return _identity(os.lstat(self.part)) == self._identity
+
+    def _empty(self, descriptor: int) -> None:
+        """Who is killed before it is removed leaves nothing that looks like somebody's file, without its sidecar."""
+        if os.fstat(descriptor).st_nlink == 1:
+            freeing.empty(descriptor, os.path.dirname(self.part) or ".")
 
     def _close(self) -> None:
         if self._descriptor is not None:
@@ -253,12 +268,6 @@ def cancelled() -> TransferError:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def _empty(descriptor: int) -> None:
-    """Who is killed before it is removed leaves nothing that looks like somebody's file, without its sidecar."""
-    if os.fstat(descriptor).st_nlink == 1:
-        os.ftruncate(descriptor, 0)
 
 
 def _lock(descriptor: int) -> bool:

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pychat import sidecar
+from pychat import freeing, sidecar
 from pychat.claim import SUFFIX
 from pychat.errors import PychatError, ShelfError, TransferError
 from pychat.folders import Folder, is_link
@@ -204,7 +204,8 @@ class Incoming:
         :return: what was removed.
         """
         removed = []
-        with self._lock, _errors():
+        # What is large is freed when others may come in again.
+        with contextlib.ExitStack() as later, self._lock, _errors():
             if self._shelf_has(FOLDER) is None:
                 return []
             with self._open() as incoming:
@@ -221,6 +222,9 @@ class Incoming:
                     if id not in self._active and touched.get(id, oldest) < oldest and id != LEDGER:
                         if id in self._halves:
                             removed.append(self._halves.pop(id))
+                        held = freeing.hold(os.path.join(self._shelf.root, FOLDER, name))
+                        if held is not None:
+                            later.callback(held.free)
                         remove(incoming, name)
                 self._recount()
                 if self._lines != len(self._done):
