@@ -1,14 +1,11 @@
 """The line protocol on a Twisted transport: a thin adapter between bytes and a session.
 
-It decides nothing about chat.  It cuts bytes into lines, feeds them to the session one by one, carries out what
-the session asks for, and keeps the bounds within which one peer cannot cost the others anything: a
-peer that leaves its answers unread (:data:`SOFT_MARK`), or has many messages that the journal has not
-answered (:data:`PIPELINE_LIMIT`), gets no further line handled, and then nothing more is read from it.
+It decides nothing about chat.  What comes in goes through :mod:`pychat.intake`, what goes out through
+:mod:`pychat.outlet`; both are classes of their own, as one that inherits from Twisted's cannot be compiled well.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
@@ -22,22 +19,21 @@ from . import kernel
 from .address import format_host_port
 from .desk import Desk
 from .errors import PychatError
-from .framing import LineSplitter, TelnetFilter
+from .intake import Intake
 from .outlet import Outlet
 from .pump import Pump
 from .redelivery import Redelivery
 from .requests import (
-    Again,
-    Close,
+    FromJournal,
+    FromShelf,
     ListFiles,
     ListTransfers,
+    OfTransfers,
     OpenFile,
     ProvePath,
-    Request,
     Steer,
     Stream,
     TakeFile,
-    WhoIs,
 )
 from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
@@ -46,16 +42,6 @@ if TYPE_CHECKING:
     from .factory import ChatFactory
     from .stream import StreamCarrier
 
-SOFT_MARK = 256 * 1024
-"""Queued bytes past which a peer's commands wait."""
-
-PIPELINE_LIMIT = 1000
-"""Messages of one peer without their answer past which its commands wait."""
-
-LINES_A_TURN = 250
-"""Lines of one peer handled before the others have their turn: about 3 ms."""
-
-_STREAM = b"<stream "
 _FOR_DESK = (ListFiles, OpenFile, TakeFile, ProvePath, ListTransfers, Steer)
 
 
@@ -69,16 +55,7 @@ class ChatProtocol(LineReceiver):
     def __init__(self, pump: Pump, desk: Desk) -> None:
         self._pump = pump
         self._desk = desk
-        self._telnet: TelnetFilter | None = None
-        self._splitter = LineSplitter(self.MAX_LENGTH)
-        self._held: deque[bytes | None] | None = None  # lines that wait for their turn
-        self._request: Deferred[None] | None = None
-        self._handling = False
-        self._coming = False  # a turn of ours is to come
-        self._paused = False
-        self._ended = False  # the peer sends nothing more
         self._redelivery: Redelivery | None = None
-        self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
         self.stream: StreamCarrier | None = None
         """What it carries in place of lines."""
         self._gone: Deferred[None] | None = None
@@ -107,99 +84,28 @@ class ChatProtocol(LineReceiver):
         self._house = cast("ChatFactory", self.factory)
         self._house.connections[self] = None
         self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
+        self._intake = Intake(transport, self._pump, self.session, self._outlet, self, self._house.log)
         self.session.greet()
         self._pump.wake()
 
     def dataReceived(self, data: bytes) -> None:
         if self.stream is not None:
             self.stream.dataReceived(data)
-            return
-        if self.session.closing:
-            return  # what still comes is read and thrown away
-        if self._first is not None:
-            data = self._look_at_first(data)
-        self.peer.since = self._pump.reactor.seconds()
-        confirmed_at = self.peer.confirmed_at
-        if confirmed_at is not None and self._outlet.position() >= confirmed_at:
-            self._pump.hub.confirm(self.peer)
-        if self._telnet is not None or b"\xff" in data:
-            data = self._without_telnet(data)
-        lines = self._splitter.feed(data)
-        if self._held is not None:
-            self._held.extend(lines)
-        elif lines and not self._handling and not self._waiting() and self._at_once(lines):
-            self._pump.wake()
-            return
-        elif lines:
-            self._held = deque(lines)
-        self._handle()
-        self._pump.wake()
-
-    def _without_telnet(self, data: bytes) -> bytes:
-        """Take telnet's sequences out, and answer them; most peers never send any."""
-        if self._telnet is None:
-            self._telnet = TelnetFilter()
-        data, reply = self._telnet.feed(data)
-        if reply:
-            self.peer.tell(reply)
-        return data
-
-    def _look_at_first(self, data: bytes) -> bytes:
-        """Before telnet's sequences are taken out: what follows ``<stream>`` is no text.
-
-        :return: what belongs to lines.
-        """
-        assert self._first is not None
-        first = self._first + data
-        line, end, rest = first.partition(b"\n")
-        if not first.startswith(_STREAM[: len(first)]) or len(line) > self.MAX_LENGTH:
-            self._first = None
-            return first
-        if not end:
-            self._first = first
-            return b""
-        self._first = None
-        request = self.session.receive(line.removesuffix(b"\r"))
-        if isinstance(request, Stream):
-            self._stream(request, rest)
-            return b""
-        return rest
-
-    def _stream(self, request: Stream, rest: bytes) -> None:
-        """Carry a transfer from here on; one guess at a transfer is all that a connection has."""
-        try:
-            stream = self._desk.attach(request)
-        except PychatError as error:
-            self.session.failed(error, request.label)
-            self.end()
-            self._pump.wake()
-            return
-        self.session.streaming(request.label)
-        self._held = None
-        self._outlet.release()
-        self.stream = stream
-        stream.connected(cast("ITCPTransport", self.transport))
-        if rest:
-            stream.dataReceived(rest)
+        else:
+            self._intake.received(data)
 
     def readConnectionLost(self) -> None:
         if self.stream is not None:
             cast("ITCPTransport", self.transport).loseConnection()
             return
-        if self._first:
-            rest, self._first = self._first, None
-            self.dataReceived(rest)
-        if not self._ended:
-            self._ended = self._outlet.awaited = True
-            self._handle()
-            self._pump.wake()
+        self._intake.received_all()
 
     def writeConnectionLost(self) -> None:
         """We never close just our half."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.session.closing = True
-        self._held = None
+        self._intake.lost()
         self._house.connections.pop(self, None)
         self._outlet.lost()
         if self.stream is not None:
@@ -224,161 +130,30 @@ class ChatProtocol(LineReceiver):
                 self._gone.callback(None)
         return self._gone
 
-    # -- lines in
+    # -- for what is said
 
-    def _waiting(self) -> bool:
-        """Whether no further line may be handled now."""
-        peer = self.peer
-        return (
-            self._request is not None
-            or peer.mailbox.queued + peer.behind > SOFT_MARK
-            or peer.posted - peer.settled >= PIPELINE_LIMIT
-            or (peer.holding and peer.posted != peer.settled)
-        )
-
-    def _at_once(self, lines: list[bytes | None]) -> bool:
-        """Mostly nothing waits, and what came is one line, or several that are alike: without detours.
-
-        :return: whether it was, and all that follows from it is done.
-        """
-        self._handling = True
-        done = 1
+    def carry(self, request: Stream, rest: bytes) -> None:
+        """See :meth:`pychat.intake.Owner.carry`; one guess at a transfer is all that a connection has."""
         try:
-            if len(lines) == 1:
-                request = self.session.receive(lines[0])
-                if request is not None:
-                    self._carry_out(request, lines[0])
-            else:
-                done = self.session.receive_run(lines, self._most(0))
-                if not done:
-                    return False
-                if done < len(lines):
-                    self._held = deque(lines[done:])
-        except Exception:
-            self._fault()
-        finally:
-            self._handling = False
-        if self.session.closing:
+            stream = self._desk.attach(request)
+        except PychatError as error:
+            self.session.failed(error, request.label)
             self.end()
-        elif self._held:
-            self._handle(done)
-        return True
-
-    def _most(self, count: int) -> int:
-        """How many lines that post may be handled together, in a turn that had so many."""
-        return min(LINES_A_TURN - count, PIPELINE_LIMIT - self.peer.posted + self.peer.settled)
-
-    def _fault(self) -> None:
-        self._house.log.failure("a line was handled in a way that nobody foresaw")
-        self.session.closing = True
-
-    def _handle(self, count: int = 0) -> None:
-        """Give the session the lines that are here, as far as it may have them now.
-
-        :param count: how many it had in this turn.
-        """
-        if self._handling or self.session.closing:
-            return
-        self._handling = True
-        try:
-            count = self._receive(count)
-        except Exception:
-            self._fault()
-            count = 1
-        self._handling = False
-        if not self._held:
-            self._held = None
-        if count:
             self._pump.wake()
-        if self.session.closing:
-            self.end()
-        elif self._held:
-            if not self._coming and not self._waiting():
-                self._coming = True
-                self._pump.reactor.callLater(0, self._go_on)
-            self._pause(True)
-        else:
-            if self._paused:
-                self._pause(False)
-            if self._ended and not self._waiting() and self.peer.posted == self.peer.settled:
-                self._finish()
-
-    def _receive(self, count: int) -> int:
-        """The same; return how many there were."""
-        held, receive, waiting = self._held, self.session.receive, self._waiting
-        while held and count < LINES_A_TURN and not waiting():
-            if len(held) > 1:
-                together = self.session.receive_run(held, self._most(count))
-                if together:
-                    count += together
-                    if together == len(held):
-                        held.clear()
-                        break
-                    for _ in range(together):
-                        held.popleft()
-                    continue
-            count += 1
-            raw = held.popleft()
-            request = receive(raw)
-            if request is not None and not self._carry_out(request, raw):
-                break
-        return count
-
-    def _carry_out(self, request: Request, raw: bytes | None) -> bool:
-        """Do what the session asks for; return whether further lines may follow, as far as that goes."""
-        if isinstance(request, Close):
-            return False
-        if isinstance(request, Again):
-            if self._held is None:
-                self._held = deque()
-            self._held.appendleft(raw)
-            return False
-        if isinstance(request, WhoIs):
-            self.session.described(request, *self._pump.clocks())
-            return True
-        if isinstance(request, Stream):
-            self._stream(request, b"")
-            return False
-        if isinstance(request, _FOR_DESK):
-            done = self._desk.carry_out(request, self.session, self, self._local, self._remote)
-        else:
-            done = self._pump.reading.lookups.carry_out(request, self.session)
-        self._request = done
-        done.addErrback(self._broken)
-        done.addBoth(self._carried_out)
-        return True
-
-    def _go_on(self) -> None:
-        """The others had their turn."""
-        self._coming = False
-        self._handle()
-
-    def _finish(self) -> None:
-        """All that the peer will ever send has its answer."""
-        if self._splitter.rest:
-            self.session.cut_short()
-        self.session.closing = True
-        self.end()
-
-    def _broken(self, failure: Failure) -> None:
-        self._house.log.failure("a request failed in a way that nobody foresaw", failure)
-        self.end()
-
-    def _carried_out(self, result: object) -> None:
-        self._request = None
-        self._handle()
-        self._pump.wake()
-
-    def _pause(self, pause: bool) -> None:
-        if pause == self._paused:
             return
-        self._paused = pause
-        self._outlet.awaited = pause or self._ended
-        transport = cast("ITCPTransport", self.transport)
-        if pause:
-            transport.pauseProducing()  # type: ignore[attr-defined]
-        elif not self._ended:
-            transport.resumeProducing()  # type: ignore[attr-defined]
+        self.session.streaming(request.label)
+        self._intake.drop()
+        self._outlet.release()
+        self.stream = stream
+        stream.connected(cast("ITCPTransport", self.transport))
+        if rest:
+            stream.dataReceived(rest)
+
+    def ask(self, request: FromShelf | OfTransfers | FromJournal) -> Deferred[None]:
+        """See :meth:`pychat.intake.Owner.ask`."""
+        if isinstance(request, _FOR_DESK):
+            return self._desk.carry_out(request, self.session, self, self._local, self._remote)
+        return self._pump.reading.lookups.carry_out(request, self.session)
 
     # -- bytes out
 
@@ -388,8 +163,7 @@ class ChatProtocol(LineReceiver):
 
     def drained(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
-        if not self._coming:
-            self._handle()
+        self._intake.drained()
 
     def overflowed(self) -> None:
         """See :class:`pychat.outlet.Owner`."""
@@ -424,8 +198,7 @@ class ChatProtocol(LineReceiver):
             self._pump.wake()
         self.session.closing = True
         self._pump.hub.part(self.peer, self._pump.reactor.seconds())
-        self._held = None
-        self._pause(False)  # what still comes in is read and thrown away, so that our close is no reset
+        self._intake.drop()
         self._outlet.close()
 
 

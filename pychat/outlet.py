@@ -264,4 +264,5 @@ class Outlet:
             self._deadline = None
 
 
+# Not as a decorator: a decorated class would be compiled as one whose attributes are looked up by name.
 classImplements(Outlet, IPullProducer, IPushProducer)

@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 TURN_SECONDS = 0.003
 """Seconds after which the others in the process have their turn."""
@@ -40,6 +40,8 @@ EVENTS = 32
 
 _READABLE = getattr(select, "EPOLLIN", 0)
 
+_log = Logger()
+
 
 def poller_for(reactor: Any) -> Any:
     """A reactor for many connections: a :class:`Poller` where there can be one, and else the reactor itself."""
@@ -48,14 +50,11 @@ def poller_for(reactor: Any) -> Any:
     return reactor
 
 
-@implementer(IReactorFDSet, IReadDescriptor, IWriteDescriptor)
 class Poller:
     """Watches descriptors for one reactor, and is one that the reactor watches.
 
     :ivar behind: there was more to do in the last turn than it had time for.
     """
-
-    _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -242,7 +241,7 @@ class Poller:
             self._disconnect(selectable, why, reading)
 
     def _failed(self, error: Exception) -> Exception:
-        self._log.failure("a connection failed in a way that nobody foresaw")
+        _log.failure("a connection failed in a way that nobody foresaw")
         return error
 
     def _disconnect(self, selectable: Any, why: Exception, reading: bool) -> None:
@@ -255,7 +254,7 @@ class Poller:
             self.removeWriter(selectable)
             selectable.connectionLost(Failure(why))
         except Exception:
-            self._log.failure("a connection failed to end")
+            _log.failure("a connection failed to end")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so does everything here."""
@@ -263,6 +262,10 @@ class Poller:
             try:
                 selectable.connectionLost(reason)
             except Exception:
-                self._log.failure("a connection failed to end")
+                _log.failure("a connection failed to end")
         self._watched = False
         self._epoll.close()
+
+
+# Not as a decorator: a decorated class would be compiled as one whose attributes are looked up by name.
+classImplements(Poller, IReactorFDSet, IReadDescriptor, IWriteDescriptor)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from pychat.catchup import REPLAY_BYTES
 from pychat.departures import HOLD
-from pychat.line import SOFT_MARK
+from pychat.intake import SOFT_MARK
 from pychat.reading import UNACKED_MARK
 from pychat.requests import CountUnread
 from tests.test_reading import BROKEN, Person, ReadingCase
