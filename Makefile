@@ -5,7 +5,7 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := python -m pip --quiet --disable-pip-version-check
 METADATA := setup.cfg pyproject.toml
 
 # Stamps.  Another PYTHON makes the environment anew, and a newer setup.cfg installs again.
@@ -13,6 +13,13 @@ MADE := $(VENV)/.made-by-$(notdir $(PYTHON))
 SERVES := $(VENV)/.serves
 TESTS := $(VENV)/.tests
 CHECKS := $(VENV)/.checks
+
+# The compiled chat has an environment of its own, and a wheel that nothing else is made of.
+OWN := $(abspath $(VENV)-compiled)
+COMPILED := $(OWN)/.compiled
+WHEELS := build/wheel
+COPY := build/compiled
+SOURCES := $(METADATA) $(shell find setup.py building pychat twisted -type f ! -name '*.pyc' ! -name dropin.cache 2>/dev/null)
 
 # Somebody's own environment that we could install into is not made anew, unless a PYTHON is named.
 ADOPTS := $(and $(filter file,$(origin PYTHON)),$(if $(wildcard $(VENV)/.made-by-*),,yes),$(wildcard $(VENV)/pyvenv.cfg),\
@@ -23,7 +30,8 @@ BASE := import os, sys; base = sys._base_executable; \
     print(base if os.path.exists(base) else os.path.realpath(sys.executable))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test trial test-system chaos crowd coverage lint types docs survive bench bench-chat bench-transfer bench-history clean
+.PHONY: help serve compiled test test-compiled trial test-system chaos crowd coverage lint types docs survive bench bench-chat \
+    bench-transfer bench-history clean
 
 help:  ## list these verbs
 	@echo 'make VERB, where VERB is one of'
@@ -35,8 +43,19 @@ help:  ## list these verbs
 serve: $(SERVES)  ## install into .venv and run the chat on 127.0.0.1:50000, with files/ shared
 	@exec $(BIN)/twistd -n --pidfile= pychat $(ARGS)
 
+compiled: $(COMPILED)  ## install the chat as `pip install .` does, compiled, into .venv-compiled
+
 test: $(TESTS)  ## run every test that needs nothing but Python
 	$(BIN)/pytest -m 'not system' $(ARGS)
+
+test-compiled: $(COMPILED)  ## run `test` in a copy of this tree that has the compiled modules
+	rm -rf $(COPY)
+	mkdir -p $(COPY)
+	git -c core.quotePath=false ls-files --cached --others --exclude-standard \
+	| while IFS= read -r file; do [ ! -e "$$file" ] || printf '%s\n' "$$file"; done \
+	| tar -cf - -T - | tar -xf - -C $(COPY)
+	$(OWN)/bin/python -m zipfile -e $(WHEELS)/*.whl $(COPY)
+	cd $(COPY) && $(OWN)/bin/python -m pytest -p tests.compiled -m 'not system' $(ARGS)
 
 trial: $(TESTS)  ## run the tests that Twisted's own runner can run
 	$(BIN)/trial --temp-directory=$(VENV)/_trial_temp tests
@@ -67,22 +86,22 @@ types: $(CHECKS)  ## check the types
 docs: $(TESTS)  ## run the transcripts of the documents
 	$(BIN)/pytest -m 'not system' docs tests/plays $(ARGS)
 
-bench: $(SERVES)  ## measure deliveries per second, CPU per delivery, time to accept, and MB/s of a download
-	$(BIN)/python benchmarks/chat.py --only sat100 --no-peers
-	$(BIN)/python benchmarks/latency.py
-	$(BIN)/python benchmarks/transfer.py --only loopback --no-peers --runs 3
+bench: $(COMPILED)  ## measure deliveries per second, CPU per delivery, time to accept, and MB/s of a download
+	$(OWN)/bin/python benchmarks/chat.py --only sat100 --no-peers
+	$(OWN)/bin/python benchmarks/latency.py
+	$(OWN)/bin/python benchmarks/transfer.py --only loopback --no-peers --runs 3
 
-bench-chat: $(SERVES)  ## measure the chat beside redis and IRC servers: make bench-chat ARGS="--load COMMAND"
-	$(BIN)/python benchmarks/chat.py $(ARGS)
+bench-chat: $(COMPILED)  ## measure the chat beside redis and IRC servers: make bench-chat ARGS="--load COMMAND"
+	$(OWN)/bin/python benchmarks/chat.py $(ARGS)
 
 bench-transfer: $(SERVES)  ## measure files over bad links, beside TCP and QUIC: make bench-transfer ARGS="--link COMMAND"
 	$(BIN)/python benchmarks/transfer.py $(ARGS)
 
-bench-history: $(SERVES)  ## measure pages of history and searches in 5 million messages, beside people who chat
-	$(BIN)/python benchmarks/history.py $(ARGS)
+bench-history: $(COMPILED)  ## measure pages of history and searches in 5 million messages, beside people who chat
+	$(OWN)/bin/python benchmarks/history.py $(ARGS)
 
 clean:  ## remove what these verbs have made
-	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) $(OWN) build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find pychat tests twisted benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
@@ -107,13 +126,22 @@ $(MADE):
 endif
 
 $(SERVES): $(MADE) $(METADATA)
-	$(PIP) --editable .
+	$(BIN)/$(PIP) install --editable .
 	@touch $@
 
 $(TESTS): $(MADE) $(METADATA)
-	$(PIP) --editable '.[test]'
+	$(BIN)/$(PIP) install --editable '.[test]'
 	@touch $@ $(SERVES)
 
 $(CHECKS): $(MADE) $(METADATA)
-	$(PIP) --editable '.[test,dev]'
+	$(BIN)/$(PIP) install --editable '.[test,dev]'
 	@touch $@ $(TESTS) $(SERVES)
+
+$(COMPILED): $(MADE) $(SOURCES)
+	@[ $@ -nt $(MADE) ] || { base=$$($(BIN)/python -c '$(BASE)') && "$$base" -m venv --clear $(OWN); }
+	rm -rf $(WHEELS)
+	PYCHAT_COMPILE=1 $(BIN)/$(PIP) wheel --no-deps --wheel-dir $(WHEELS) .
+	@# What is there already in this version would be left there.
+	$(OWN)/bin/$(PIP) install "$$(echo $(WHEELS)/*.whl)[test]"
+	$(OWN)/bin/$(PIP) install --force-reinstall --no-deps $(WHEELS)/*.whl
+	@touch $@

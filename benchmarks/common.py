@@ -37,6 +37,7 @@ class Daemon:
                 "--state", str(self.folder / "state"), *options,
             ],
             stdout=self._log, stderr=self._log,
+            cwd=self.folder,  # and not where the sources are, which would be imported in place of what is installed
         )  # fmt: skip
         self.pid = self._process.pid
         pin(self.pid, cpu)

@@ -224,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--folder", type=lambda name: Path(name).absolute())
     parser.add_argument("--messages", type=int, default=5_000_000)
     parser.add_argument("--rooms", type=int, default=2_000)
     parser.add_argument("--rate", type=float, default=200, help="messages a second to a hundred people")

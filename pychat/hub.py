@@ -184,10 +184,10 @@ class Hub(Posting):
 
     def _was_sent(self, person: Person, id: int) -> bool:
         """Whether a plain client was sent this message, as far as that is remembered."""
-        found = self._recent.get(id) or self._older.get(id)
+        found = self._recent.find(id)
         if found is None or id <= person.joined:
             return False
-        to, sender = (None, found) if isinstance(found, str) else found
+        to, sender = found
         if sender == person.key:
             return False
         if isinstance(to, Room):

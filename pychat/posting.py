@@ -10,6 +10,7 @@ from .batch import Batch
 from .once import shrink
 from .peer import SAID, SETTING, Peer, Post, Run
 from .receipts import AnyCursor
+from .recent import Recent
 from .rendering import FULL, PLAIN
 from .rooms import Room
 from .taking import TOPIC, Taking, refusal
@@ -28,10 +29,7 @@ class Posting(Taking):
 
     def __init__(self, *, durable: bool, make_token: Callable[[], bytes] | None = None) -> None:
         super().__init__(durable=durable, make_token=make_token)
-        # Who said it to everybody, or to whom and who, of the newest and of those before them; people by their keys,
-        # for they may be gone long before what they said is forgotten here.
-        self._recent: dict[int, str | tuple[Room | str, str]] = {}
-        self._older: dict[int, str | tuple[Room | str, str]] = {}
+        self._recent = Recent()
         self._counting: dict[Room, None] = {}
 
     def appended(self, posts: Sequence[Post], ids: Sequence[int], time_ms: int, now: float) -> None:
@@ -45,7 +43,7 @@ class Posting(Taking):
         taken = 0  # of the ids
         everybody, receipts = self._everybody, self._groups
         if len(self._recent) > RECENT_LIMIT:
-            self._older, self._recent = self._recent, {}
+            self._recent.turn()
         recent = self._recent
         # Of who says something to all: who takes part and is not owed it, who is not shown it, how many are owed it.
         apart: dict[Person, tuple[list[AnyCursor], Sequence[Peer], int]] = {}
@@ -63,13 +61,13 @@ class Posting(Taking):
                     first, taken = taken, taken + len(post.texts)
                     these = (*ids[first:taken],)
                     answer = self._answers(post, these)
-                    recent.update(dict.fromkeys(these, person.key))
+                    recent.note_all(these, person.key)
                 else:
                     id = post.id = ids[taken]
                     taken += 1
                     these = (id,)
                     answer = self._answer(post, id)
-                    recent[id] = person.key
+                    recent.note(id, None, person.key)
                 found = apart.get(person)
                 if found is None:
                     without = self._apart(person)
@@ -163,7 +161,7 @@ class Posting(Taking):
         if post.kind == SAID:
             room.newest = id
         batch.broadcast((id,), post, room.audience, answer, self._spared(post.person))
-        self._recent[id] = (room, post.person.key)
+        self._recent.note(id, room, post.person.key)
         self._counting[room] = None
         room.receipts.open((id,), post.person, len(members) - len(without), now, without)
 
@@ -194,7 +192,7 @@ class Posting(Taking):
         elif recipient is not None and recipient in self._everybody.manners[recipient.manner]:
             batch.own(sender, answer)
             batch.private(recipient, id, post)
-            self._recent[id] = (to.key, person.key)
+            self._recent.note(id, to.key, person.key)
             if recipient.awaiting is None:
                 recipient.awaiting = deque()
             recipient.awaiting += (id, person)

@@ -6,11 +6,12 @@ import socket
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import factory, kernel, line, outlet
+from pychat import factory, intake, kernel, outlet
 from pychat.line import ChatProtocol
 from pychat.shelf import Shelf
 
@@ -326,8 +327,8 @@ class Bounds(Case):
             self.hear(alice)
         self.assertFalse(alice.reading)
         queued = alice.protocol.peer.mailbox.queued
-        self.assertGreater(queued, line.SOFT_MARK)
-        self.assertLess(queued, line.SOFT_MARK + 5000)
+        self.assertGreater(queued, intake.SOFT_MARK)
+        self.assertLess(queued, intake.SOFT_MARK + 5000)
         alice.stuck = False
         alice.protocol._outlet.resumeProducing()
         self.say(alice, "<ping>still there")
@@ -426,7 +427,7 @@ class Bounds(Case):
         self.hear(alice)
         self.say(alice, *(["<ping>"] * 5000))
         # No turn of the reactor has passed: the rest of the chunk waits for the next one.
-        self.assertEqual(alice.protocol.peer.mailbox.queued, line.LINES_A_TURN * len("<pong>\n"))
+        self.assertEqual(alice.protocol.peer.mailbox.queued, intake.LINES_A_TURN * len("<pong>\n"))
         self.say(bob, "<ping>b")
         self.assertEqual(self.hear(bob), ["<pong>b"])
         self.assertEqual(len(self.hear(alice)), 5000)
@@ -443,7 +444,7 @@ class Bounds(Case):
             before = alice.protocol.session.said
             self.say(alice, *said)
             handled = alice.protocol.session.said - before
-            self.assertEqual(handled, line.LINES_A_TURN, said[:2])
+            self.assertEqual(handled, intake.LINES_A_TURN, said[:2])
             self.assertGreater(len(self.hear(alice, 0.3)), 5000)
             self.doCleanups()
 
@@ -451,7 +452,7 @@ class Bounds(Case):
         """Messages that are handled together stay within that bound, to the last one."""
         alice = self.connect("alice")
         peer = alice.protocol.peer
-        self.patch(line, "PIPELINE_LIMIT", 7)
+        self.patch(intake, "PIPELINE_LIMIT", 7)
         self.say(alice, *(["<set_msg_all>x"] * 25))
         self.assertEqual(peer.posted - peer.settled, 7)
         heard = self.hear(alice, 0.3)
@@ -462,10 +463,11 @@ class Bounds(Case):
         alice = self.connect("alice")
         self.say(alice, *(["<set_msg_all>x"] * 2500))
         peer = alice.protocol.peer
-        self.assertLessEqual(peer.posted - peer.settled, line.PIPELINE_LIMIT)
+        self.assertLessEqual(peer.posted - peer.settled, intake.PIPELINE_LIMIT)
         heard = self.hear(alice, 0.1)
         self.assertEqual(len([text for text in heard if text.startswith("<accepted")]), 2500)
 
+    @pytest.mark.patches
     def test_a_fault(self) -> None:
         """A fault that nobody foresaw is logged and ends the connection, be its line by itself or among others."""
         bob = self.connect("bob")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -234,6 +235,7 @@ class BeatTests(Crowd):
         self.mailroom.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    @pytest.mark.patches
     def test_counting(self) -> None:
         """One group is counted in a turn, and a fault there does not end the beats."""
         counted: list[str] = []

@@ -6,14 +6,18 @@ import configparser
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
 import pychat
+from tests import compiled
 from tests.system.programs import environment, run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +75,32 @@ def test_the_licence_and_the_version_are_told() -> None:
     )
 
 
+def test_what_is_compiled_is_there() -> None:
+    """And in the order of the alphabet, where each is found."""
+    named = metadata()["pychat"]["compiled"].split()
+    assert named == sorted(named)
+    assert [name for name in named if not (ROOT / "pychat" / f"{name.replace('.', '/')}.py").is_file()] == []
+
+
+def test_a_compiled_run_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make test-compiled` does not begin while one of the modules, or all, would come from a source."""
+    library = f"there/hub{EXTENSION_SUFFIXES[0]}"
+    for origins, fine in (
+        ({"hub": library, "line": library}, True),
+        ({"hub": library, "line": "there/line.py"}, False),
+        ({"hub": library, "line": "nowhere"}, False),
+        ({}, False),
+    ):
+        monkeypatch.setattr(compiled, "origins", origins.copy)
+        if fine:
+            compiled.pytest_configure()
+        else:
+            with pytest.raises(pytest.UsageError):
+                compiled.pytest_configure()
+    monkeypatch.undo()
+    assert list(compiled.origins()) == metadata()["pychat"]["compiled"].split()
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 def test_an_environment_that_make_did_not_make(tmp_path: Path) -> None:
     """One that is active is installed into; one that is to be anew is made by what its interpreter stands on."""
@@ -110,11 +140,12 @@ def make_environment(folder: Path) -> Path:
     return folder / "bin"
 
 
-def pip(programs: Path, *arguments: str, cwd: Path | None = None) -> str:
-    """Run an environment's pip."""
+def pip(programs: Path, *arguments: str) -> str:
+    """Run an environment's pip, which compiles nothing."""
     return run(
-        str(programs / "python"), "-m", "pip", "--disable-pip-version-check", *arguments, cwd=cwd, seconds=300
-    )
+        str(programs / "python"), "-m", "pip", "--disable-pip-version-check", *arguments,
+        env=environment(PYCHAT_COMPILE="0"), seconds=300,
+    )  # fmt: skip
 
 
 @pytest.mark.system
@@ -124,6 +155,7 @@ def test_installed_and_uninstalled(tmp_path: Path, source: Path, how: tuple[str,
     """Both runners list the plugin, ``pychat`` runs, and afterwards Twisted's own plugins are all there."""
     programs = make_environment(tmp_path / "environment")
     pip(programs, "install", "--quiet", *how, str(source))
+    assert libraries(source.rglob("*")) == []
     for runner in ("twistd", "twist"):
         assert re.search(
             r"^    pychat +A chat and a shared folder of files\.$", help_of(programs, runner), re.M
@@ -138,6 +170,85 @@ def test_installed_and_uninstalled(tmp_path: Path, source: Path, how: tuple[str,
     assert not (programs / "pychat").exists()
     where = "import twisted.plugins; print(twisted.plugins.__file__)"
     assert Path(run(str(programs / "python"), "-c", where, cwd=tmp_path).strip()).is_file()
+
+
+def libraries(files: Iterable[Path]) -> list[str]:
+    """The names of those that are compiled modules, without what tells for which machine."""
+    return sorted(
+        file.name.partition(".")[0] for file in files if file.name.endswith(tuple(EXTENSION_SUFFIXES))
+    )
+
+
+PURE = "pychat is pure Python here, which does the same more slowly: "
+REFUSED = "pychat cannot be compiled: "
+
+
+@pytest.fixture
+def crowd_alone(source: Path) -> Path:
+    """A source of whose modules only one, and a short one, is to be compiled."""
+    text = (source / "setup.cfg").read_text(encoding="utf-8")
+    (source / "setup.cfg").write_text(
+        re.sub(r"(?<=\ncompiled =\n)(    .*\n)+", "    crowd\n", text), encoding="utf-8"
+    )
+    return source
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("given", "status", "made", "told"),
+    [
+        ({}, 0, ["crowd", "pychat__mypyc"], ""),
+        ({"PYCHAT_COMPILE": "0"}, 0, [], PURE + "PYCHAT_COMPILE=0."),
+        ({"CC": "false"}, 0, [], PURE + "there is no C compiler."),
+        ({"CC": "false", "PYCHAT_COMPILE": "1"}, 1, None, REFUSED + "there is no C compiler."),
+        ({"PYCHAT_COMPILE": "yes"}, 1, None, "PYCHAT_COMPILE is 0 or 1, or not set, and not 'yes'."),
+    ],
+    ids=["compiled", "pure", "no compiler", "no compiler, but insisted", "neither"],
+)  # fmt: skip
+def test_a_wheel(
+    tmp_path: Path, crowd_alone: Path, given: dict[str, str], status: int, made: list[str] | None, told: str
+) -> None:
+    """It is compiled where that can be done and is not unwanted, and otherwise says why not."""
+    assert_wheel(tmp_path, crowd_alone, given, status, made, told)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+def test_a_module_that_cannot_be_compiled(tmp_path: Path, crowd_alone: Path) -> None:
+    """Then the pure Python is installed, and the fault told."""
+    with open(crowd_alone / "pychat" / "crowd.py", "a", encoding="utf-8") as module:
+        module.write('WRONG: int = "a text"\n')
+    assert_wheel(
+        tmp_path, crowd_alone, {}, 0, [], PURE + "mypyc or the C compiler failed, as is told above ("
+    )
+
+
+def assert_wheel(
+    tmp_path: Path, source: Path, given: dict[str, str], status: int, made: list[str] | None, told: str
+) -> None:
+    """Make a wheel; ``made`` is what is compiled in it, ``None`` if there is to be no wheel."""
+    clean = {key: value for key, value in environment().items() if key not in ("CC", "PYCHAT_COMPILE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--wheel-dir", "wheels", str(source)],
+        cwd=tmp_path, env={**clean, **given}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout
+    assert told in done.stdout
+    wheels = list((tmp_path / "wheels").glob("*.whl"))
+    assert libraries(source.rglob("*")) == []
+    if made is None:
+        assert wheels == []
+        return
+    (wheel,) = wheels
+    assert wheel.name.endswith("-py3-none-any.whl") == (not made)
+    with zipfile.ZipFile(wheel) as zipped:
+        assert libraries(map(Path, zipped.namelist())) == made
+        zipped.extractall(tmp_path / "unpacked")
+    wheel.unlink()
+    code = "import pychat.crowd, sys; print(pychat.crowd.__file__)"
+    assert run(sys.executable, "-c", code, cwd=tmp_path / "unpacked").strip().endswith(".py") == (not made)
 
 
 def help_of(programs: Path, runner: str) -> str:
@@ -156,12 +267,16 @@ def test_the_source_archive_is_whole(tmp_path: Path, source: Path) -> None:
     """It has the tests and the documents, and a wheel can be made of it that has just the packages."""
     programs = make_environment(tmp_path / "environment")
     pip(programs, "install", "--quiet", "build")
-    run(str(programs / "python"), "-m", "build", "--outdir", str(tmp_path / "dist"), str(source), seconds=300)
+    run(
+        str(programs / "python"), "-m", "build", "--outdir", str(tmp_path / "dist"), str(source),
+        env=environment(PYCHAT_COMPILE="0"), seconds=300,
+    )  # fmt: skip
     (archive,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         packed = {name.partition("/")[2] for name in tar.getnames()}
     for needed in (
         "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml", "setup.cfg",
+        "setup.py", "building/backend.py", "building/mypy.ini",
         "docs/protocol.md", "docs/transfer.md", "files/welcome.txt", "tests/conftest.py", "tests/test_names.py",
         "tests/system/programs.py", "pychat/transfer/packet.py", "twisted/plugins/pychat_plugin.py",
     ):  # fmt: skip

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from unittest import skipUnless
 
+import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet
 from twisted.internet.task import Clock
@@ -322,6 +323,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual([end.told for end in ends], [[ConnectionDone]] * 2)
         self.assertEqual(self.poller.removeAll(), [])
 
+    @pytest.mark.patches
     def test_the_rest(self) -> None:
         """All else is the reactor's; and where there is no epoll, so are the connections."""
         self.assertEqual(self.poller.seconds(), 0.0)

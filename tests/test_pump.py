@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
@@ -256,6 +257,7 @@ class Turns(PumpCase):
         self.turn()
         self.assertEqual(self.alice.flushed[1:], [[b"<accepted id=1>all"]])
 
+    @pytest.mark.patches
     def test_delivery_breaks(self) -> None:
         """An error while a batch is delivered is logged, and the next batch goes its way."""
         self.patch(self.hub, "appended", lambda *args: 1 // 0)

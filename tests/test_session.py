@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -162,6 +163,7 @@ TEXTS = (
 class Quickly(SynchronousTestCase):
     """The fast way of plain lines is the same as the one for all lines."""
 
+    @pytest.mark.patches
     @examples(150)
     @given(
         st.lists(
