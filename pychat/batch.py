@@ -67,12 +67,18 @@ class Batch:
         :param but: connections of the audience that are not to get it.
         """
         place, many = len(self._ids), len(ids)
-        self._ids += ids
+        if many == 1:
+            self._ids.append(ids[0])
+        else:
+            self._ids += ids
         self._said.append((ids, post))
         if audience is not self._last:
             self._last = audience
             self._last_places = self._places.setdefault(audience, [])
-        self._last_places += range(place, place + many)
+        if many == 1:
+            self._last_places.append(place)
+        else:
+            self._last_places += range(place, place + many)
         sender = post.sender
         event = (place, many, answer + sender.settle(many), 0)
         own = self._own.get(sender)

@@ -164,6 +164,7 @@ class Departures(Presence):
         self._everybody.clear()
         self._catching.clear()
         for peer in members:
+            peer.hears = False
             person = peer.identity
             assert person is not None
             for room in person.stays:

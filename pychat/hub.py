@@ -149,8 +149,11 @@ class Hub(Posting):
 
     def _tell_reached(self, person: Person, sender: Person, ids: Sequence[int]) -> None:
         """These messages of one sender have reached somebody: no name holds a ``%``."""
-        line = b"<%s id=%%d>%s\n" % (self.told, person.label)
-        self._owe(person, sender, line * len(ids) % (*ids,))
+        if len(ids) == 1:
+            line = b"<%s id=%d>%s\n" % (self.told, ids[0], person.label)
+        else:
+            line = b"<%s id=%%d>%s\n" % (self.told, person.label) * len(ids) % (*ids,)
+        self._owe(person, sender, line)
 
     def ack(self, peer: Peer, upto: int) -> None:
         """A member acknowledges all it was sent up to and including a message.

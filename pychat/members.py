@@ -192,7 +192,7 @@ class Members(Departures):
         self._announce(b"joined", person)
         self._by_name.add(person)
         person.begin(self._last_id)
-        self._everybody.add(peer)
+        self._hears(peer, True)
 
     def _come_back(self, peer: Peer, person: Person, catchup: CatchUp) -> None:
         old = person.peer
@@ -239,7 +239,7 @@ class Members(Departures):
             self._caught_up(peer, person, catchup.count)
 
     def _caught_up(self, peer: Peer, person: Person, count: int) -> None:
-        self._everybody.add(peer)
+        self._hears(peer, True)
         self._hear(peer, person)
         peer.tell(b"<replayed count=%d>\n" % count)
         counts, person.counts = person.counts, None

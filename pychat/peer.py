@@ -53,8 +53,8 @@ class Peer:
 
     __slots__ = (
         "_behind", "_dirty_list", "acked", "awaiting", "behind", "bot", "confirmed_at", "dirty", "early", "farewell",
-        "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes", "settled",
-        "since", "token_told", "types", "unacked", "way",
+        "hears", "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes",
+        "settled", "since", "token_told", "types", "unacked", "way",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
@@ -68,6 +68,8 @@ class Peer:
         """Who said goodbye, while messages of hers have no place yet."""
         self.manner = PLAIN
         """How it takes messages (:mod:`pychat.rendering`)."""
+        self.hears = False
+        """It is told at once what is said: it takes part, and has all that it missed."""
         self.types = False
         """It said ``caps=typing``."""
         self.holding = False

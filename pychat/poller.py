@@ -60,6 +60,8 @@ class Poller:
         self._reactor = reactor
         self._epoll = select.epoll()
         self._selectables: dict[int, Any] = {}
+        # The same by number: kernels give out the lowest that is free, and the entry of a dictionary is far away.
+        self._numbered: list[Any] = []
         self._unusual: dict[int, int] = {}  # what is waited for, where it is not only something to read
         self._watched = False
         self.behind = False
@@ -87,6 +89,8 @@ class Poller:
         except FileExistsError:
             self._epoll.modify(fd, after)
         self._selectables[fd] = selectable
+        self._numbered.extend([None] * (fd + 1 - len(self._numbered)))
+        self._numbered[fd] = selectable
         self._note(fd, after)
         if not self._watched:
             self._watched = True
@@ -118,6 +122,7 @@ class Poller:
         self._note(fd, after)
         if not after:
             del self._selectables[fd]
+            self._numbered[fd] = None
         if not self._selectables:
             self._watched = False
             if self._rest is None:
@@ -179,14 +184,14 @@ class Poller:
         until = now + TURN_SECONDS
         if not 0 <= now - self._since <= REST_SECONDS:
             self._since, self._served = now, 0
-        selectables = self._selectables
+        numbered = self._numbered
         self.behind = again = True
         while again:
             ready = self._epoll.poll(0, EVENTS)
             again = len(ready) == EVENTS
             self._served += len(ready)
             for fd, event in ready:
-                selectable = selectables.get(fd)
+                selectable = numbered[fd]
                 if selectable is None:
                     continue
                 if event == _READABLE:

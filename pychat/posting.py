@@ -189,7 +189,7 @@ class Posting(Taking):
                 # The journal has this with the message: there is nothing to wait for.
                 answer += b"<undelivered id=%d reason=blocked>%s\n" % (id, to.label)
             batch.own(sender, answer)
-        elif recipient is not None and recipient in self._everybody.manners[recipient.manner]:
+        elif recipient is not None and recipient.hears:
             batch.own(sender, answer)
             batch.private(recipient, id, post)
             self._recent.note(id, to.key, person.key)

@@ -44,8 +44,16 @@ class Presence:
         """What a connection still has to be told of the past."""
         return self._catching.get(peer)
 
+    def _hears(self, peer: Peer, hears: bool) -> None:
+        """A connection hears at once what is said, from now on or no more."""
+        peer.hears = hears
+        if hears:
+            self._everybody.add(peer)
+        else:
+            self._everybody.discard(peer)
+
     def _forget(self, peer: Peer) -> None:
-        self._everybody.discard(peer)
+        self._hears(peer, False)
         self._catching.pop(peer, None)
         assert peer.identity is not None
         for room in peer.identity.stays:
@@ -154,7 +162,7 @@ class Presence:
         return [*self._everybody, *self._catching]
 
     def _is_here(self, peer: Peer) -> bool:
-        return peer in self._everybody
+        return peer.hears
 
     def _takes_mail(self, person: Person) -> bool:
         """Whether she is here, or away and will be told."""

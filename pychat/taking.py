@@ -252,7 +252,7 @@ class Taking(Gathering):
                 post.moot = self._changes_nothing(post) if before is None else before == kind
                 turned[post.person, to] = kind
             elif to is not None and not isinstance(to, Room):
-                ignored = post.person.key in to.ignores
+                ignored = bool(to.ignores) and post.person.key in to.ignores
                 if ignored and kind == Kind.EDIT and not post.blocked and post.original is None:
                     # She has the message, and looks it up as it stands: there this could not be kept from her.
                     post.refusal = post.refusal or _ignored(to)
