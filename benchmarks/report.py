@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pychat.service import COMPILED
+
 OK, MISSED, UNMEASURED, TOLD = "met", "MISSED", "not measured", ""
 
 
@@ -63,7 +65,8 @@ class Surroundings:
         lines = [
             time.strftime("%Y-%m-%d %H:%M %Z"),
             f"{processor()}, {os.cpu_count()} processors",
-            f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}",
+            f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+            f"{', compiled' if COMPILED else ''}",
             f"load {self._load} before and {load()} after, steal {100 * taken / total if total else 0:.1f} %",
             "one idle-priority busy loop a processor, to keep them awake" if self._busy else "",
         ]
