@@ -34,6 +34,8 @@ LINES_A_TURN = 250
 
 _STREAM = b"<stream "
 
+_log = Logger()
+
 
 class Owner(Protocol):
     """Whose intake it is."""
@@ -51,27 +53,26 @@ class Owner(Protocol):
         """Close the connection once what is queued is out.  May be called again."""
 
 
-class Intake:
-    """What one peer says."""
+class Intake(LineSplitter):
+    """What one peer says.
+
+    It is a splitter, and has none: with thousands of connections each object of one counts.
+    """
 
     __slots__ = (
-        "_coming", "_ended", "_first", "_handling", "_held", "_log", "_outlet", "_owner", "_paused", "_peer", "_pump",
-        "_reactor", "_request", "_session", "_splitter", "_telnet", "_transport",
+        "_coming", "_ended", "_first", "_handling", "_held", "_outlet", "_owner", "_paused", "_peer", "_pump",
+        "_request", "_session", "_telnet", "_transport",
     )  # fmt: skip
 
-    def __init__(
-        self, transport: Any, pump: Pump, session: Session, outlet: Outlet, owner: Owner, log: Logger
-    ) -> None:
+    def __init__(self, transport: Any, pump: Pump, session: Session, outlet: Outlet, owner: Owner) -> None:
+        super().__init__(CLIENT_LINE_LIMIT)
         self._transport = transport
         self._pump = pump
-        self._reactor: Any = pump.reactor
         self._session = session
         self._peer: Peer = session.peer
         self._outlet = outlet
         self._owner: Owner | None = owner
-        self._log = log
         self._telnet: TelnetFilter | None = None
-        self._splitter = LineSplitter(CLIENT_LINE_LIMIT)
         self._held: deque[bytes | None] | None = None  # lines that wait for their turn
         self._request: Deferred[None] | None = None
         self._handling = False
@@ -87,13 +88,13 @@ class Intake:
             return  # what still comes is read and thrown away
         if self._first is not None:
             data = self._look_at_first(data)
-        peer.since = self._reactor.seconds()
+        peer.since = self._pump.reactor.seconds()
         confirmed_at = peer.confirmed_at
         if confirmed_at is not None and self._outlet.position() >= confirmed_at:
             self._pump.hub.confirm(peer)
         if self._telnet is not None or b"\xff" in data:
             data = self._without_telnet(data)
-        lines = self._splitter.feed(data)
+        lines = self.feed(data)
         if self._held is not None:
             self._held.extend(lines)
         elif lines and not self._handling and not self._waiting() and self._at_once(lines):
@@ -225,7 +226,7 @@ class Intake:
         elif self._held:
             if not self._coming and not self._waiting():
                 self._coming = True
-                self._reactor.callLater(0, self._go_on)
+                self._pump.reactor.callLater(0, self._go_on)
             self._pause(True)
         else:
             if self._paused:
@@ -266,7 +267,7 @@ class Intake:
 
     def _finish(self) -> None:
         """All that the peer will ever send has its answer."""
-        if self._splitter.rest:
+        if self.rest:
             self._session.cut_short()
         self._session.closing = True
         self._end()
@@ -311,11 +312,11 @@ class Intake:
         self._pump.wake()
 
     def _broken(self, failure: Failure) -> None:
-        self._log.failure("a request failed in a way that nobody foresaw", failure)
+        _log.failure("a request failed in a way that nobody foresaw", failure)
         self._end()
 
     def _fault(self) -> None:
-        self._log.failure("a line was handled in a way that nobody foresaw")
+        _log.failure("a line was handled in a way that nobody foresaw")
         self._session.closing = True
 
     def _end(self) -> None:

@@ -84,7 +84,7 @@ class ChatProtocol(LineReceiver):
         self._house = cast("ChatFactory", self.factory)
         self._house.connections[self] = None
         self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
-        self._intake = Intake(transport, self._pump, self.session, self._outlet, self, self._house.log)
+        self._intake = Intake(transport, self._pump, self.session, self._outlet, self)
         self.session.greet()
         self._pump.wake()
 
