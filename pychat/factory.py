@@ -7,7 +7,6 @@ from typing import cast
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, ServerFactory
-from twisted.logger import Logger
 
 from .commands import Stage
 from .desk import Desk
@@ -23,7 +22,6 @@ class ChatFactory(ServerFactory):
     """Makes a :class:`ChatProtocol` for every connection, on any number of ports."""
 
     noisy = False
-    log = Logger()
 
     def __init__(self, pump: Pump, desk: Desk) -> None:
         self.pump = pump
