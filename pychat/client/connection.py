@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet import error as twisted_error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -387,13 +386,24 @@ def connect(
 
 
 async def _connect(reactor: Any, host: str, port: int, client: Client, timeout: float) -> Client:
+    attempt = connectProtocol(HostnameEndpoint(reactor, host, port, timeout), client)
+    cancelled = False
+
+    def cancel(_: Deferred[Any]) -> None:
+        nonlocal cancelled
+        cancelled = True
+        attempt.cancel()
+
+    # Cancelled while the name is looked up, the attempt says that there is no such name.
+    waiting: Deferred[Any] = Deferred(cancel)
+    attempt.chainDeferred(waiting)
     try:
-        await connectProtocol(HostnameEndpoint(reactor, host, port, timeout), client)
-    except twisted_error.ConnectingCancelledError:
-        raise CancelledError from None
+        await waiting
     except (CancelledError, PychatError):
         raise
     except Exception as error:
+        if cancelled:
+            raise CancelledError from None
         raise cannot_connect(host, port, error) from None
     return await client.greeted()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -920,6 +921,15 @@ class Connecting(SynchronousTestCase):
         _, connecting = self.attempt()
         connecting.cancel()
         self.failureResultOf(connecting, CancelledError)
+
+    def test_cancelled_while_the_name_is_looked_up(self) -> None:
+        """Who gives up before there is an address is not told that there is no such name."""
+        reactor = MemoryReactorClock()
+        reactor.nameResolver = Mock()  # answers nothing
+        connecting = connect(reactor, "chat.example", 50000)
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertEqual(reactor.tcpClients, [])
 
     def test_no_machine(self) -> None:
         """What cannot be a name is no name."""
