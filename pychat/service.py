@@ -31,7 +31,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from . import __version__, kernel
+from . import __version__, intake, kernel
 from .address import DEFAULT_PORT, format_host_port
 from .background import background_runner
 from .budget import Budget, Limits
@@ -75,7 +75,7 @@ TOKEN_BYTES = 18
 MANY_CONNECTIONS = 10_000
 """A daemon that can have fewer says at its start how it could have more."""
 
-COMPILED = not kernel.__file__.endswith(".py")
+COMPILED = not intake.__file__.endswith(".py")
 """Whether the modules through which messages go are compiled."""
 
 FLUSH_PAUSE = 0.001
