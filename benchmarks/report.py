@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pychat.service import COMPILED
+from pychat.announcing import COMPILED
 
 OK, MISSED, UNMEASURED, TOLD = "met", "MISSED", "not measured", ""
 

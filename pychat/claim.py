@@ -140,7 +140,7 @@ class Claim:
     def leave(self) -> None:
         """End the claim, and leave the ``.part`` to whoever goes on with it.  May be called again.
 
-        What the file replaced is freed, which takes a while if it was large: at most `freeing.PATIENCE`.
+        What the file replaced is freed, which takes a while if it was large: at most `freeing.LIMIT`.
         """
         self._identity = None
         self._sidecar.close()

@@ -21,7 +21,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 #: Bytes on the disk from which on a file is large.
@@ -30,6 +30,8 @@ LARGE = 64 * 1024 * 1024
 STEP = 8 * 1024 * 1024
 #: Seconds that a GB may take.  On a disk that is idle it takes a fifth of one, as it does at once.
 PATIENCE = 1.0
+#: Seconds that all may take, however large: whoever stops the process waits for it.
+LIMIT = 10.0
 
 #: File systems that free at once, and whose leases know of all who have a file.
 KINDS = frozenset((b"ext4", b"xfs"))
@@ -50,13 +52,16 @@ class Held:
         self._descriptor = descriptor
         self._folder = folder
 
-    def free(self, seconds: Callable[[], float] = time.monotonic) -> None:
-        """Close it, and free it bit by bit before if it is nobody's any more.  Never fails."""
+    def free(self, seconds: Callable[[], float] = time.monotonic, limit: float = LIMIT) -> None:
+        """Close it, and free it bit by bit before if it is nobody's any more.  Never fails.
+
+        :param limit: seconds that it may take at most; the rest is freed at once.
+        """
         try:
             with contextlib.suppress(OSError):
                 if not os.fstat(self._descriptor).st_nlink:
                     self._lease()
-                    _cut(self._descriptor, self._folder, self._is_leased, seconds)
+                    _cut(self._descriptor, self._folder, self._is_leased, seconds, limit)
         finally:
             os.close(self._descriptor)
 
@@ -69,6 +74,13 @@ class Held:
     def _is_leased(self) -> bool:
         """Whether nobody waits to open it, as one can by ``/proc`` if by no name."""
         return bool(_fcntl.fcntl(self._descriptor, _fcntl.F_GETLEASE) == _fcntl.F_WRLCK)
+
+
+def free_all(files: Iterable[Held], seconds: Callable[[], float] = time.monotonic) -> None:
+    """Free these, in `LIMIT` together.  Never fails."""
+    end = seconds() + LIMIT
+    for each in files:
+        each.free(seconds, end - seconds())
 
 
 def hold(path: str) -> Held | None:
@@ -99,7 +111,7 @@ def empty(descriptor: int, folder: str, seconds: Callable[[], float] = time.mono
     """
     if _is_large(os.fstat(descriptor)) and discards(descriptor):
         with contextlib.suppress(OSError):
-            _cut(descriptor, folder, lambda: True, seconds)
+            _cut(descriptor, folder, lambda: True, seconds, LIMIT)
     os.ftruncate(descriptor, 0)
 
 
@@ -127,12 +139,18 @@ def mounted(descriptor: int, process: str = "/proc/self") -> tuple[bytes, list[b
     return kind, options.split(b",")
 
 
-def _cut(descriptor: int, folder: str, goes_on: Callable[[], bool], seconds: Callable[[], float]) -> None:
-    """Cut a file down, for as long as it goes on and there is time for it."""
+def _cut(
+    descriptor: int, folder: str, goes_on: Callable[[], bool], seconds: Callable[[], float], limit: float
+) -> None:
+    """Cut a file down, for as long as it goes on and there is time for it.
+
+    To multiples of `STEP`: a system that cuts through the middle of a page empties the rest of that page, which may be
+    on its way to somebody still (sendfile(2)), whom no lease knows.
+    """
     status = os.fstat(descriptor)
     size = status.st_size
     began = now = seconds()
-    end = began + PATIENCE * _on_disk(status) / 1e9
+    end = began + min(PATIENCE * _on_disk(status) / 1e9, limit)
     steps = 0
     # To sync the file itself would write what of it is not on the disk yet, and is to be freed.  A scrap, changed in
     # the same transaction, syncs just that.
@@ -141,7 +159,7 @@ def _cut(descriptor: int, folder: str, goes_on: Callable[[], bool], seconds: Cal
         while size > 0 and now < end and goes_on():
             # On a disk that is slow, so much that the rest is done in time.
             step = int(size * (now - began) / steps / (end - now)) if steps else 0
-            size = max(size - max(step, STEP), 0)
+            size = max(size - max(step, STEP), 0) // STEP * STEP
             os.ftruncate(descriptor, size)
             os.utime(scrap)
             os.fsync(scrap)

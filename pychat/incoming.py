@@ -50,6 +50,9 @@ UPLOAD = ".upload"
 _MOST = 1_000_000
 """Names in the hidden folder that are looked at."""
 
+_HELD = 16
+"""Large files that are open at once, to be freed bit by bit."""
+
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 _SENTENCES = {
@@ -204,8 +207,10 @@ class Incoming:
         :return: what was removed.
         """
         removed = []
+        large: list[freeing.Held] = []
         # What is large is freed when others may come in again.
         with contextlib.ExitStack() as later, self._lock, _errors():
+            later.callback(freeing.free_all, large)
             if self._shelf_has(FOLDER) is None:
                 return []
             with self._open() as incoming:
@@ -222,9 +227,13 @@ class Incoming:
                     if id not in self._active and touched.get(id, oldest) < oldest and id != LEDGER:
                         if id in self._halves:
                             removed.append(self._halves.pop(id))
-                        held = freeing.hold(os.path.join(self._shelf.root, FOLDER, name))
+                        held = (
+                            freeing.hold(os.path.join(self._shelf.root, FOLDER, name))
+                            if len(large) < _HELD
+                            else None
+                        )
                         if held is not None:
-                            later.callback(held.free)
+                            large.append(held)
                         remove(incoming, name)
                 self._recount()
                 if self._lines != len(self._done):

@@ -34,7 +34,7 @@ LINES_A_TURN = 250
 
 _STREAM = b"<stream "
 
-_log = Logger()
+_log = Logger("pychat.intake")
 
 
 class Owner(Protocol):

@@ -3,8 +3,8 @@
 Connections that got something are flushed in order, senders first, at most :data:`SLICE` in a turn of the reactor; the
 others follow in the next turns, before those that got something since.  What comes meanwhile for one that still waits
 goes out with the rest of its mail, so each connection's order is kept, and no message holds the reactor for longer than
-a slice.  A message that comes after a silence goes out at once; under load there is a round of flushes a millisecond at
-most, for a system call costs the same for one message and for ten.
+a slice.  A message that comes after a silence goes out at once; under load rounds of flushes are
+:attr:`Mailroom.pause` apart, for a system call costs the same for one message and for ten.
 
 While messages wait to know how far they have come the connections are asked at a beat, in slices too.
 
@@ -51,6 +51,8 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 RELIEF = 0.75
 """Past the ceiling connections are given up until what waits is this part of it."""
 
+_log = Logger("pychat.mailroom")
+
 
 class Way(Protocol):
     """The way out of one connection (:class:`pychat.outlet.Outlet`).
@@ -84,8 +86,6 @@ class Mailroom:
     :ivar pause: seconds between two flushes at least: what comes sooner after one waits, and goes out together.
     :ivar given_up: how many connections ended because all together were past that, and would have gone on else.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Mailroom:
                     peer.way.flush()
             except Exception:
                 # Whatever is wrong with this one, the others get theirs.
-                self._log.failure("writing to a connection failed")
+                _log.failure("writing to a connection failed")
         if not outgoing:
             self._flushed_at = self._reactor.seconds()
         elif not self._stopped:
@@ -235,7 +235,7 @@ class Mailroom:
                 more = way.look(now)
                 urgent = more and way.urgent
             except Exception:
-                self._log.failure("looking at a connection failed")
+                _log.failure("looking at a connection failed")
                 more = urgent = False
             if not more:
                 self._watched.pop(way, None)
@@ -256,7 +256,7 @@ class Mailroom:
         try:
             more = next(counts, self) is not self
         except Exception:
-            self._log.failure("counting who has what was said failed")
+            _log.failure("counting who has what was said failed")
             more = False
         if more and not self._stopped:
             self._beat = self._reactor.callLater(0, self._count_on, counts)
@@ -291,8 +291,8 @@ class Mailroom:
             try:
                 self.given_up += way.give_up()
             except Exception:
-                self._log.failure("giving up a connection failed")
-        self._log.warn(
+                _log.failure("giving up a connection failed")
+        _log.warn(
             "what waits for slow readers is past --memory-limit: {ended} of {all} were ended",
             ended=ended, all=len(waiting),
         )  # fmt: skip

@@ -40,7 +40,7 @@ EVENTS = 32
 
 _READABLE = getattr(select, "EPOLLIN", 0)
 
-_log = Logger()
+_log = Logger("pychat.poller")
 
 
 def poller_for(reactor: Any) -> Any:

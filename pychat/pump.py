@@ -41,11 +41,11 @@ PEOPLE_PAUSE = 1.0
 GATHER = 3
 """Turns for which a batch waits for what has come in already."""
 
+_log = Logger("pychat.pump")
+
 
 class Pump:
     """Drives one hub with one journal."""
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -215,14 +215,14 @@ class Pump:
 
     def _refused(self, failure: Failure, changes: Changes, posts: list[Post]) -> None:
         if failure.check(JournalError):
-            self._log.error(
+            _log.error(
                 "journal refused {count} messages: {error}",
                 count=sum([post.messages for post in posts]),
                 error=failure.value,
             )
             error = cast("JournalError", failure.value)
         else:
-            self._log.failure("the journal failed", failure)
+            _log.failure("the journal failed", failure)
             error = JournalError("journal-unavailable", "The message could not be kept. Try again later.")
         self._moved_delay = REFUSED_DELAY
         self.hub.not_kept(changes)
@@ -235,7 +235,7 @@ class Pump:
             cast("Connection", replaced.pop().owner).end("replaced", "You came back on another connection.")
 
     def _broken(self, failure: Failure) -> None:
-        self._log.failure("delivering a batch failed", failure)
+        _log.failure("delivering a batch failed", failure)
 
     def _next(self, result: object) -> None:
         self._appending = None

@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from math import inf
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -31,8 +29,9 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from . import __version__, intake, kernel
+from . import kernel
 from .address import DEFAULT_PORT, format_host_port
+from .announcing import announce, where_bound
 from .background import background_runner
 from .budget import Budget, Limits
 from .collecting import Collecting
@@ -71,12 +70,6 @@ PRUNE_PAUSE = 0.05
 
 TOKEN_BYTES = 18
 """Random bytes in a token."""
-
-MANY_CONNECTIONS = 10_000
-"""A daemon that can have fewer says at its start how it could have more."""
-
-COMPILED = not intake.__file__.endswith(".py")
-"""Whether the modules through which messages go are compiled."""
 
 FLUSH_PAUSE = 0.001
 """Seconds between two rounds of writing to connections."""
@@ -179,7 +172,7 @@ class ChatService(MultiService):
         self._open_journal()
         super().startService()
         self._measures.begin()
-        self._announce()
+        announce(self._log, self._options, self._shelf.root, self.tcp_ports, self.udp_ports, self._door.limit)
         self._collecting.start()
         keep_freed()
         self._watchdog.start()
@@ -251,11 +244,11 @@ class ChatService(MultiService):
         """Beside every TCP port: who reached the one for a chat reaches the other for a file."""
         beside: dict[tuple[str, int], None] = {}
         for description, listening in zip(self._options["listen"], self.tcp_ports, strict=True):
-            where = _where(listening)
-            if where is not None:
+            found = where_bound(listening)
+            if found is not None:
                 # A port that the system chose for TCP may be in use for UDP: let it choose again.
                 chosen = re.search(r"^\w+:0(:|$)|:port=0(:|$)", description) is not None
-                beside[where[0], 0 if chosen else where[1]] = None
+                beside[found[0], 0 if chosen else found[1]] = None
         return [*beside] or [("127.0.0.1", DEFAULT_PORT)]
 
     def _listen_udp(self, host: str, port: int) -> None:
@@ -275,7 +268,7 @@ class ChatService(MultiService):
             )
             raise StartError(wrong.code, wrong.sentence + why) from None
         self.udp_ports.append(bound)
-        real = _where(bound)
+        real = where_bound(bound)
         assert real is not None
         self._udp.append(UdpPort(protocol, real[0], self._options["udp-advertise"] or real[1]))
 
@@ -290,44 +283,6 @@ class ChatService(MultiService):
         )
         self._transfers.append(protocol)
         return protocol
-
-    def _announce(self) -> None:
-        self._log.info(
-            "Python Chat {version}{made} shares {files}",
-            version=__version__,
-            made=", compiled," if COMPILED else "",
-            files=shlex.quote(self._shelf.root),
-        )
-        beyond = False
-        for description, listening in zip(self._options["listen"], self.tcp_ports, strict=True):
-            where = _where(listening)
-            if where is None:
-                self._log.info("Listening on {host}", host=listening.getHost())
-                continue
-            host, port = where
-            anywhere = host in ("0.0.0.0", "::")  # noqa: S104
-            if not description.startswith("ssl:"):
-                beyond = beyond or anywhere or not ip_address(host.partition("%")[0]).is_loopback
-            reach = socket.gethostname() if anywhere else host
-            self._log.info(
-                "Listening on {where}. To join, type: nc {host} {port}",
-                where=format_host_port(host, port), host=reach, port=port,
-            )  # fmt: skip
-        for bound in self.udp_ports:
-            self._log.info(
-                "Sending files from UDP {where}", where=format_host_port(*_where(bound) or ("", 0))
-            )
-        if self._options["no-udp"]:
-            self._log.info("Sending files over TCP only")
-        limit = self._door.limit
-        if limit is not None:
-            more = ": raise the limit of open files (ulimit -Hn) for more" if limit < MANY_CONNECTIONS else ""
-            self._log.info("{limit:,} connections at most{more}", limit=limit, more=more)
-        if beyond:
-            self._log.warn(
-                "This chat can be reached from other machines, and its lines are not encrypted: anybody on the "
-                "way can read them. Use it on a network that you trust."
-            )
 
     # -- stopping
 
@@ -397,12 +352,6 @@ async def _within(reactor: Any, waiting: Deferred[Any], seconds: float) -> bool:
 async def _as_deferred(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
-
-
-def _where(listening: IListeningPort) -> tuple[str, int] | None:
-    """The address and port a listener is bound to; ``None`` for a UNIX socket."""
-    host: Any = listening.getHost()
-    return (host.host, host.port) if hasattr(host, "host") else None
 
 
 def make_service(options: Options, reactor: Any = None, *, signals: bool = True) -> IService:

@@ -28,7 +28,7 @@ STEP = 4096
 CONTENT = bytes(range(256)) * 64
 """Four steps of it."""
 
-PATIENCE = 64.0
+PATIENCE = 8.0
 """Seconds that it may take."""
 
 READ = """
@@ -133,6 +133,29 @@ class HeldTests(Case):
             held.free(lambda clock=clock: 7.0 + PATIENCE * next(clock))
             self.assertEqual(self.cuts(), cuts)
 
+    def test_limit(self) -> None:
+        """Several have no more time together than one may have at most; each is closed, whatever time there is."""
+        self.patch(freeing, "LIMIT", 1.0)
+        clock = iter((0.0, 0.0, 0.0, 0.4, 0.6, 0.8, 1.0, 1.1, 1.1, 1.2))
+        held = []
+        for name in ("one", "two"):
+            self.path = self.folder / name
+            held.append(self.hold())
+            self.path.unlink()
+        self.cut.reset_mock()
+        freeing.free_all(held, lambda: next(clock))
+        self.assertEqual(self.cuts(), [3 * STEP, STEP, 0])
+        self.assertEqual(next(clock), 1.1)
+
+    def test_no_page_is_cut_through(self) -> None:
+        """A part of a page that is on its way to somebody would be emptied."""
+        self.path.write_bytes(CONTENT + b"and some")
+        held = freeing.hold(str(self.path))
+        assert held is not None
+        self.path.unlink()
+        held.free()
+        self.assertEqual(self.cuts(), [3 * STEP, 2 * STEP, STEP, 0])
+
     def test_holes(self) -> None:
         """What it takes on the disk is what it is given time for."""
         with self.path.open("wb") as file:
@@ -184,29 +207,18 @@ class HeldTests(Case):
             self.assertEqual(reader.read(), CONTENT)
         self.assertEqual(self.cuts(), [])
 
-    def test_somebody_reads_it_elsewhere(self) -> None:
-        """Another process has it open."""
-        held = self.hold()
-        with opened_elsewhere(str(self.path)) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            self.path.unlink()
-            held.free()
-            self.assertEqual(self.cuts(), [])
-            read, _ = process.communicate()
-        self.assertTrue(read == CONTENT)
-
-    def test_somebody_has_it_mapped(self) -> None:
-        """It is in somebody's memory, and nobody has a descriptor of it any more."""
-        held = self.hold()
-        with opened_elsewhere(str(self.path), MAP) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            self.path.unlink()
-            held.free()
-            self.assertEqual(self.cuts(), [])
-            read, _ = process.communicate()
-        self.assertTrue(read == CONTENT)
+    def test_somebody_has_it_elsewhere(self) -> None:
+        """Another process has it open, or mapped without a descriptor."""
+        for program in (READ, MAP):
+            held = self.hold()
+            with opened_elsewhere(str(self.path), program) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                self.path.unlink()
+                held.free()
+                self.assertEqual(self.cuts(), [])
+                read, _ = process.communicate()
+            self.assertTrue(read == CONTENT)
 
     def test_somebody_opens_it_meanwhile(self) -> None:
         """Without a name one still can, by /proc: then she gets it, and the signal for that does no harm."""
