@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import configparser
 import os
+import platform
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,14 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 
+MYPY = ["2", "4"]
 COMPILERS = ["mypy[mypyc]>=2.4,<2.5", "mypy-zope>=1.0.17,<2"]
 """What compiles, in versions that were tried.  It also needs the libraries whose types the modules use."""
 
 TYPES = ("Twisted", "zope.interface")
+
+PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))
+"""Where that is done unasked."""
 
 Settings = Mapping[str, Any] | None
 
@@ -107,11 +113,26 @@ def _hindrance() -> str | None:
         return "PYCHAT_COMPILE=0"
     if sys.implementation.name != "cpython":
         return f"mypyc compiles for CPython, and this is {sys.implementation.name}"
+    if _wanted() != "1" and not _is_usual():
+        # What compiles is itself compiled: where nobody has done that, to install it is what would fail.
+        here = f"Python {platform.python_version()} on {sysconfig.get_platform()}"
+        return f"for {here} mypyc may have to be built first (PYCHAT_COMPILE=1 tries)"
     if not _compiles("int pychat;\n"):
         return "there is no C compiler"
     if not _compiles("#include <Python.h>\n"):
         return "there are no headers of Python for the C compiler (the package python3-dev of many systems)"
     return None
+
+
+def _is_usual() -> bool:
+    """Whether this is a machine and a Python for which mypy is to be had ready made."""
+    return (
+        platform.system() in ("Linux", "Darwin", "Windows")
+        and platform.machine().lower() in ("x86_64", "amd64", "aarch64", "arm64")
+        and sys.version_info[:2] in PYTHONS
+        and sys.maxsize > 2**32
+        and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    )
 
 
 def _compiles(source: str) -> bool:
@@ -139,6 +160,10 @@ def _extensions(folder: str) -> Sequence[Extension]:
     """Translate the modules into C, which is put there."""
     from mypyc.build import mypycify
 
+    found = version("mypy")
+    if found.split(".")[:2] != MYPY:
+        # Without build isolation it is whichever there is.
+        raise RuntimeError(f"mypy {'.'.join(MYPY)} compiles it, and this is mypy {found}")
     files = [str(Path(*name.split(".")).with_suffix(".py")) for name in modules()]
     extensions: Sequence[Extension] = mypycify(
         ["--config-file", str(ROOT / "building" / "mypy.ini"), "--cache-dir", os.devnull, *files],

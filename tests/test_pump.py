@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pychat import mailroom as mailroom_module
+from pychat import intake, mailroom, poller, pump
 from pychat.errors import JournalError
 from pychat.hub import Hub
 from pychat.interfaces import IJournal
@@ -269,6 +269,11 @@ class Turns(PumpCase):
         self.assertEqual(len(self.journal.batches), 2)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_names_in_the_log(self) -> None:
+        """What is compiled says where it is from, as all else does."""
+        for module in (intake, mailroom, poller, pump):
+            self.assertEqual(module._log.namespace, module.__name__)
+
     def test_one_connection_breaks(self) -> None:
         """An error of one connection is logged, and the others get theirs, now and later."""
         self.alice.error = ValueError("broken")
@@ -428,8 +433,8 @@ class Beats(PumpCase):
 
     def test_slower_with_many(self) -> None:
         """When very many are here the beat is slower, so that looking stays cheap; the more so when nobody waits."""
-        self.patch(mailroom_module, "BEAT_SHARE", 0.5)
-        self.patch(mailroom_module, "CALM_SHARE", 0.5)
+        self.patch(mailroom, "BEAT_SHARE", 0.5)
+        self.patch(mailroom, "CALM_SHARE", 0.5)
         self.alice.more = self.bob.more = True
         self.bob.urgent = False
         self.pump.mailroom.watch(self.bob)
@@ -441,11 +446,11 @@ class Beats(PumpCase):
             looks.append((self.alice.looks, self.bob.looks))
         # Two people: Alice is asked every 0.5 s, because somebody waits for it, and each second both are.
         self.assertEqual(looks, [(0, 0), (1, 0), (2, 1), (2, 1), (3, 1), (3, 1), (4, 2)])
-        self.patch(mailroom_module, "CALM_SHARE", 1000.0)
+        self.patch(mailroom, "CALM_SHARE", 1000.0)
         self.pump.mailroom.forget(self.alice)
-        self.clock.advance(mailroom_module.MAX_BEAT)
+        self.clock.advance(mailroom.MAX_BEAT)
         before = self.bob.looks
-        self.clock.advance(mailroom_module.MAX_BEAT)
+        self.clock.advance(mailroom.MAX_BEAT)
         self.assertEqual(self.bob.looks, before + 1)
 
     def test_one_look_breaks(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
+from unittest import mock
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pychat import __version__, rooms
+from pychat import __version__, rooms, session
 from pychat.commands import COMMANDS, Stage
 from pychat.errors import PychatError, RemoteProtocolError, ShelfError, TransferError
 from pychat.grammar import Line, parse
@@ -118,6 +118,7 @@ class Plainly:
     """A chat in which the same is said, with or without the fast way for plain lines."""
 
     def __init__(self, quickly: bool) -> None:
+        self.often = session._OFTEN if quickly else frozenset()
         self.chat = Chat()
         self.talks = [self.chat.connect(name) for name in (b"Alice", b"bob", b"\xc3\xa9mile")]
         newcomer = Talk(self.chat.hub)
@@ -131,19 +132,13 @@ class Plainly:
         self.talks[1].say(b"<ignore>carol")
         self.chat.commit()
         self.heard()
-        if not quickly:
-            for talk in self.talks:
-                talk.session = Slowly(self.chat.hub, talk.peer, "127.0.0.1:50000")
+
+    def say(self, number: int, line: bytes) -> None:
+        with mock.patch.object(session, "_OFTEN", self.often):
+            self.talks[number].say(line)
 
     def heard(self) -> list[list[bytes]]:
         return [talk.heard() for talk in self.talks]
-
-
-class Slowly(Session):
-    """Knows no fast way."""
-
-    def _quickly(self, head: bytes, text: bytes) -> bool:
-        return False
 
 
 HEADS = (
@@ -163,7 +158,6 @@ TEXTS = (
 class Quickly(SynchronousTestCase):
     """The fast way of plain lines is the same as the one for all lines."""
 
-    @pytest.mark.patches
     @examples(150)
     @given(
         st.lists(
@@ -177,7 +171,7 @@ class Quickly(SynchronousTestCase):
         quick, slow = Plainly(True), Plainly(False)
         for number, head, text in said:
             for plainly in (quick, slow):
-                plainly.talks[number].say(head + text)
+                plainly.say(number, head + text)
             self.assertEqual(quick.chat.hub.posting, slow.chat.hub.posting)
         for plainly in (quick, slow):
             if plainly.chat.hub.posting:
