@@ -81,8 +81,6 @@ class _Connection(Server):
     logstr = "a chat connection"
     repstr = "<a chat connection>"
     prepared = True
-    # Of 64 KB, what a read leaves over is so large a piece that the C library tidies up its heap for it: each time.
-    bufferSize = 60 * 1024
     server: _Port
 
     def __init__(
