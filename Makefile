@@ -19,7 +19,7 @@ OWN := $(abspath $(VENV)-compiled)
 COMPILED := $(OWN)/.compiled
 WHEELS := build/wheel
 COPY := build/compiled
-SOURCES := $(METADATA) README.md $(shell find setup.py building pychat twisted -name __pycache__ -prune -o ! -path twisted/plugins ! -name dropin.cache -print 2>/dev/null)
+SOURCES := $(METADATA) README.md $(shell find setup.py building pychat twisted -type f ! -name '*.pyc' ! -name dropin.cache 2>/dev/null)
 
 # Somebody's own environment that we could install into is not made anew, unless a PYTHON is named.
 ADOPTS := $(and $(filter file,$(origin PYTHON)),$(if $(wildcard $(VENV)/.made-by-*),,yes),$(wildcard $(VENV)/pyvenv.cfg),\
