@@ -56,6 +56,9 @@ class Audience:
         for members in self.manners:
             members.clear()
 
+    def __contains__(self, peer: Peer) -> bool:
+        return peer in self.manners[peer.manner]
+
     def __iter__(self) -> Iterator[Peer]:
         for members in self.manners:
             yield from members
