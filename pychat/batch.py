@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .grammar import isolate
 from .mailbox import Parcel
 from .peer import Peer, Post, Run, send_all
-from .rendering import FULL, MULTI, PLAIN, about, render, stamp, text_of
+from .rendering import FULL, LF, MULTI, PLAIN, about, render, stamp, text_of
 
 if TYPE_CHECKING:
     from .peer import Person
@@ -118,7 +118,7 @@ class Batch:
         assert post.to is not None
         manner = recipient.manner
         text = post.text
-        if manner == PLAIN and not post.kind and not post.ref and b"\n" not in text:
+        if manner == PLAIN and not post.kind and not post.ref and LF not in text:
             shown = text if text.isascii() else isolate(text)
             return b"<msg id=%d from=%s>%s\n" % (id, post.person.label, shown)
         return self._render(id, post, b" to=" + post.to.label if manner else b"", manner)
@@ -133,7 +133,7 @@ class Batch:
         lines = self._rendered[manner]
         if lines is not None:
             return lines
-        if manner == MULTI and not any(not isinstance(p, Run) and b"\n" in p.text for _, p in self._said):
+        if manner == MULTI and not any(not isinstance(p, Run) and LF in p.text for _, p in self._said):
             lines = self._lines(FULL)
         else:
             lines = []
@@ -142,9 +142,9 @@ class Batch:
                     lines += self._run(ids, post, manner)
                     continue
                 (id,) = ids
-                to = post.to.label if post.to else b"all"
+                to = post.to.label if post.to is not None else b"all"
                 text = post.text
-                if post.kind or post.ref or b"\n" in text:
+                if post.kind or post.ref or LF in text:
                     lines.append(self._render(id, post, b" to=" + to, manner))
                 elif manner == PLAIN:
                     lines.append(

@@ -8,7 +8,6 @@ member like everybody.  If it does not, they are dropped: the next page has them
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from .batch import Batch
@@ -96,7 +95,7 @@ class CatchUp:
         out: list[bytes] = []
         ids: list[int] = []
         lines: list[bytes] = []
-        awaiting: Messages = peer.awaiting or deque()
+        awaiting: Messages = peer.awaiting or []
         upto, size = page.upto, 0
         for id, entry in page.messages:
             if size >= REPLAY_BYTES:

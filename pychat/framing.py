@@ -14,9 +14,11 @@ Theory of operation.  A connection's bytes pass two small filters, in this order
 
 from __future__ import annotations
 
+from typing import Final
+
 from .vocabulary import CLIENT_LINE_LIMIT
 
-IAC = 0xFF
+IAC: Final = 0xFF
 DONT, DO, WONT, WILL, SB, SE = 0xFE, 0xFD, 0xFC, 0xFB, 0xFA, 0xF0
 TIMING_MARK = 6
 """RFC 860.  A telnet client throws its input away after Ctrl-C until the mark is answered."""
@@ -24,7 +26,9 @@ TIMING_MARK = 6
 SUB_LIMIT = 512
 """Bytes of one subnegotiation."""
 
-_LF = 0x0A
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+_END: Final = b"\n"
 _DATA, _COMMAND, _OPTION, _SUB, _SUB_IAC = range(5)
 
 
@@ -40,7 +44,7 @@ class TelnetFilter:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the data without telnet's sequences, and the bytes to answer with (mostly empty)."""
-        if self._state == _DATA and b"\xff" not in data:
+        if self._state == _DATA and IAC not in data:
             return data, b""
         clean, reply = bytearray(), bytearray()
         state = self._state
@@ -98,6 +102,16 @@ class LineSplitter:
         """The unfinished line at the end of what was fed; at most ``limit`` bytes."""
         return self._rest
 
+    def only(self, data: bytes) -> bytes | None:
+        """Feed one whole line, and return it without its line end: mostly that is all that comes at once.
+
+        :return: ``None``: it is something else, and nothing was done with it.
+        """
+        end = len(data) - 1
+        if self._rest or self._skipping or not 0 < end < self._limit or data.find(_END) != end:
+            return None
+        return data[: end - 1] if data[end - 1] == _CR else data[:end]
+
     def feed(self, data: bytes) -> list[bytes | None]:
         """Return the lines that end in ``data``, in order, each without its LF and one CR before it."""
         if self._skipping:
@@ -111,7 +125,7 @@ class LineSplitter:
         pieces: list[bytes] = data.split(b"\n")
         rest = pieces.pop()
         limit = self._limit
-        if len(data) < limit and b"\r" not in data:
+        if len(data) < limit and _CR not in data:
             # Most often: nothing is too long, and there is no CR to be dropped.
             self._rest = rest
             return pieces  # type: ignore[return-value]  # nobody puts a None into it

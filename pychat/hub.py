@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 from .errors import RemoteProtocolError
 from .ledger import Changes
 from .once import remember, remembered
-from .peer import Peer
+from .peer import Peer, split_off
 from .personal import ignores
 from .posting import Posting
 from .rooms import Room
@@ -134,18 +134,24 @@ class Hub(Posting):
         awaiting = peer.awaiting
         if not awaiting or awaiting[0] > upto:
             return
-        if peer.resting is None:
-            peer.resting = deque(maxlen=2 * RESTING_LIMIT)
-        last: Person = awaiting[1]
+        there = split_off(awaiting, upto)
+        last: Person = there[1]
         ids: list[int] = []
-        while awaiting and awaiting[0] <= upto:
-            id, sender = awaiting.popleft(), awaiting.popleft()
-            peer.resting += (id, sender)
+        for place in range(0, len(there), 2):
+            sender: Person = there[place + 1]
             if sender is not last:
                 self._tell_reached(person, last, ids)
                 last, ids = sender, []
-            ids.append(id)
+            ids.append(there[place])
         self._tell_reached(person, last, ids)
+        resting = peer.resting
+        if resting is None:
+            peer.resting = resting = there
+        else:
+            resting += there
+        if len(resting) > 5 * RESTING_LIMIT // 2:
+            # Not each time, for what stands behind it is moved.
+            del resting[: len(resting) - 2 * RESTING_LIMIT]
 
     def _tell_reached(self, person: Person, sender: Person, ids: Sequence[int]) -> None:
         """These messages of one sender have reached somebody: no name holds a ``%``."""
@@ -175,9 +181,10 @@ class Hub(Posting):
         person.claimed = max(person.claimed, upto)
         person.settled = max(person.settled, upto)
         for queue in (peer.resting, peer.awaiting):
-            while queue and queue[0] <= upto:
-                id, sender = queue.popleft(), queue.popleft()
-                self._owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
+            if queue and queue[0] <= upto:
+                there = split_off(queue, upto)
+                for id, sender in zip(there[::2], there[1::2], strict=True):
+                    self._owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
         if person.resumes:
             self._ledger.move(person)
         elif not person.due:

@@ -9,13 +9,14 @@ from it.  After :data:`LINES_A_TURN` the others have their turn.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .framing import LineSplitter, TelnetFilter
+from .framing import IAC, LineSplitter, TelnetFilter
 from .outlet import Outlet
 from .peer import Peer
 from .pump import Pump
@@ -23,7 +24,7 @@ from .requests import Again, Close, FromJournal, FromShelf, OfTransfers, Request
 from .session import Session
 from .vocabulary import CLIENT_LINE_LIMIT
 
-SOFT_MARK = 256 * 1024
+SOFT_MARK: Final = 256 * 1024
 """Queued bytes past which a peer's commands wait."""
 
 PIPELINE_LIMIT = 1000
@@ -31,6 +32,9 @@ PIPELINE_LIMIT = 1000
 
 LINES_A_TURN = 250
 """Lines of one peer handled before the others have their turn: about 3 ms."""
+
+READ: Final = 64 * 1024
+"""Bytes that are read at once, as Twisted does."""
 
 _STREAM = b"<stream "
 
@@ -81,6 +85,21 @@ class Intake(LineSplitter):
         self._ended = False  # the peer sends nothing more
         self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
 
+    def doRead(self) -> Any:
+        """Something came: what Twisted's transport would do, without the steps in between (:mod:`pychat.poller`)."""
+        socket = self._outlet.socket
+        assert socket is not None
+        try:
+            data = socket.recv(READ)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.received(data)
+        return None
+
     def received(self, data: bytes) -> None:
         """These bytes came."""
         session, peer = self._session, self._peer
@@ -88,18 +107,27 @@ class Intake(LineSplitter):
             return  # what still comes is read and thrown away
         if self._first is not None:
             data = self._look_at_first(data)
-        peer.since = self._pump.reactor.seconds()
+        peer.since = self._pump.seconds()
         confirmed_at = peer.confirmed_at
         if confirmed_at is not None and self._outlet.position() >= confirmed_at:
             self._pump.hub.confirm(peer)
-        if self._telnet is not None or b"\xff" in data:
+        if self._telnet is not None or IAC in data:
             data = self._without_telnet(data)
-        lines = self.feed(data)
+        if self._held is None and not self._handling and not self._waiting():
+            # Mostly nothing waits, and what came is one line, or several that are alike: without detours.
+            line = self.only(data)
+            if line is not None:
+                self._one(line)
+                self._pump.wake()
+                return
+            lines = self.feed(data)
+            if len(lines) > 1 and self._several(lines):
+                self._pump.wake()
+                return
+        else:
+            lines = self.feed(data)
         if self._held is not None:
             self._held.extend(lines)
-        elif lines and not self._handling and not self._waiting() and self._at_once(lines):
-            self._pump.wake()
-            return
         elif lines:
             self._held = deque(lines)
         self.handle()
@@ -171,28 +199,37 @@ class Intake(LineSplitter):
             or (peer.holding and peer.posted != peer.settled)
         )
 
-    def _at_once(self, lines: list[bytes | None]) -> bool:
-        """Mostly nothing waits, and what came is one line, or several that are alike: without detours.
+    def _one(self, line: bytes) -> None:
+        """One line, and nothing waits: do what it says, and all that follows from it."""
+        self._handling = True
+        try:
+            request = self._session.receive(line)
+            if request is not None:
+                self._carry_out(request, line)
+        except Exception:
+            self._fault()
+        self._handling = False
+        if self._session.closing:
+            self._end()
+        elif self._held:
+            self.handle(1)
 
-        :return: whether it was, and all that follows from it is done.
+    def _several(self, lines: list[bytes | None]) -> bool:
+        """Several lines, and nothing waits: the same, if the first of them are alike.
+
+        :return: whether they were.
         """
         self._handling = True
         done = 1
         try:
-            if len(lines) == 1:
-                request = self._session.receive(lines[0])
-                if request is not None:
-                    self._carry_out(request, lines[0])
-            else:
-                done = self._session.receive_run(lines, self._most(0))
-                if not done:
-                    return False
-                if done < len(lines):
-                    self._held = deque(lines[done:])
+            done = self._session.receive_run(lines, self._most(0))
+            if done < len(lines):
+                self._held = deque(lines[done:]) if done else None
         except Exception:
             self._fault()
-        finally:
-            self._handling = False
+        self._handling = False
+        if not done:
+            return False
         if self._session.closing:
             self._end()
         elif self._held:

@@ -85,8 +85,15 @@ class ChatProtocol(LineReceiver):
         self._house.connections[self] = None
         self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
         self._intake = Intake(transport, self._pump, self.session, self._outlet, self)
+        if self._outlet.socket is not None:
+            self._read_with(self._intake)
         self.session.greet()
         self._pump.wake()
+
+    def _read_with(self, reader: Intake | None) -> None:
+        read_with = getattr(self.transport, "read_with", None)
+        if read_with is not None:
+            read_with(reader)
 
     def dataReceived(self, data: bytes) -> None:
         if self.stream is not None:
@@ -105,6 +112,7 @@ class ChatProtocol(LineReceiver):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.session.closing = True
+        self._read_with(None)
         self._intake.lost()
         self._house.connections.pop(self, None)
         self._outlet.lost()
@@ -144,6 +152,7 @@ class ChatProtocol(LineReceiver):
         self.session.streaming(request.label)
         self._intake.drop()
         self._outlet.release()
+        self._read_with(None)
         self.stream = stream
         stream.connected(cast("ITCPTransport", self.transport))
         if rest:

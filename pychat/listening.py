@@ -76,11 +76,13 @@ class _Connection(Server):
     """A connection without a name of its own for the log: thousands of them take room, and none is used.
 
     :ivar prepared: its socket's options are set (:func:`pychat.kernel.prepare`).
+    :ivar reader: reads in place of it, where the reactor knows of such (:mod:`pychat.poller`).
     """
 
     logstr = "a chat connection"
     repstr = "<a chat connection>"
     prepared = True
+    reader: Any = None
     server: _Port
 
     def __init__(
@@ -106,6 +108,13 @@ class _Connection(Server):
     def getHost(self) -> Any:
         """Twisted's; the system is only asked where a port has several addresses."""
         return self.server.only_host or super().getHost()
+
+    def read_with(self, reader: Any) -> None:
+        """Have this one read what comes in; ``None``: read it again itself."""
+        self.reader = reader
+        redirect = getattr(self.reactor, "redirect", None)
+        if redirect is not None:
+            redirect(self)
 
     def doRead(self) -> Any:
         """Twisted's, in fewer steps."""

@@ -10,7 +10,7 @@ The outlet knows how far its bytes have come: all that it wrote, less what the k
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import classImplements
@@ -23,7 +23,7 @@ from .pump import Pump
 HARD_MARK = 2 * 1024 * 1024
 """Queued bytes past which a peer is too slow."""
 
-CHUNK = 64 * 1024
+CHUNK: Final = 64 * 1024
 """Bytes handed to the transport at once."""
 
 CLOSE_LIMIT = 5.0
@@ -73,12 +73,13 @@ class Outlet:
 
     __slots__ = (
         "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailbox", "_mailroom", "_owner",
-        "_peer", "_pump", "_pushes", "_socket", "_transport", "awaited", "hurried", "watched",
+        "_peer", "_pump", "_pushes", "_transport", "awaited", "hurried", "socket", "watched",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
         self._transport = transport
-        self._socket = kernel.plain_socket(transport)
+        self.socket = kernel.plain_socket(transport)
+        """Where bytes are sent and read as they are; ``None`` with TLS or in a test."""
         self._peer = peer
         self._mailbox = peer.mailbox
         self._pump = pump
@@ -106,7 +107,7 @@ class Outlet:
         """Write what there is, as far as the kernel takes it."""
         if self._lost:
             return
-        mailbox, socket = self._mailbox, self._socket
+        mailbox, socket = self._mailbox, self.socket
         while (queue := mailbox.queue) is not None and not self._in_transport:
             if mailbox.queued <= CHUNK:
                 # Mostly; so without a call.
@@ -194,7 +195,7 @@ class Outlet:
         """How many bytes are where the peer can read them; where that cannot be told, how many our kernel took."""
         mailbox = self._mailbox
         written = mailbox.total - mailbox.queued - self._in_transport
-        return written if self._socket is None else written - (kernel.unsent(self._socket) or 0)
+        return written if self.socket is None else written - (kernel.unsent(self.socket) or 0)
 
     def has_all(self) -> bool:
         """Whether all that was ever put into the mailbox is where the peer can read it."""
@@ -235,7 +236,7 @@ class Outlet:
             # Somebody waits to know whether her message arrived: the answer comes within a round trip.
             self._mailroom.watch(self)
             return
-        if self._socket is not None and now < self._linger_until and not self.has_all():
+        if self.socket is not None and now < self._linger_until and not self.has_all():
             # Whatever the peer says to a closed connection resets it, and what is under way to it is lost.
             self._mailroom.watch(self)
             return

@@ -15,7 +15,7 @@ from __future__ import annotations
 import select
 from errno import EBADF, ENOENT
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -38,7 +38,7 @@ CROWD = 8
 EVENTS = 32
 """Events that are taken at once."""
 
-_READABLE = getattr(select, "EPOLLIN", 0)
+_READABLE: Final[int] = getattr(select, "EPOLLIN", 0)
 
 _log = Logger("pychat.poller")
 
@@ -50,8 +50,17 @@ def poller_for(reactor: Any) -> Any:
     return reactor
 
 
+def _reader(selectable: Any) -> Any:
+    """Who reads what comes in: another one, if it has a ``reader``."""
+    reader = getattr(selectable, "reader", None)
+    return selectable if reader is None else reader
+
+
 class Poller:
     """Watches descriptors for one reactor, and is one that the reactor watches.
+
+    What is watched may have a ``reader``, whose ``doRead`` is called in place of its own: one step for a message that
+    goes through the transport and the protocol in three.
 
     :ivar behind: there was more to do in the last turn than it had time for.
     """
@@ -60,7 +69,7 @@ class Poller:
         self._reactor = reactor
         self._epoll = select.epoll()
         self._selectables: dict[int, Any] = {}
-        # The same by number: kernels give out the lowest that is free, and the entry of a dictionary is far away.
+        # Who reads, by number: kernels give out the lowest that is free, and the entry of a dictionary is far away.
         self._numbered: list[Any] = []
         self._unusual: dict[int, int] = {}  # what is waited for, where it is not only something to read
         self._watched = False
@@ -90,7 +99,7 @@ class Poller:
             self._epoll.modify(fd, after)
         self._selectables[fd] = selectable
         self._numbered.extend([None] * (fd + 1 - len(self._numbered)))
-        self._numbered[fd] = selectable
+        self._numbered[fd] = _reader(selectable)
         self._note(fd, after)
         if not self._watched:
             self._watched = True
@@ -99,6 +108,12 @@ class Poller:
             self._reactor.addWriter(self)
             if self._rest is None:
                 self._reactor.addReader(self)
+
+    def redirect(self, selectable: Any) -> None:
+        """The ``reader`` of one that is watched is another one from now on."""
+        fd = selectable.fileno()
+        if self._selectables.get(fd) is selectable:
+            self._numbered[fd] = _reader(selectable)
 
     def _ignore(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()
@@ -180,7 +195,8 @@ class Poller:
 
     def doRead(self) -> None:
         """Something is ready: serve it."""
-        now = monotonic()
+        clock = monotonic
+        now = clock()
         until = now + TURN_SECONDS
         if not 0 <= now - self._since <= REST_SECONDS:
             self._since, self._served = now, 0
@@ -191,22 +207,22 @@ class Poller:
             again = len(ready) == EVENTS
             self._served += len(ready)
             for fd, event in ready:
-                selectable = numbered[fd]
-                if selectable is None:
+                reader = numbered[fd]
+                if reader is None:
                     continue
                 if event == _READABLE:
                     # What is read may have made more: those who were let in, and those who were answered before.
                     again = True
                     # As in _serve, in fewer steps.
                     try:
-                        why = selectable.doRead()
+                        why = reader.doRead()
                     except Exception as error:
                         why = self._failed(error)
-                    if why is not None:
-                        self._disconnect(selectable, why, True)
+                    if why is not None and fd in self._selectables:
+                        self._disconnect(self._selectables[fd], why, True)
                 else:
-                    self._serve(selectable, event)
-                if monotonic() >= until:
+                    self._serve(self._selectables[fd], event)
+                if clock() >= until:
                     return  # those that are left out are still ready
         self.behind = False
         if self._served >= CROWD and self._watched:
@@ -231,7 +247,7 @@ class Poller:
         reading = True
         try:
             if event & select.EPOLLIN:
-                why = selectable.doRead()
+                why = _reader(selectable).doRead()
             elif event & (select.EPOLLHUP | select.EPOLLERR):
                 reading = bool(self._events(selectable.fileno()) & select.EPOLLIN)
                 why = ConnectionDone() if reading else ConnectionLost()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -116,7 +115,7 @@ class Posting(Taking):
         if post.sender.identity is None and post.person.resumes and post.person.left is None:
             # Her connection ended before what stands before this: she is told behind that, when she is back.
             return b""
-        return b"<accepted%s id=%d>%s\n" % (post.label, id, post.to.label if post.to else b"all")
+        return b"<accepted%s id=%d>%s\n" % (post.label, id, post.to.label if post.to is not None else b"all")
 
     def _answers(self, run: Run, ids: tuple[int, ...]) -> bytes:
         if run.sender.identity is None and not self._answer(run, ids[0]):
@@ -193,9 +192,11 @@ class Posting(Taking):
             batch.own(sender, answer)
             batch.private(recipient, id, post)
             self._recent.note(id, to.key, person.key)
-            if recipient.awaiting is None:
-                recipient.awaiting = deque()
-            recipient.awaiting += (id, person)
+            awaiting = recipient.awaiting
+            if awaiting is None:
+                awaiting = recipient.awaiting = []
+            awaiting.append(id)
+            awaiting.append(person)
             to.kept = True  # when she ends, how far she came is to be known
         elif self._takes_mail(to):
             batch.own(sender, answer)

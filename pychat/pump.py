@@ -60,6 +60,8 @@ class Pump:
         """
         self.hub = hub
         self.reactor = reactor
+        self.seconds: Callable[[], float] = reactor.seconds
+        """Of the monotonic clock."""
         self._wall_clock = wall_clock
         self._journal: IJournal | None = None
         self._turn: IDelayedCall | None = None

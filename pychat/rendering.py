@@ -9,12 +9,18 @@ percent-encoded.
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Final
 
 from .grammar import encode_lines, isolate
 from .vocabulary import Entry, Kept, Kind
 
-PLAIN, FULL, MULTI = range(3)
+PLAIN: Final = 0
+FULL: Final = 1
+MULTI: Final = 2
 """The manners."""
+
+LF: Final = 0x0A
+"""A line end.  Bytes are looked for among bytes by way of an error, and a number without."""
 
 TAKEN_BACK = b"(message taken back)"
 REACTION_TAKEN_BACK = b"(reaction taken back)"
@@ -51,7 +57,7 @@ def render(head: bytes, text: bytes, tail: bytes, manner: int) -> bytes:
     :param head: the line up to where attributes of its text may stand, from the ``<`` on.
     :param tail: the attributes behind them, each with a space before it.
     """
-    if b"\n" not in text:
+    if LF not in text:
         return b"%s%s>%s\n" % (head, tail, text if manner else isolate(text))
     if manner == MULTI:
         return b"%s enc=pct%s>%s\n" % (head, tail, encode_lines(text))

@@ -25,7 +25,7 @@ import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import __version__
 from .commands import COMMANDS, Command, Stage
@@ -44,10 +44,13 @@ CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing", "udp")
 """What ``<hello caps=…>`` can ask for."""
 
 
-_ACK, _TO_ONE, _TO_ALL = b"<ack", b"<set_msg", b"<set_msg_all"
-_OFTEN = frozenset({_ACK, _TO_ONE, _TO_ALL})
-_SAID_TO_ALL = _TO_ALL + b">"
-_ZERO = ord("0")
+_OFTEN = b"<"
+"""What a line begins with that may be dealt with quickly."""
+_ACK: Final = b"<ack>"
+_TO_ONE: Final = b"<set_msg>"
+_TO_ALL: Final = b"<set_msg_all>"
+_ZERO: Final = 0x30
+_SPACE: Final = 0x20
 
 
 class Session(Saying):
@@ -80,8 +83,7 @@ class Session(Saying):
                 raise RemoteProtocolError(
                     "line-too-long", "A line is at most 4,096 bytes long. Nothing of this one was used."
                 )
-            head, _, text = raw.partition(b">")
-            if head in _OFTEN and self._quickly(head, text):
+            if raw.startswith(_OFTEN) and self._quickly(raw):
                 return None
             line = parse(raw)
             if line.attributes:
@@ -109,10 +111,9 @@ class Session(Saying):
             self.failed(self._with_hint(error, raw or b""), label)
             return None
 
-    def _quickly(self, head: bytes, text: bytes) -> bool:
+    def _quickly(self, raw: bytes) -> bool:
         """Do what most lines of a busy chat ask for: post a text to somebody who can be found at once, or acknowledge.
 
-        :param head: one of :data:`_OFTEN`, before the ``>`` of the line.
         :return: False: it is something else, which what is made for all lines knows how to deal with, at thrice the
             cost; it would do the same with this one.
         :raise RemoteProtocolError: as the others.
@@ -121,19 +122,27 @@ class Session(Saying):
         person = peer.identity
         if person is None:
             return False
-        if head == _ACK:
+        to: Person | None = None
+        if raw.startswith(_TO_ONE):
+            end = raw.find(b" ")
+            if end < 0:
+                return False
+            to = self.hub.roster.labelled(raw[len(_TO_ONE) : end])
+            if to is None or to is person or to.bot:
+                return False
+            text = raw[end + 1 :]
+        elif raw.startswith(_TO_ALL):
+            text = raw[len(_TO_ALL) :]
+        elif raw.startswith(_ACK):
+            text = raw[len(_ACK) :]
             if not 0 < len(text) < 19 or not text.isdigit() or text[0] == _ZERO:
                 return False
             peer.holding = False
             self.hub.ack(peer, int(text))
             return True
-        to: Person | None = None
-        if head == _TO_ONE:
-            name, _, text = text.partition(b" ")
-            to = self.hub.roster.labelled(name)
-            if to is None or to is person or to.bot:
-                return False
-        if not text.strip(b" "):
+        else:
+            return False
+        if not text or (text[0] == _SPACE and not text.strip(b" ")):
             return False
         peer.holding = False
         check_text(text)
@@ -154,9 +163,9 @@ class Session(Saying):
             return 0
         texts: list[bytes] = []
         for raw in islice(lines, most):
-            if raw is None or not raw.startswith(_SAID_TO_ALL):
+            if raw is None or not raw.startswith(_TO_ALL):
                 break
-            texts.append(raw[len(_SAID_TO_ALL) :])
+            texts.append(raw[len(_TO_ALL) :])
         if len(texts) < 2:
             return 0
         together = b" ".join(texts)
@@ -170,7 +179,7 @@ class Session(Saying):
             self.hub.say_run(peer, texts, len(together))
         else:
             for text in texts:
-                self.receive(_SAID_TO_ALL + text)
+                self.receive(_TO_ALL + text)
         return len(texts)
 
     def _with_hint(self, error: PychatError, raw: bytes) -> PychatError:

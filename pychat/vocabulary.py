@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from .transfer.terms import Terms
 
-CLIENT_LINE_LIMIT = 4096
+CLIENT_LINE_LIMIT: Final = 4096
 """A client line with its LF is at most this long."""
 
 SERVER_LINE_LIMIT = 8192

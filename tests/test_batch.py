@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.batch import Batch
@@ -34,7 +32,7 @@ class BatchCase(SynchronousTestCase):
         peer = Peer(self.dirty)
         peer.manner = manner
         peer.identity = Identity(name, name, peer, 1)
-        peer.awaiting = deque()
+        peer.awaiting = []
         for audience in audiences:
             audience.add(peer)
         return peer

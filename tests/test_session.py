@@ -118,7 +118,7 @@ class Plainly:
     """A chat in which the same is said, with or without the fast way for plain lines."""
 
     def __init__(self, quickly: bool) -> None:
-        self.often = session._OFTEN if quickly else frozenset()
+        self.often = session._OFTEN if quickly else b"nothing"
         self.chat = Chat()
         self.talks = [self.chat.connect(name) for name in (b"Alice", b"bob", b"\xc3\xa9mile")]
         newcomer = Talk(self.chat.hub)

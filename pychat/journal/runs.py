@@ -84,10 +84,13 @@ def pack(first: int, entries: Iterable[Entry | Texts]) -> tuple[int, list[Row], 
     return id, runs, singles
 
 
+_BACKSLASH = 0x5C
+
+
 def _array(texts: Sequence[bytes]) -> str:
     """Printable texts as JSON."""
     joined = b'","'.join(texts)
-    if b"\\" not in joined and joined.count(b'"') == 2 * len(texts) - 2:
+    if _BACKSLASH not in joined and joined.count(b'"') == 2 * len(texts) - 2:
         return f'["{joined.decode()}"]'
     return json.dumps([text.decode() for text in texts], ensure_ascii=False)
 
