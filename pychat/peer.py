@@ -284,10 +284,11 @@ class Post(Known):
         person, to = self.person, self.to
         id, name, blocked = (None, None, False) if to is None else (to.id, to.name, self.blocked)
         # A named tuple made as a tuple: half the time.
-        return _tuple(
+        entry: Entry = _tuple(
             _ENTRY,
             (time_ms, person.id, person.name, id, name, self.text, self.once, self.kind, self.ref, blocked),
         )
+        return entry
 
     @property
     def messages(self) -> int:
