@@ -175,6 +175,31 @@ class Lines(SynchronousTestCase):
         self.assertEqual(splitter.feed(b"\nnext\n"), [b"next"])
 
     @examples(300)
+    @given(LINE_STREAMS, LINE_STREAMS, st.integers(1, 12))
+    def test_only(self, before: bytes, data: bytes, limit: int) -> None:
+        """One whole line is the same alone as among others; for all else nothing is done."""
+        splitter, other = LineSplitter(limit), LineSplitter(limit)
+        for each in (splitter, other):
+            each.feed(before)
+        line = splitter.only(data)
+        if line is not None:
+            self.assertEqual((other.feed(data), other.rest), ([line], b""))
+        else:
+            self.assertEqual((splitter.feed(data), splitter.rest), (other.feed(data), other.rest))
+
+    def test_only_mostly(self) -> None:
+        """That is what is mostly the case, with and without a CR; what is empty, in part or too long is not."""
+        splitter = LineSplitter(6)
+        whole = (b"a\n", b"ab\r\n", b"a\rb\n", b"abcde\n")
+        self.assertEqual([splitter.only(data) for data in whole], [b"a", b"ab", b"a\rb", b"abcde"])
+        for data in (b"", b"\n", b"a", b"a\nb", b"a\nb\n", b"abcdef\n"):
+            self.assertIsNone(splitter.only(data))
+        splitter.feed(b"a")
+        self.assertIsNone(splitter.only(b"b\n"))
+        splitter.feed(b"bcdefghi")
+        self.assertIsNone(splitter.only(b"b\n"))
+
+    @examples(300)
     @given(LINE_STREAMS, PLACES, st.integers(1, 12))
     def test_any_cut(self, stream: bytes, places: list[int], limit: int) -> None:
         """However a stream is cut, the same lines come in the same order, and never more than one is held."""

@@ -184,6 +184,27 @@ class Ports(SynchronousTestCase):
         self.assertEqual(self.heard(), [b"hi", b"now", b"ho"])
 
     @skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
+    def test_read_with(self) -> None:
+        """Another one reads what comes in, until it is not to any more."""
+        read = []
+
+        class Reader:
+            def doRead(self) -> None:
+                read.append(transport.socket.recv(100))
+
+        poller, port = self.polled()
+        client = self.come(port)
+        port.doRead()
+        transport: Any = self.factory.made[0].transport
+        transport.read_with(Reader())
+        client.sendall(b"aside")
+        poller.doRead()
+        transport.read_with(None)
+        client.sendall(b"hi")
+        poller.doRead()
+        self.assertEqual((read, self.heard()), ([b"aside"], [b"hi"]))
+
+    @skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
     def test_said_very_much(self) -> None:
         """When one of them takes long, those behind her have to wait until everybody else had a turn."""
         times = [0.0]

@@ -1,4 +1,4 @@
-"""Sending the same to very many: it is what sending to each is."""
+"""Sending the same to very many is what sending to each is; and what waits for a verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.mailbox import Unacked
-from pychat.peer import Peer, send_all
+from pychat.peer import Peer, send_all, split_off
 from tests.chatkit import examples
 
 DEEDS = st.lists(st.sampled_from(("tell", "send", "take", "clear", "reached", "clean")), max_size=8)
@@ -60,3 +60,19 @@ class SendAll(SynchronousTestCase):
             [mailbox.reached(position) for position in range(mailbox.total + 1)], mailbox.take(10_000),
             unacked and (unacked.messages, unacked.size, unacked.oldest(10_000)),
         ]  # fmt: skip
+
+
+class SplitOff(SynchronousTestCase):
+    """`split_off`."""
+
+    @given(st.lists(st.integers(1, 50), unique=True, max_size=8).map(sorted), st.integers(1, 51))
+    def test_all_up_to(self, ids: list[int], upto: int) -> None:
+        """What is taken out are the messages up to an id, each with its sender; the others stay in order."""
+        messages = [each for id in [*ids, 60] for each in (id, f"by {id}")]
+        taken = split_off(messages, upto)
+        self.assertEqual(taken[::2], [id for id in ids if id <= upto])
+        self.assertEqual(messages[::2], [id for id in [*ids, 60] if id > upto])
+        for some in (taken, messages):
+            self.assertEqual(some[1::2], [f"by {id}" for id in some[::2]])
+        rest = [*messages]
+        self.assertEqual((split_off(messages, 60), messages), (rest, []))

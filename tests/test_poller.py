@@ -56,6 +56,7 @@ class End:
         self.told: list[Any] = []
         self.why: Exception | None = None
         self.error: Exception | None = None
+        self.reader: Reader | None = None
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -83,6 +84,19 @@ class End:
 
 
 @skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
+class Reader:
+    """Reads what comes in at an end."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self.told: list[bytes] = []
+        self.why: Exception | None = None
+
+    def doRead(self) -> Exception | None:
+        self.told.append(self.end.socket.recv(100))
+        return self.why
+
+
 class PollerTests(SynchronousTestCase):
     """`Poller`."""
 
@@ -115,6 +129,47 @@ class PollerTests(SynchronousTestCase):
         self.poller.removeReader(two)
         self.poller.removeReader(two)
         self.assertEqual(self.reactor.readers, [])
+
+    def test_reader(self) -> None:
+        """Another one reads in place of who has one, also after a pause; all else is told whose connection it is."""
+        one, two = self.end(), self.end()
+        one.reader = reader = Reader(one)
+        for end in (one, two):
+            self.poller.addReader(end)
+            end.other.send(b"first")
+        self.poller.doRead()
+        self.assertEqual((one.told, two.told, reader.told), ([], [b"first"], [b"first"]))
+        self.poller.removeReader(one)
+        self.poller.addReader(one)
+        self.poller.addWriter(one)
+        one.other.send(b"second")
+        self.poller.doRead()
+        self.assertEqual((one.told[0], reader.told[1:]), ("write", [b"second"]))
+        self.poller.removeWriter(one)
+        one.told.clear()
+        one.reader = None
+        self.poller.redirect(one)
+        self.poller.redirect(self.end())  # which is not watched
+        one.other.send(b"third")
+        self.poller.doRead()
+        self.assertEqual((one.told, reader.told[2:]), ([b"third"], []))
+        one.reader = reader
+        self.poller.redirect(one)
+        reader.why = ConnectionDone()
+        one.other.send(b"last")
+        self.poller.doRead()
+        self.assertEqual((one.told[1:], reader.told[2:]), ([ConnectionDone], [b"last"]))
+        self.assertEqual(self.poller.getReaders(), [two])
+
+    def test_reader_of_one_that_ends(self) -> None:
+        """Who lets go of its connection and then says that it ended is not let go of twice."""
+        one = self.end()
+        one.reader = reader = Reader(one)
+        self.poller.addReader(one)
+        self.patch(reader, "doRead", lambda: self.poller.removeReader(one) or ConnectionDone())
+        one.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(one.told, [])
 
     def test_ended_by_another(self) -> None:
         """Who was ready and has ended since, because of what another one said, is not called any more."""
