@@ -7,7 +7,7 @@ It decides nothing about chat.  What comes in goes through :mod:`pychat.intake`,
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
@@ -91,9 +91,10 @@ class ChatProtocol(LineReceiver):
         self._pump.wake()
 
     def _read_with(self, reader: Intake | None) -> None:
-        read_with = getattr(self.transport, "read_with", None)
-        if read_with is not None:
-            read_with(reader)
+        transport: Any = self.transport
+        # What wraps a transport has its attributes, too, and is to see what comes in.
+        if hasattr(type(transport), "read_with"):
+            transport.read_with(reader)
 
     def dataReceived(self, data: bytes) -> None:
         if self.stream is not None:

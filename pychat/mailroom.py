@@ -37,7 +37,7 @@ LOOKS = 150
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
 
-BEAT_SHARE, CALM_SHARE = 100e-6, 500e-6
+BEAT_SHARE, CALM_SHARE = 50e-6, 500e-6
 """Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: one of those where
 somebody waits to know what became of a message of her own; and one of all, where it is counted who has what was said to
 many."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import factory, intake, kernel, outlet
@@ -17,6 +20,27 @@ from pychat.shelf import Shelf
 
 from .chatkit import examples
 from .plays.stage import FakeTransport, MemoryStage
+
+
+class Redirected(FakeTransport):
+    """A transport of which another one can read; notes who."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.readers: list[Any] = []
+
+    def read_with(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+
+class Wrapper:
+    """Stands before a transport, and has all that it has."""
+
+    def __init__(self, inner: Redirected) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class Case(SynchronousTestCase):
@@ -77,6 +101,46 @@ class Lines(Case):
             transport.prepared = prepared  # type: ignore[attr-defined]
             self.factory.buildProtocol(None).makeConnection(transport)
             self.assertEqual(kernel.is_prepared(near), not prepared)
+
+    def redirected(self, wrapped: bool) -> Redirected:
+        """A connection on a socket whose other end has said something."""
+        near, far = socket.socketpair()
+        for end in (near, far):
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        far.send(b"<ping>x\n")
+        inner = Redirected(self.clock)
+        inner.getHandle = lambda: near  # type: ignore[attr-defined]
+        inner.protocol = protocol = self.factory.buildProtocol(None)
+        protocol.makeConnection(Wrapper(inner) if wrapped else inner)
+        self.far = far
+        return inner
+
+    def test_reader(self) -> None:
+        """What comes in on a plain socket is read without the transport, until the connection is gone."""
+        inner = self.redirected(False)
+        (intake,) = inner.readers
+        self.assertIsNone(intake.doRead())
+        self.hear(inner)
+        self.assertEqual(self.far.recv(1000).splitlines()[-1], b"<pong>x")
+        self.assertIsNone(intake.doRead())  # nothing came
+        self.far.close()
+        self.assertIs(intake.doRead(), CONNECTION_DONE)
+        assert inner.protocol is not None
+        inner.protocol.connectionLost()
+        self.assertEqual(inner.readers, [intake, None])
+
+    def test_reader_of_a_broken_socket(self) -> None:
+        """A connection that broke is told from one that ended."""
+        inner = self.redirected(False)
+        (intake,) = inner.readers
+        inner.getHandle().close()  # type: ignore[attr-defined]
+        self.assertIs(intake.doRead(), CONNECTION_LOST)
+
+    def test_wrapped(self) -> None:
+        """What wraps a transport, such as what reads a proxy's first line, sees all that comes in."""
+        inner = self.redirected(True)
+        self.assertEqual(inner.readers, [])
 
     def test_telnet(self) -> None:
         """Negotiation is stripped wherever it stands, and Ctrl-C's timing mark is answered."""
