@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from ..vocabulary import Entry, Standing, Texts
 from . import rooms
-from .rows import INSERT_MESSAGE, INSERT_PLAIN, REPLACE_STANDING, message_rows, plain_rows, standing_row
+from .rows import (
+    INSERT_MESSAGE,
+    INSERT_TO_ALL,
+    INSERT_TO_ONE,
+    REPLACE_STANDING,
+    message_rows,
+    sort_out,
+    standing_row,
+)
 from .runs import INSERT_RUN, pack
 
 
@@ -22,11 +30,9 @@ class Batch:
     def __init__(self, first: int, entries: Sequence[Entry | Texts], standings: Sequence[Standing]) -> None:
         self.first = first
         self.behind, self._runs, singles = pack(first, entries)
-        self.special: list[tuple[int, Entry]] = []
-        self._insert, self._rows = INSERT_PLAIN, plain_rows(singles)
-        if len(self._rows) < len(singles):
-            self._insert, self._rows = INSERT_MESSAGE, message_rows(singles)
-            self.special = [(id, entry) for id, entry in singles if entry.kind]
+        self._to_all, self._to_one, others = sort_out(singles)
+        self._others = message_rows(others)
+        self.special = [(id, entry) for id, entry in others if entry.kind]
         self._standings = [standing_row(standing) for standing in standings]
         self._ended = [standing for standing in standings if standing.left is not None]
 
@@ -37,7 +43,8 @@ class Batch:
         """
         connection.execute("BEGIN IMMEDIATE")
         for insert, rows in (
-            (INSERT_RUN, self._runs), (self._insert, self._rows), (REPLACE_STANDING, self._standings),
+            (INSERT_RUN, self._runs), (INSERT_TO_ALL, self._to_all), (INSERT_TO_ONE, self._to_one),
+            (INSERT_MESSAGE, self._others), (REPLACE_STANDING, self._standings),
         ):  # fmt: skip
             if rows:
                 connection.executemany(insert, rows)
