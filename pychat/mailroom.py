@@ -42,6 +42,9 @@ BEAT_SHARE, CALM_SHARE = 50e-6, 500e-6
 somebody waits to know what became of a message of her own; and one of all, where it is counted who has what was said to
 many."""
 
+LOOKING = 1 / 32
+"""Of the time, what looking takes at most, about: on a slow or busy machine a connection adds more than that."""
+
 MAX_BEAT = 1.0
 """Seconds between two looks at most."""
 
@@ -114,6 +117,7 @@ class Mailroom:
         self._calm_at = 0.0  # when all are to be looked at
         self._looking: list[Way] = []
         self._beating = False  # a beat has begun, and not ended
+        self._look_seconds = 0.0  # what one look took lately
         self._round = 0  # of those that got something from the last batch, how many still wait
         self._clogged: dict[Way, None] = {}
         self._stopped = False
@@ -209,14 +213,18 @@ class Mailroom:
     def start_beat(self) -> None:
         """There is something to look at soon."""
         if self._beat is None and not self._beating and not self._stopped:
-            now, count = self._reactor.seconds(), len(self._hub.roster)
-            calm = _beat(CALM_SHARE, count)
+            now, count = self._reactor.seconds(), max(len(self._hub.roster), len(self._watched))
+            calm = self._between(CALM_SHARE, count)
             if not now < self._calm_at <= now + calm:
                 self._calm_at = now + calm
             delay = self._calm_at - now
             if self._urgent:
-                delay = min(delay, _beat(BEAT_SHARE, len(self._urgent)))
+                delay = min(delay, self._between(BEAT_SHARE, len(self._urgent)))
             self._beat = self._reactor.callLater(delay, self._take_beat)
+
+    def _between(self, share: float, count: int) -> float:
+        """Seconds between two beats at which so many are looked at."""
+        return min(max(BEAT, max(share, self._look_seconds / LOOKING) * count), MAX_BEAT)
 
     def _take_beat(self) -> None:
         calm = self._reactor.seconds() >= self._calm_at
@@ -243,6 +251,9 @@ class Mailroom:
             if not urgent:
                 self._urgent.pop(way, None)
                 way.hurried = False
+        if some:
+            took = (self._reactor.seconds() - now) / len(some)
+            self._look_seconds += (max(took, 0.0) - self._look_seconds) / 8
         if self._looking and not self._stopped:
             self._beat = self._reactor.callLater(0, self._look_on, calm)
             return
@@ -296,7 +307,3 @@ class Mailroom:
             "what waits for slow readers is past --memory-limit: {ended} of {all} were ended",
             ended=ended, all=len(waiting),
         )  # fmt: skip
-
-
-def _beat(share: float, count: int) -> float:
-    return min(max(BEAT, share * count), MAX_BEAT)

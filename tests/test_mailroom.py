@@ -35,7 +35,7 @@ class Crowd(SynchronousTestCase):
         self.hub = Hub(durable=True)
         self.beats = 0
         self.mailroom = Mailroom(self.clock, self.hub, self.beaten)
-        self.ways = [Way(self.hub, self.mailroom) for _ in range(7)]
+        self.ways = [Way(self.hub, self.mailroom, self.clock) for _ in range(7)]
         self.hub.dirty.clear()
         for way in self.ways:
             way.heard()
@@ -54,15 +54,17 @@ class Crowd(SynchronousTestCase):
 class Way(Talk):
     """A connection that is its own way out."""
 
-    def __init__(self, hub: Hub, mailroom: Mailroom) -> None:
+    def __init__(self, hub: Hub, mailroom: Mailroom, clock: Turns) -> None:
         super().__init__(hub)
         self.peer.way = self
         self.mailroom = mailroom
+        self.clock = clock
         self.flushed: list[bytes] = []
         self.waiting = 0
         self.urgent = True
         self.watched = False
         self.looks: list[float] = []
+        self.takes = 0.0
         self.more = False
         self.ended = 0
         self.closing = False
@@ -75,6 +77,7 @@ class Way(Talk):
 
     def look(self, now: float) -> bool:
         self.looks.append(now)
+        self.clock.rightNow += self.takes
         if self.error is not None:
             raise self.error
         return self.more
@@ -218,6 +221,29 @@ class BeatTests(Crowd):
         self.assertEqual((len(self.ways[0].looks), self.clock.getDelayedCalls()), (1, []))
         self.assertFalse(self.ways[0].watched)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_slow(self) -> None:
+        """Where a look takes long there are fewer of them, so that all else has its time; in the end they are quick."""
+        for way in self.ways:
+            way.takes, way.more = 0.002, True
+            self.mailroom.watch(way)
+        times = []
+        for _ in range(30):
+            (beat,) = self.clock.calls
+            times.append(beat.getTime() - self.clock.seconds())
+            self.clock.turn(times[-1])
+            while self.beats < len(times):
+                self.clock.turn()
+            if len(times) == 20:
+                for way in self.ways:
+                    way.takes = 0.0
+        looking = 7 * 0.002
+        self.assertAlmostEqual(times[0], BEAT)
+        self.assertEqual(
+            [round(time, 6) for time in times[:20]], sorted(round(time, 6) for time in times[:20])
+        )
+        self.assertAlmostEqual(times[19], looking * 32, 3)
+        self.assertAlmostEqual(times[29], BEAT)
 
     def test_one_at_a_time(self) -> None:
         """Who is watched anew while a beat is under way makes no second one."""
