@@ -354,7 +354,7 @@ class Batch:
             if id > after and sender is not None:
                 ids.append(id)
                 lines.append(line)
-                peer.awaiting += (id, sender)
+                peer.awaiting.add(id, sender)
         if ids:
             peer.send(b"".join(lines), ids, lines)
         return len(ids)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .batch import Batch
 from .ledger import Ledger
+from .peer import Messages
 from .personal import is_owed
 from .rendering import render_missed, render_topic
 from .rooms import Audience, heard_by
@@ -19,7 +20,7 @@ from .roster import key_of
 from .vocabulary import Kind, Page
 
 if TYPE_CHECKING:
-    from .peer import Messages, Peer, Person
+    from .peer import Peer, Person
     from .roster import Roster
 
 REPLAY_BYTES = 128 * 1024
@@ -95,7 +96,7 @@ class CatchUp:
         out: list[bytes] = []
         ids: list[int] = []
         lines: list[bytes] = []
-        awaiting: Messages = peer.awaiting or []
+        awaiting = peer.awaiting or Messages()
         upto, size = page.upto, 0
         for id, entry in page.messages:
             if size >= REPLAY_BYTES:
@@ -130,7 +131,7 @@ class CatchUp:
             if id <= self.after:
                 ledger.owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
             else:
-                awaiting += (id, sender)
+                awaiting.add(id, sender)
         peer.awaiting = awaiting
         self.count += len(ids)
         self.position = upto

@@ -143,8 +143,8 @@ class Departures(Presence):
             self.part(peer, now)
             if peer.identity is None:
                 return
-            awaiting = peer.awaiting or []
-            for id, sender in zip(awaiting[::2], awaiting[1::2], strict=True):
+            lost = [] if peer.awaiting is None else peer.awaiting.take_all()
+            for id, sender in zip(lost[::2], lost[1::2], strict=True):
                 self._owe(person, sender, b"<undelivered id=%d reason=gone>%s\n" % (id, person.label))
             person.lingers = False
             self._leaving.discard(person.id)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 from .errors import RemoteProtocolError
 from .ledger import Changes
 from .once import remember, remembered
-from .peer import Peer, split_off
+from .peer import Messages, Peer
 from .personal import ignores
 from .posting import Posting
 from .rooms import Room
@@ -131,10 +131,11 @@ class Hub(Posting):
         person.sent = max(person.sent, upto)
         if not person.plain:
             return
-        awaiting = peer.awaiting
-        if not awaiting or awaiting[0] > upto:
+        if peer.awaiting is None:
             return
-        there = split_off(awaiting, upto)
+        there = peer.awaiting.take(upto)
+        if not there:
+            return
         last: Person = there[1]
         ids: list[int] = []
         for place in range(0, len(there), 2):
@@ -146,12 +147,9 @@ class Hub(Posting):
         self._tell_reached(person, last, ids)
         resting = peer.resting
         if resting is None:
-            peer.resting = resting = there
-        else:
-            resting += there
-        if len(resting) > 5 * RESTING_LIMIT // 2:
-            # Not each time, for what stands behind it is moved.
-            del resting[: len(resting) - 2 * RESTING_LIMIT]
+            resting = peer.resting = Messages()
+        resting.add_all(there)
+        resting.keep(RESTING_LIMIT)
 
     def _tell_reached(self, person: Person, sender: Person, ids: Sequence[int]) -> None:
         """These messages of one sender have reached somebody: no name holds a ``%``."""
@@ -181,8 +179,8 @@ class Hub(Posting):
         person.claimed = max(person.claimed, upto)
         person.settled = max(person.settled, upto)
         for queue in (peer.resting, peer.awaiting):
-            if queue and queue[0] <= upto:
-                there = split_off(queue, upto)
+            if queue is not None:
+                there = queue.take(upto)
                 for id, sender in zip(there[::2], there[1::2], strict=True):
                     self._owe(person, sender, b"<delivered id=%d>%s\n" % (id, person.label))
         if person.resumes:

@@ -223,8 +223,8 @@ class Intake(LineSplitter):
         done = 1
         try:
             done = self._session.receive_run(lines, self._most(0))
-            if done < len(lines):
-                self._held = deque(lines[done:]) if done else None
+            if 0 < done < len(lines):
+                self._held = deque(lines[done:])
         except Exception:
             self._fault()
         self._handling = False

@@ -9,7 +9,6 @@ while messages of a peer are on their way into the journal, the answers to its l
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     Person: TypeAlias = "Identity[Peer]"
     Addressee: TypeAlias = "Person | Room | None"
     """To whom something is said; ``None`` is everybody."""
-    Messages: TypeAlias = list[Any]
-    """Private messages: in turns an id and its sender.  Without a tuple for each the garbage collector has nothing to
-    look at."""
 
 
 class Way(Protocol):
@@ -48,6 +44,77 @@ _ENTRY: Final[Any] = Entry  # found faster than by its name
 
 SETTING: Final = -1
 """The kind of a post that is an answer: it waits for the journal, which keeps what it speaks of with the changes."""
+
+
+class Messages:
+    """Private messages in the order of their ids, each with its sender.
+
+    They are numbers and references in one list, in turns.  Without a tuple for each the garbage collector has nothing
+    to look at, and mostly all of them are taken at once.
+    """
+
+    __slots__ = ("_first", "_flat")
+
+    def __init__(self) -> None:
+        self._flat: list[Any] = []
+        self._first = 0  # what stands before this was taken
+
+    def __len__(self) -> int:
+        return (len(self._flat) - self._first) // 2
+
+    def __bool__(self) -> bool:
+        return len(self._flat) > self._first
+
+    def add(self, id: int, sender: Person) -> None:
+        """One more, with an id above all others."""
+        self._flat.append(id)
+        self._flat.append(sender)
+
+    def add_all(self, taken: list[Any]) -> None:
+        """All that :meth:`take` gave; ``taken`` is not to be used any more."""
+        if self._flat:
+            self._flat += taken
+        else:
+            self._flat = taken
+
+    def take(self, upto: int) -> list[Any]:
+        """Take out those with ids up to this one: in turns an id and its sender."""
+        flat, first = self._flat, self._first
+        end = len(flat)
+        if first == end or flat[first] > upto:
+            return []
+        if flat[end - 2] <= upto:
+            self._flat, self._first = [], 0
+            return flat[first:] if first else flat
+        low, high = first // 2 + 1, end // 2 - 1
+        while low < high:
+            middle = (low + high) // 2
+            if flat[2 * middle] > upto:
+                high = middle
+            else:
+                low = middle + 1
+        taken = flat[first : 2 * low]
+        self._drop(2 * low)
+        return taken
+
+    def take_all(self) -> list[Any]:
+        """The same with all of them."""
+        taken = self._flat[self._first :]
+        self._flat, self._first = [], 0
+        return taken
+
+    def keep(self, most: int) -> None:
+        """Forget the oldest of them, but for so many."""
+        first = len(self._flat) - 2 * most
+        if first > self._first:
+            self._drop(first)
+
+    def _drop(self, first: int) -> None:
+        """Forget what stands before this: mostly by noting it, for what stands behind would have to be moved."""
+        self._first = first
+        if first > len(self._flat) // 2:
+            del self._flat[:first]
+            self._first = 0
 
 
 class Peer:
@@ -196,16 +263,6 @@ def send_all(
         if not peer.dirty:
             peer.dirty = True
             dirty.append(peer)
-
-
-def split_off(messages: Messages, upto: int) -> Messages:
-    """Take out the first messages, of ids up to ``upto``: mostly that is all of them."""
-    end = len(messages)
-    if messages[end - 2] > upto:
-        end = 2 * bisect_right(messages[::2], upto)
-    taken = messages[:end]
-    del messages[:end]
-    return taken
 
 
 class Known:

@@ -219,6 +219,7 @@ class Poller:
                     except Exception as error:
                         why = self._failed(error)
                     if why is not None and fd in self._selectables:
+                        # Still the same one's number: others are let in only when a port has its turn.
                         self._disconnect(self._selectables[fd], why, True)
                 else:
                     self._serve(self._selectables[fd], event)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .batch import Batch
 from .once import shrink
-from .peer import SAID, SETTING, Peer, Post, Run
+from .peer import SAID, SETTING, Messages, Peer, Post, Run
 from .receipts import AnyCursor
 from .recent import Recent
 from .rendering import FULL, PLAIN
@@ -194,9 +194,8 @@ class Posting(Taking):
             self._recent.note(id, to.key, person.key)
             awaiting = recipient.awaiting
             if awaiting is None:
-                awaiting = recipient.awaiting = []
-            awaiting.append(id)
-            awaiting.append(person)
+                awaiting = recipient.awaiting = Messages()
+            awaiting.add(id, person)
             to.kept = True  # when she ends, how far she came is to be known
         elif self._takes_mail(to):
             batch.own(sender, answer)

@@ -45,7 +45,7 @@ CAPABILITIES = ("ack", "resume", "bot", "multiline", "typing", "udp")
 
 
 _OFTEN = b"<"
-"""What a line begins with that may be dealt with quickly."""
+"""What a line begins with that may be dealt with quickly; not final, for a test takes the long way."""
 _ACK: Final = b"<ack>"
 _TO_ONE: Final = b"<set_msg>"
 _TO_ALL: Final = b"<set_msg_all>"

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.batch import Batch
 from pychat.mailbox import Unacked
-from pychat.peer import Peer, Post
+from pychat.peer import Messages, Peer, Post
 from pychat.rendering import FULL, MULTI, PLAIN
 from pychat.rooms import Audience, Member, Room
 from pychat.roster import Identity
@@ -32,7 +32,7 @@ class BatchCase(SynchronousTestCase):
         peer = Peer(self.dirty)
         peer.manner = manner
         peer.identity = Identity(name, name, peer, 1)
-        peer.awaiting = []
+        peer.awaiting = Messages()
         for audience in audiences:
             audience.add(peer)
         return peer
@@ -341,7 +341,8 @@ class Late(BatchCase):
         self.say(None, b"9")
         self.assertEqual(self.batch.deliver_late(bob, 2, {self.all: None, self.tea.audience: stay}), 4)
         self.assertEqual(self.texts(bob), [b"3", b"4", b"6", b"9"])
-        self.assertEqual([*(bob.awaiting or ())], [4, self.alice.identity])
+        assert bob.awaiting is not None
+        self.assertEqual(bob.awaiting.take_all(), [4, self.alice.identity])
         self.assertEqual(bob.mailbox.reached(1 << 20), 9)
         self.assertEqual(self.batch.size, 9)
 

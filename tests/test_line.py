@@ -66,6 +66,20 @@ class Case(SynchronousTestCase):
         self.hear(transport)
         return transport
 
+    def redirected(self, wrapped: bool = False, said: str = "<ping>x\n") -> Redirected:
+        """A connection on a socket whose other end has said something."""
+        near, far = socket.socketpair()
+        for end in (near, far):
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        far.send(said.encode())
+        inner = Redirected(self.clock)
+        inner.getHandle = lambda: near  # type: ignore[attr-defined]
+        inner.protocol = protocol = self.factory.buildProtocol(None)
+        protocol.makeConnection(Wrapper(inner) if wrapped else inner)
+        self.far = far
+        return inner
+
     def say(self, transport: FakeTransport, *lines: str) -> None:
         assert isinstance(transport.protocol, ChatProtocol)
         transport.protocol.dataReceived("".join(f"{line}\n" for line in lines).encode())
@@ -102,23 +116,9 @@ class Lines(Case):
             self.factory.buildProtocol(None).makeConnection(transport)
             self.assertEqual(kernel.is_prepared(near), not prepared)
 
-    def redirected(self, wrapped: bool) -> Redirected:
-        """A connection on a socket whose other end has said something."""
-        near, far = socket.socketpair()
-        for end in (near, far):
-            end.setblocking(False)
-            self.addCleanup(end.close)
-        far.send(b"<ping>x\n")
-        inner = Redirected(self.clock)
-        inner.getHandle = lambda: near  # type: ignore[attr-defined]
-        inner.protocol = protocol = self.factory.buildProtocol(None)
-        protocol.makeConnection(Wrapper(inner) if wrapped else inner)
-        self.far = far
-        return inner
-
     def test_reader(self) -> None:
         """What comes in on a plain socket is read without the transport, until the connection is gone."""
-        inner = self.redirected(False)
+        inner = self.redirected()
         (intake,) = inner.readers
         self.assertIsNone(intake.doRead())
         self.hear(inner)
@@ -132,14 +132,14 @@ class Lines(Case):
 
     def test_reader_of_a_broken_socket(self) -> None:
         """A connection that broke is told from one that ended."""
-        inner = self.redirected(False)
+        inner = self.redirected()
         (intake,) = inner.readers
         inner.getHandle().close()  # type: ignore[attr-defined]
         self.assertIs(intake.doRead(), CONNECTION_LOST)
 
     def test_wrapped(self) -> None:
         """What wraps a transport, such as what reads a proxy's first line, sees all that comes in."""
-        inner = self.redirected(True)
+        inner = self.redirected(wrapped=True)
         self.assertEqual(inner.readers, [])
 
     def test_telnet(self) -> None:
@@ -224,6 +224,16 @@ class Streams(Case):
             stream = self.stage.offers.streams[-1]
             self.assertEqual((stream.data, stream.transport), (data, eve))
             self.assertIsNone(eve.producer)
+
+    def test_read_by_the_transport_again(self) -> None:
+        """Behind the line the transport reads as ever, for the transfer."""
+        eve = self.redirected(said=f"{self.offer()}\nfirst")
+        (reader,) = eve.readers
+        self.assertIsNone(reader.doRead())
+        self.assertEqual(eve.readers, [reader, None])
+        assert eve.protocol is not None
+        eve.protocol.dataReceived(b" and more")
+        self.assertEqual(self.stage.offers.streams[-1].data, b"first and more")
 
     def test_lost(self) -> None:
         """The transfer hears that its connection is gone, and half a connection is none."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat.mailbox import Unacked
-from pychat.peer import Peer, send_all, split_off
+from pychat.peer import SAID, Messages, Peer, send_all
+from pychat.roster import Identity
+from pychat.taking import _JOIN, TOPIC
+from pychat.vocabulary import Kind
 from tests.chatkit import examples
+
+if TYPE_CHECKING:
+    from pychat.peer import Person
 
 DEEDS = st.lists(st.sampled_from(("tell", "send", "take", "clear", "reached", "clean")), max_size=8)
 
@@ -62,17 +70,56 @@ class SendAll(SynchronousTestCase):
         ]  # fmt: skip
 
 
-class SplitOff(SynchronousTestCase):
-    """`split_off`."""
+class Kinds(SynchronousTestCase):
+    """The plain numbers that stand for kinds."""
 
-    @given(st.lists(st.integers(1, 50), unique=True, max_size=8).map(sorted), st.integers(1, 51))
-    def test_all_up_to(self, ids: list[int], upto: int) -> None:
-        """What is taken out are the messages up to an id, each with its sender; the others stay in order."""
-        messages = [each for id in [*ids, 60] for each in (id, f"by {id}")]
-        taken = split_off(messages, upto)
-        self.assertEqual(taken[::2], [id for id in ids if id <= upto])
-        self.assertEqual(messages[::2], [id for id in [*ids, 60] if id > upto])
-        for some in (taken, messages):
-            self.assertEqual(some[1::2], [f"by {id}" for id in some[::2]])
-        rest = [*messages]
-        self.assertEqual((split_off(messages, 60), messages), (rest, []))
+    def test_same(self) -> None:
+        """They are those of `Kind`."""
+        self.assertEqual([SAID, TOPIC, _JOIN], [Kind.SAID, Kind.TOPIC, Kind.JOIN])
+
+
+class Waiting(SynchronousTestCase):
+    """`Messages`."""
+
+    @examples(200)
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("add"), st.integers(1, 3)),
+                st.tuples(st.just("take"), st.integers(0, 30)),
+                st.tuples(st.just("keep"), st.integers(0, 6)),
+                st.tuples(st.just("hand on"), st.just(0)),
+            ),
+            max_size=30,
+        )
+    )
+    def test_all_that_is_done(self, deeds: list[tuple[str, int]]) -> None:
+        """What is taken is what there is up to an id, in order, each with its sender; and the rest stays."""
+        messages = Messages()
+        there: list[tuple[int, Person]] = []
+        newest = 0
+        for deed, number in deeds:
+            if deed == "add":
+                newest += number
+                person: Person = Identity(f"p{newest}", f"p{newest}", None, newest)
+                messages.add(newest, person)
+                there.append((newest, person))
+            elif deed == "keep":
+                messages.keep(number)
+                there = there[-number:] if number else []
+            elif deed == "take":
+                self.assertEqual(pairs(messages.take(number)), [each for each in there if each[0] <= number])
+                there = [each for each in there if each[0] > number]
+            else:
+                # To others, of which there may be some.
+                older, messages = messages, Messages()
+                if there:
+                    messages.add(*there[0])
+                messages.add_all(older.take_all()[2:])
+                self.assertFalse(older)
+            self.assertEqual((bool(messages), len(messages)), (bool(there), len(there)))
+        self.assertEqual(pairs(messages.take_all()), there)
+
+
+def pairs(flat: list[Any]) -> list[tuple[int, Person]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))

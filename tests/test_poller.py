@@ -83,7 +83,6 @@ class End:
         self.other.close()
 
 
-@skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
 class Reader:
     """Reads what comes in at an end."""
 
@@ -97,6 +96,7 @@ class Reader:
         return self.why
 
 
+@skipUnless(hasattr(select, "epoll"), "this system has no epoll, and the reactor does it all")
 class PollerTests(SynchronousTestCase):
     """`Poller`."""
 

@@ -15,7 +15,7 @@ INSERT_TO_ONE = (
     "INSERT INTO message (id, time_ms, sender, sender_name, recipient, recipient_name, text) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-"""For messages that have nothing besides, which nearly all have not: two thirds and half of the time.
+"""For messages that have nothing else, as nearly all: to everybody in half of the time, to one in two thirds.
 
 Their texts are bytearrays.  For bytes, and for ``None``, sqlite3 looks each time for somebody who would rather have
 them as something else.
@@ -58,8 +58,9 @@ def message_rows(entries: Iterable[tuple[int, Entry]]) -> list[Row]:
 
 
 def sort_out(entries: Iterable[Any]) -> tuple[list[Row], list[Row], list[tuple[int, Entry]]]:
-    """Share out messages, each with its id before it.
+    """Share out messages.
 
+    :param entries: pairs of an id and an :class:`Entry`; compiled, numbers that are typed would be made anew.
     :return: rows as :data:`INSERT_TO_ALL` and :data:`INSERT_TO_ONE` take them, and the messages that are in neither.
     """
     to_all: list[Row] = []
