@@ -30,8 +30,8 @@ from ..vocabulary import (
     Stretch,
     Texts,
     Unread,
-    spread,
 )
+from .ring import Ring
 from .words import SEARCH_ROWS, first_words, sought, spaced, split, tokenize
 
 ENTRIES_LIMIT = 10_000
@@ -46,7 +46,6 @@ SEARCH_BYTES = 100_000
 ENDED_LIMIT = 10_000
 """Identities that are remembered after their end."""
 
-_text, _kind = attrgetter("text"), attrgetter("kind")
 _SHOWN = (Kind.SAID, Kind.REACT)
 _CHANGING = (Kind.EDIT, Kind.RETRACT)
 _TEXTS = (Kind.SAID, Kind.EDIT)
@@ -65,8 +64,8 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.last_id = 0
         self.last_room = 0
-        self._entries: deque[Entry] = deque()
-        self._bytes = 0
+        self._ring = Ring()
+        self._entries = self._ring.entries
         self._living: dict[int, Standing] = {}
         self._ended: OrderedDict[int, Standing] = OrderedDict()
         self._changes: dict[int, tuple[int, int]] = {}
@@ -81,27 +80,15 @@ class MemoryJournal:
         self, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
     ) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`; never fails."""
-        first = self.last_id + 1
-        each = spread(entries)
-        self.last_id += len(each)
-        kept = self._entries
-        kept.extend(each)
-        if any(map(_kind, each)):
-            for id, entry in enumerate(each, first):
-                if entry.kind:
-                    self._project(id, entry)
-        held = self._bytes + sum(map(len, map(_text, each)))
-        oldest = self.oldest
-        while len(kept) > ENTRIES_LIMIT or held > BYTES_LIMIT:
-            entry = kept.popleft()
-            held -= len(entry.text)
-            oldest += 1
-            if not entry.kind:
-                continue
+        first, oldest = self.last_id + 1, self.oldest
+        count, special = self._ring.add(entries)
+        self.last_id += count
+        for place, entry in special:
+            self._project(first + place, entry)
+        for id, entry in self._ring.trim(oldest, ENTRIES_LIMIT, BYTES_LIMIT):
             # That a message was taken back has to be known for as long as there are edits of it.
-            if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == oldest - 1:
+            if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == id:
                 del self._changes[entry.ref]
-        self._bytes = held
         for standing in standings:
             self._keep(standing)
         self._stays.forget(self.oldest)

@@ -1,0 +1,48 @@
+"""The ring of the journal in memory: the newest within bounds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pychat.journal.ring import KIND, TEXT, Ring
+from pychat.vocabulary import Entry, Kind
+
+from ..chatkit import examples
+from .journalkit import in_runs, message
+
+KINDS = st.sampled_from([Kind.SAID, Kind.SAID, Kind.EDIT, Kind.JOIN])
+SOME = st.lists(st.tuples(st.binary(max_size=6), KINDS), max_size=5)
+
+
+class Bounds(SynchronousTestCase):
+    """`Ring`."""
+
+    def test_places(self) -> None:
+        """What is found by its place in an entry is found by its name there."""
+        self.assertEqual((Entry._fields[TEXT], Entry._fields[KIND]), ("text", "kind"))
+
+    @examples(200)
+    @given(st.lists(SOME, max_size=8), st.integers(0, 6), st.integers(0, 20))
+    def test_newest(self, batches: list[list[tuple[bytes, int]]], most: int, most_bytes: int) -> None:
+        """The newest stay, as many as fit; what is more than a text is told when it comes and when it goes."""
+        ring = Ring()
+        told: list[tuple[int, Entry]] = []
+        every: list[Entry] = []
+        oldest = 1
+        for batch in batches:
+            entries = [message(text=text)._replace(kind=kind) for text, kind in batch]
+            special = [(place, entry) for place, entry in enumerate(entries) if entry.kind]
+            self.assertEqual(ring.add(in_runs(entries)), (len(entries), special))
+            every += entries
+            told += ring.trim(oldest, most, most_bytes)
+            oldest = len(every) + 1 - len(ring.entries)
+            newest = [*ring.entries]
+            self.assertEqual(newest, every[len(every) - len(newest) :])
+            self.assertEqual(ring.nbytes, sum(len(entry.text) for entry in newest))
+            self.assertTrue(len(newest) <= most and ring.nbytes <= most_bytes)
+            if len(newest) < min(most, len(every)):
+                self.assertGreater(ring.nbytes + len(every[oldest - 2].text), most_bytes)
+        gone = every[: oldest - 1]
+        self.assertEqual(told, [(id, entry) for id, entry in enumerate(gone, 1) if entry.kind])
