@@ -194,8 +194,9 @@ class Batch:
         own, spared = self._own, self._not
         if alone is not None and not spared:
             # Mostly.
-            manners = alone.manners
+            manners, served = alone.manners, self._ids[-1]
             for peer, events in own.items():
+                peer.served = served
                 peer.soil()
                 if peer in manners[peer.manner]:
                     self._cut_own(peer, events)
@@ -205,7 +206,9 @@ class Batch:
                 if members:
                     self._share(members, range(len(self._ids)), manner, dirty)
             return
+        served = self._ids[-1] if self._ids else 0
         for peer in [*own, *(peer for peer in spared if peer not in own)]:
+            peer.served = served
             missed = spared.get(peer)
             if alone is not None:
                 if not missed and peer in alone:
@@ -235,18 +238,13 @@ class Batch:
         self, members: Collection[Peer], places: Sequence[int], manner: int, dirty: list[Peer]
     ) -> None:
         """Give one buffer to all of these who get no buffer of their own."""
-        own, spared = self._own, self._not
         lines, ids = self._lines(manner), self._ids
         if len(places) != len(ids):
             lines, ids = [lines[place] for place in places], [ids[place] for place in places]
             data = b"".join(lines)
         else:
             data, _, _ = self._joined(manner)
-        if spared:
-            members = [peer for peer in members if peer not in own and peer not in spared]
-        else:
-            members = [peer for peer in members if peer not in own]
-        send_all(members, data, ids, lines, dirty)
+        send_all(members, data, ids, lines, dirty, self._ids[-1])
 
     def _deliver_own(
         self, peer: Peer, events: Sequence[tuple[int, int, bytes, int]], places: Sequence[int]

@@ -79,7 +79,8 @@ class Mailbox:
         elif self.more_marks is None:
             self.more_marks = [total, upto]
         else:
-            self.more_marks += (total, upto)
+            self.more_marks.append(total)
+            self.more_marks.append(upto)
 
     def take(self, limit: int) -> bytes:
         """Take buffers, oldest first, until at least ``limit`` bytes are taken or none is left."""

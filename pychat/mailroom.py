@@ -4,7 +4,8 @@ Connections that got something are flushed in order, senders first, at most :dat
 others follow in the next turns, before those that got something since.  What comes meanwhile for one that still waits
 goes out with the rest of its mail, so each connection's order is kept, and no message holds the reactor for longer than
 a slice.  A message that comes after a silence goes out at once; under load rounds of flushes are
-:attr:`Mailroom.pause` apart, for a system call costs the same for one message and for ten.
+:attr:`Mailroom.pause` apart, for a system call costs the same for one message and for ten.  Where a round takes longer,
+because the machine is slow or very many are here, its answers come in later, too, and the next one waits for them.
 
 While messages wait to know how far they have come the connections are asked at a beat, in slices too.
 
@@ -14,10 +15,9 @@ together have a ceiling: past it those with the most are given up first.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -26,18 +26,27 @@ from .hub import Hub
 from .peer import Peer
 
 SLICE = 250
-"""Connections that are written to in one turn of the reactor: about 2 ms."""
+"""Connections that are written to in one turn of the reactor at most."""
+
+LOT = 50
+"""Connections that are written to, or looked at, between two looks at the clock."""
+
+SLICE_SECONDS: Final = 0.002
+"""Seconds for which connections are written to in one turn, about: on a slow machine those are fewer than a slice."""
 
 MANY = 250
 """Connections that got something at once, so that the writing begins in the next turn."""
 
 LOOKS = 150
-"""Connections that are asked how far their bytes have come in one turn: about 1 ms."""
+"""Connections that are asked how far their bytes have come in one turn at most."""
+
+LOOKS_SECONDS: Final = 0.001
+"""Seconds for that in one turn, about."""
 
 BEAT = 0.05
 """Seconds between two looks at how far bytes have come; longer when very many are here."""
 
-BEAT_SHARE, CALM_SHARE = 50e-6, 500e-6
+BEAT_SHARE, CALM_SHARE = 50e-6, 1e-3
 """Seconds a connection adds to the beat at least, so that looking stays a few per cent of the time: one of those where
 somebody waits to know what became of a message of her own; and one of all, where it is counted who has what was said to
 many."""
@@ -47,6 +56,12 @@ LOOKING = 1 / 32
 
 MAX_BEAT = 1.0
 """Seconds between two looks at most."""
+
+ANSWERING: Final = 2.0
+"""Those who answer what was written have done so after so many times as long as the writing took."""
+
+MAX_PAUSE: Final = 0.003
+"""Seconds between two rounds for that at most."""
 
 MEMORY_LIMIT = 512 * 1024 * 1024
 """Bytes that wait for all peers together, unless told otherwise."""
@@ -86,7 +101,7 @@ class Mailroom:
     """Flushes, watches and bounds the mail of one hub.
 
     :ivar memory_limit: bytes that may wait for all peers together.
-    :ivar pause: seconds between two flushes at least: what comes sooner after one waits, and goes out together.
+    :ivar pause: seconds between two rounds of flushes at least: what comes sooner waits, and goes out together.
     :ivar given_up: how many connections ended because all together were past that, and would have gone on else.
     """
 
@@ -108,9 +123,11 @@ class Mailroom:
         self.memory_limit = MEMORY_LIMIT
         self.pause = 0.0
         self.given_up = 0
-        self._outgoing: deque[Peer] = deque()
+        self._outgoing: list[Peer] = []
         self._slice: IDelayedCall | None = None
+        self._alone = True  # no slice of this round was written before the next one
         self._flushed_at = -inf
+        self._apart = 0.0  # seconds from then until the next
         self._watched: dict[Way, None] = {}
         self._urgent: dict[Way, None] = {}
         self._beat: IDelayedCall | None = None
@@ -140,8 +157,8 @@ class Mailroom:
     @property
     def rest(self) -> float:
         """Seconds until the next round of flushes may begin; not above 0: at once."""
-        rest = self._flushed_at + self.pause - self._reactor.seconds() if self.pause else 0.0
-        return rest if rest <= self.pause else 0.0  # otherwise the clock was set back
+        rest = self._flushed_at + self._apart - self._reactor.seconds() if self.pause else 0.0
+        return rest if rest < 2 * self._apart else 0.0  # otherwise the clock was set back
 
     def delivered(self) -> None:
         """A batch is in the mailboxes; :meth:`flush` is to follow."""
@@ -163,21 +180,31 @@ class Mailroom:
 
     def _flush_some(self) -> None:
         self._slice = None
-        outgoing = self._outgoing
-        count = min(len(outgoing), SLICE)
-        waited, self._round = self._round, max(self._round - count, 0)
-        for _ in range(count):
-            peer = outgoing.popleft()
-            peer.dirty = False
-            try:
-                if peer.way is not None:
-                    peer.way.flush()
-            except Exception:
-                # Whatever is wrong with this one, the others get theirs.
-                _log.failure("writing to a connection failed")
-        if not outgoing:
-            self._flushed_at = self._reactor.seconds()
+        began = now = self._reactor.seconds()
+        waited = self._round
+        left = SLICE
+        while left and self._outgoing and 0 <= now - began < SLICE_SECONDS:
+            lot = self._outgoing[: min(left, LOT)]
+            del self._outgoing[: len(lot)]
+            left -= len(lot)
+            self._round = max(self._round - len(lot), 0)
+            for peer in lot:
+                peer.dirty = False
+                try:
+                    if peer.way is not None:
+                        peer.way.flush()
+                except Exception:
+                    # Whatever is wrong with this one, the others get theirs.
+                    _log.failure("writing to a connection failed")
+            now = self._reactor.seconds()
+        if not self._outgoing:
+            self._flushed_at = now
+            self._apart = self.pause
+            if self._alone:
+                self._apart = max(self.pause, min((now - began) * ANSWERING, MAX_PAUSE))
+            self._alone = True
         elif not self._stopped:
+            self._alone = False
             self._slice = self._reactor.callLater(0, self._flush_some)
         if waited and not self._round:
             self._emptied()
@@ -234,8 +261,28 @@ class Mailroom:
 
     def _look_on(self, calm: bool) -> None:
         self._beat = None
-        now = self._reactor.seconds()
-        some, self._looking = self._looking[:LOOKS], self._looking[LOOKS:]
+        began = now = self._reactor.seconds()
+        left = LOOKS
+        while left and self._looking and 0 <= now - began < LOOKS_SECONDS:
+            some = self._looking[: min(left, LOT)]
+            del self._looking[: len(some)]
+            left -= len(some)
+            self._look_at(some, now)
+            before, now = now, self._reactor.seconds()
+            self._look_seconds += (max(now - before, 0.0) / len(some) - self._look_seconds) / 8
+        if self._looking and not self._stopped:
+            self._beat = self._reactor.callLater(0, self._look_on, calm)
+            return
+        if self._clogged:
+            self._relieve()
+        counts: Iterator[None] = self._hub.counts(now) if calm and self._hub.counting else iter(())
+        if now - began >= LOOKS_SECONDS / 2 and not self._stopped:
+            # That was enough for one turn.
+            self._beat = self._reactor.callLater(0, self._count_on, counts)
+        else:
+            self._count_on(counts)
+
+    def _look_at(self, some: list[Way], now: float) -> None:
         for way in some:
             if way not in self._watched:
                 continue  # it is gone since
@@ -251,15 +298,6 @@ class Mailroom:
             if not urgent:
                 self._urgent.pop(way, None)
                 way.hurried = False
-        if some:
-            took = (self._reactor.seconds() - now) / len(some)
-            self._look_seconds += (max(took, 0.0) - self._look_seconds) / 8
-        if self._looking and not self._stopped:
-            self._beat = self._reactor.callLater(0, self._look_on, calm)
-            return
-        if self._clogged:
-            self._relieve()
-        self._count_on(self._hub.counts(now) if calm and self._hub.counting else iter(()))
 
     def _count_on(self, counts: Iterator[None]) -> None:
         """Count one group in a turn; and then the beat is over."""

@@ -73,13 +73,14 @@ class Outlet:
 
     __slots__ = (
         "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailbox", "_mailroom", "_owner",
-        "_peer", "_pump", "_pushes", "_transport", "awaited", "hurried", "socket", "watched",
+        "_peer", "_pump", "_pushes", "_send", "_transport", "awaited", "hurried", "socket", "watched",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
         self._transport = transport
         self.socket = kernel.plain_socket(transport)
         """Where bytes are sent and read as they are; ``None`` with TLS or in a test."""
+        self._send: Any = None if self.socket is None else self.socket.send
         self._peer = peer
         self._mailbox = peer.mailbox
         self._pump = pump
@@ -107,7 +108,7 @@ class Outlet:
         """Write what there is, as far as the kernel takes it."""
         if self._lost:
             return
-        mailbox, socket = self._mailbox, self.socket
+        mailbox, send = self._mailbox, self._send
         while (queue := mailbox.queue) is not None and not self._in_transport:
             if mailbox.queued <= CHUNK:
                 # Mostly; so without a call.
@@ -116,9 +117,9 @@ class Outlet:
                 mailbox.queued = 0
             else:
                 data = mailbox.take(CHUNK)
-            if socket is not None:
+            if send is not None:
                 try:
-                    taken = socket.send(data)
+                    taken: int = send(data)
                 except OSError:
                     # The kernel's buffer is full; or the connection is broken, and the transport will find out.
                     taken = 0

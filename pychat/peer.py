@@ -123,7 +123,7 @@ class Peer:
     __slots__ = (
         "_behind", "_dirty_list", "acked", "awaiting", "behind", "bot", "confirmed_at", "dirty", "early", "farewell",
         "hears", "holding", "identity", "mailbox", "manner", "owner", "parting", "posted", "resting", "resumes",
-        "settled", "since", "token_told", "types", "unacked", "way",
+        "served", "settled", "since", "token_told", "types", "unacked", "way",
     )  # fmt: skip
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
@@ -165,6 +165,8 @@ class Peer:
         """Those that a plain peer's kernel has."""
         self.posted = self.settled = 0
         """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
+        self.served = 0
+        """The last message of the last batch of which it did not get what all get."""
         self._behind: deque[tuple[int, bytes]] | None = None
         self.behind = 0
         """Bytes of answers that wait behind those."""
@@ -232,15 +234,23 @@ class Peer:
 
 
 def send_all(
-    peers: Iterable[Peer], data: bytes, ids: Sequence[int], lines: Sequence[bytes], dirty: list[Peer]
+    peers: Iterable[Peer],
+    data: bytes,
+    ids: Sequence[int],
+    lines: Sequence[bytes],
+    dirty: list[Peer],
+    served: int = 0,
 ) -> None:
     """:meth:`Peer.send` the same to very many, without calls for each.
 
     :param dirty: takes those that have something to write since now.
+    :param served: those that were served up to here already are left out.
     """
     size, upto = len(data), ids[-1]
     parcel = Parcel(ids, lines, size)
     for peer in peers:
+        if served and peer.served == served:
+            continue
         mailbox = peer.mailbox
         queue = mailbox.queue
         if queue is None:
@@ -257,7 +267,8 @@ def send_all(
             elif mailbox.more_marks is None:
                 mailbox.more_marks = [total, upto]
             else:
-                mailbox.more_marks += (total, upto)
+                mailbox.more_marks.append(total)
+                mailbox.more_marks.append(upto)
         if peer.unacked is not None:
             peer.unacked.sent(parcel)
         if not peer.dirty:

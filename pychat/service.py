@@ -72,10 +72,7 @@ TOKEN_BYTES = 18
 """Random bytes in a token."""
 
 FLUSH_PAUSE = 0.001
-"""Seconds between two rounds of writing to connections."""
-
-UNCOMMITTED_PAUSE = 0.00125
-"""The same where no commit makes what comes meanwhile wait: those who answer all meet in one round."""
+"""Seconds between two rounds of writing to connections at least."""
 
 FLUSH_LIMIT = 2.0
 """Seconds that a shutdown waits for everybody to take the last lines; then it waits no more."""
@@ -100,7 +97,7 @@ class ChatService(MultiService):
         hub = Hub(durable=durable, told=told, make_token=_make_token)
         self.pump = Pump(cast("IReactorTime", reactor), hub, None, time.time)
         self.pump.mailroom.memory_limit = options["memory-limit"]
-        self.pump.mailroom.pause = FLUSH_PAUSE if durable else UNCOMMITTED_PAUSE
+        self.pump.mailroom.pause = FLUSH_PAUSE
         self._budget = Budget(
             Limits(rate=options["rate-limit"] or inf, rate_each=options["rate-limit-each"] or inf)
         )

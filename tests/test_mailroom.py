@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pychat import mailroom as module
 from pychat.hub import Hub
 from pychat.mailroom import BEAT, RELIEF, Mailroom
-from tests.chatkit import Talk
+from pychat.receipts import COUNT_DEADLINE
+from tests.chatkit import NOON_MS, Talk
 
 
 class Turns(Clock):
@@ -64,7 +65,7 @@ class Way(Talk):
         self.urgent = True
         self.watched = False
         self.looks: list[float] = []
-        self.takes = 0.0
+        self.takes = self.writes = 0.0
         self.more = False
         self.ended = 0
         self.closing = False
@@ -73,6 +74,7 @@ class Way(Talk):
     def flush(self) -> None:
         if self.error is not None:
             raise self.error
+        self.clock.rightNow += self.writes
         self.flushed += self.heard()
 
     def look(self, now: float) -> bool:
@@ -147,6 +149,59 @@ class FlushTests(Crowd):
         self.mailroom.flush()
         self.assertEqual(self.ways[0].flushed[4:], [b"5"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slow_slices(self) -> None:
+        """Where writing takes long there is less of it in one turn, and the others have theirs."""
+        self.patch(module, "LOT", 1)
+        for way in self.ways:
+            way.writes = 0.0015
+            way.peer.tell(b"hi\n")
+        self.mailroom.flush()
+        self.assertEqual(self.flushed(), [[b"hi"]] * 2 + [[]] * 5)
+        self.clock.turn()
+        self.assertEqual(self.flushed(), [[]] * 2 + [[b"hi"]] * 2 + [[]] * 3)
+        for _ in range(2):
+            self.clock.turn()
+        self.assertEqual(self.flushed(), [[]] * 4 + [[b"hi"]] * 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_clock_that_is_set_back(self) -> None:
+        """It ends a slice, and makes nobody wait."""
+        self.mailroom.pause = 0.001
+        self.patch(module, "LOT", 1)
+        self.ways[0].writes = -5.0
+        for way in self.ways[:2]:
+            way.peer.tell(b"hi\n")
+        self.mailroom.flush()
+        self.assertEqual(self.flushed()[:2], [[b"hi"], []])
+        self.clock.turn()
+        self.assertEqual(self.flushed()[:2], [[], [b"hi"]])
+
+    def pause_after(self, ways: int, writes: float) -> float:
+        """Seconds for which what comes at once after a round waits, if each took so long to be written to."""
+        for way in self.ways[:ways]:
+            way.writes = writes
+            way.peer.tell(b"hi\n")
+        self.mailroom.flush()
+        while self.clock.getDelayedCalls():
+            self.clock.turn()
+        return self.mailroom.rest
+
+    def test_pause_for_answers(self) -> None:
+        """The longer a round took the longer the next one waits for the answers to it, up to a limit."""
+        self.mailroom.pause = 0.001
+        self.assertAlmostEqual(self.pause_after(1, 0.0001), 0.001)
+        self.clock.turn(1.0)
+        self.assertAlmostEqual(self.pause_after(3, 0.0004), 3 * 0.0004 * module.ANSWERING)
+        self.clock.turn(1.0)
+        self.assertAlmostEqual(self.pause_after(1, 0.5), module.MAX_PAUSE)
+
+    def test_no_pause_for_answers(self) -> None:
+        """While a round takes several turns what answers it is read between them: then nothing waits for more."""
+        self.mailroom.pause = 0.001
+        self.assertAlmostEqual(self.pause_after(7, 0.0003), 0.001)
+        self.clock.turn(1.0)
+        self.assertAlmostEqual(self.pause_after(3, 0.0004), 3 * 0.0004 * module.ANSWERING)
 
     def test_busy(self) -> None:
         """It is busy until all who got something from a batch have it, whatever others get meanwhile."""
@@ -244,6 +299,27 @@ class BeatTests(Crowd):
         )
         self.assertAlmostEqual(times[19], looking * 32, 3)
         self.assertAlmostEqual(times[29], BEAT)
+
+    def test_slow_slices(self) -> None:
+        """Where a look takes long fewer are asked in one turn, and who has what is counted in a turn of its own."""
+        self.patch(module, "LOT", 1)
+        teller, reader = self.ways[:2]
+        teller.say(b"<connect>alice")
+        reader.say(b"<connect>bob")
+        teller.say(b"<set_msg_all>hi")
+        posts, _ = self.hub.take(NOON_MS) or ([], [])
+        self.hub.appended(posts, [1], NOON_MS, -COUNT_DEADLINE)
+        self.mailroom.flush()
+        for way in self.ways:
+            way.takes = 0.0006
+            self.mailroom.watch(way)
+        seen = []
+        self.clock.turn(BEAT)
+        while not self.beats:
+            seen.append((sum(len(way.looks) for way in self.ways), b"<receipt" in b"".join(teller.flushed)))
+            self.clock.turn()
+        self.assertEqual(seen, [(2, False), (4, False), (6, False), (7, False), (7, True)])
+        self.assertIn(b"<receipt id=1 sent=0 delivered=0 of=1>all", teller.flushed)
 
     def test_one_at_a_time(self) -> None:
         """Who is watched anew while a beat is under way makes no second one."""

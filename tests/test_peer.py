@@ -46,6 +46,15 @@ class SendAll(SynchronousTestCase):
         for one, other in pairs:
             self.assertEqual(self.state(one), self.state(other))
 
+    def test_served(self) -> None:
+        """Who was given something else in place of this is left out; who was in place of something before is not."""
+        dirty: list[Peer] = []
+        peers = [Peer(dirty) for _ in range(3)]
+        peers[0].served, peers[1].served = 21, 19
+        send_all(peers, b"one\ntwo\n", [20, 21], [b"one\n", b"two\n"], dirty, 21)
+        self.assertEqual([peer.mailbox.take(100) for peer in peers], [b"", b"one\ntwo\n", b"one\ntwo\n"])
+        self.assertEqual(dirty, peers[1:])
+
     def do(self, peer: Peer, deed: str, number: int) -> None:
         mailbox = peer.mailbox
         if deed == "tell":

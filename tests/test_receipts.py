@@ -343,6 +343,23 @@ class Counting(SynchronousTestCase):
         counts = [(c.ids[0], c.sent, c.delivered, c.gone, c.of) for c in room.settle(0.0)]
         self.assertEqual(counts, [(4, 0, 0, 1, 1), (5, 0, 0, 1, 1), (6, 0, 0, 1, 1), (7, 0, 0, 2, 2)])
 
+    def test_a_crowd(self) -> None:
+        """Where very many stand there is a pause before the counting, and they are counted as they stood before it."""
+        self.patch(receipts, "CROWD", 2)
+        room = Room()
+        alice, bob, carol = room.join(), room.join(), room.join()
+        room.send(alice, 0.0)
+        room.reach(bob, 1)
+        settling = room.real.settle([member.cursor for member in room.members], 0.0)
+        self.assertEqual(next(settling), [])
+        room.send(alice, 0.0)
+        room.reach(carol, 1)
+        self.assertEqual([*settling], [[]])
+        self.assertEqual(self.told(room), [(1, 2, 0, 0, 2)])
+        room.leave(carol)
+        room.reach(bob, 2)
+        self.assertEqual(self.told(room), [(2, 1, 0, 1, 2)])
+
     def test_who_is_apart_moves_between(self) -> None:
         """Who is owed nothing of a message is counted as she stood at the beginning, too."""
         room = Room()
