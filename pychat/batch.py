@@ -206,7 +206,7 @@ class Batch:
                 if members:
                     self._share(members, range(len(self._ids)), manner, dirty)
             return
-        served = self._ids[-1] if self._ids else 0
+        served = self._ids[-1] if self._ids else 0  # nothing is for all then
         for peer in [*own, *(peer for peer in spared if peer not in own)]:
             peer.served = served
             missed = spared.get(peer)

@@ -4,8 +4,8 @@ Connections that got something are flushed in order, senders first, at most :dat
 others follow in the next turns, before those that got something since.  What comes meanwhile for one that still waits
 goes out with the rest of its mail, so each connection's order is kept, and no message holds the reactor for longer than
 a slice.  A message that comes after a silence goes out at once; under load rounds of flushes are
-:attr:`Mailroom.pause` apart, for a system call costs the same for one message and for ten.  Where a round takes longer,
-because the machine is slow or very many are here, its answers come in later, too, and the next one waits for them.
+:attr:`Mailroom.pause` apart, for a system call costs the same for one message and for ten.  Where a round takes longer
+its answers come in later, too, and the next one waits for them; of more than a slice, they are read between its turns.
 
 While messages wait to know how far they have come the connections are asked at a beat, in slices too.
 
@@ -125,7 +125,8 @@ class Mailroom:
         self.given_up = 0
         self._outgoing: list[Peer] = []
         self._slice: IDelayedCall | None = None
-        self._alone = True  # no slice of this round was written before the next one
+        self._written = 0  # connections in this round so far
+        self._writing = 0.0  # seconds that it took
         self._flushed_at = -inf
         self._apart = 0.0  # seconds from then until the next
         self._watched: dict[Way, None] = {}
@@ -179,6 +180,7 @@ class Mailroom:
                 self._flush_some()
 
     def _flush_some(self) -> None:
+        """Write one slice.  What a way's ``flush`` leads to only marks peers, and never comes back here."""
         self._slice = None
         began = now = self._reactor.seconds()
         waited = self._round
@@ -197,14 +199,14 @@ class Mailroom:
                     # Whatever is wrong with this one, the others get theirs.
                     _log.failure("writing to a connection failed")
             now = self._reactor.seconds()
+        self._written += SLICE - left
+        self._writing += max(now - began, 0.0)
         if not self._outgoing:
-            self._flushed_at = now
-            self._apart = self.pause
-            if self._alone:
-                self._apart = max(self.pause, min((now - began) * ANSWERING, MAX_PAUSE))
-            self._alone = True
+            self._flushed_at, self._apart = now, self.pause
+            if self._written <= SLICE:
+                self._apart = max(self.pause, min(self._writing * ANSWERING, MAX_PAUSE))
+            self._written, self._writing = 0, 0.0
         elif not self._stopped:
-            self._alone = False
             self._slice = self._reactor.callLater(0, self._flush_some)
         if waited and not self._round:
             self._emptied()
@@ -268,8 +270,10 @@ class Mailroom:
             del self._looking[: len(some)]
             left -= len(some)
             self._look_at(some, now)
-            before, now = now, self._reactor.seconds()
-            self._look_seconds += (max(now - before, 0.0) / len(some) - self._look_seconds) / 8
+            now = self._reactor.seconds()
+        if left < LOOKS:
+            took = max(now - began, 0.0) / (LOOKS - left)
+            self._look_seconds += (took - self._look_seconds) / 8
         if self._looking and not self._stopped:
             self._beat = self._reactor.callLater(0, self._look_on, calm)
             return

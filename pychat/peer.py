@@ -166,7 +166,7 @@ class Peer:
         self.posted = self.settled = 0
         """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
         self.served = 0
-        """The last message of the last batch of which it did not get what all get."""
+        """The last message of the last batch of which it did not get what all get: no other batch has that id."""
         self._behind: deque[tuple[int, bytes]] | None = None
         self.behind = 0
         """Bytes of answers that wait behind those."""
@@ -244,7 +244,7 @@ def send_all(
     """:meth:`Peer.send` the same to very many, without calls for each.
 
     :param dirty: takes those that have something to write since now.
-    :param served: those that were served up to here already are left out.
+    :param served: whoever has this as ``served`` is left out; 0: nobody is.
     """
     size, upto = len(data), ids[-1]
     parcel = Parcel(ids, lines, size)

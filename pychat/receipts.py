@@ -25,7 +25,8 @@ SETTLE_LIMIT = 2000
 """So many are counted at once: about 2 ms."""
 
 CROWD = 250
-"""To look at where so many stand takes a millisecond: then counting begins behind a pause."""
+"""Where more than so many stand, looking where that is, sorting and counting are done with pauses between: each takes a
+millisecond for about a thousand."""
 
 OPEN_LIMIT = 100_000
 """At most so many messages are counted at once; past it the oldest is told early."""
@@ -178,15 +179,21 @@ class GroupReceipts:
         self._departed = gone
         # Looked at once: a cursor in a room asks its person for most of this, and moves on between two lots.
         stood = {c: (c.plain, c.sent, c.acked, c.joined) for c in (*members, *gone)}
-        everybody = stood.values()
-        sent = _Above((sent, joined) for plain, sent, _, joined in everybody if plain)
-        plain_acked = _Above((acked, joined) for plain, _, acked, joined in everybody if plain)
-        acked = _Above((acked, joined) for _, _, acked, joined in everybody)
         lost_ones = dict.fromkeys([cursor for cursor in gone if not cursor.lingers])
         gone_joined = sorted(c.joined for c in lost_ones)
         gone_left = sorted(c.left or 0 for c in lost_ones)
         gone_has = _Above((max(c.sent if c.plain else 0, c.acked), c.joined) for c in lost_ones)
-        if len(stood) > CROWD:
+        everybody, crowded = stood.values(), len(stood) > CROWD
+        if crowded:
+            yield []
+        sent = _Above((sent, joined) for plain, sent, _, joined in everybody if plain)
+        if crowded:
+            yield []
+        plain_acked = _Above((acked, joined) for plain, _, acked, joined in everybody if plain)
+        if crowded:
+            yield []
+        acked = _Above((acked, joined) for _, _, acked, joined in everybody)
+        if crowded:
             yield []
         nowhere = (False, 0, 0, 0)
         told: list[Count] = []

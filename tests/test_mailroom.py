@@ -176,6 +176,9 @@ class FlushTests(Crowd):
         self.assertEqual(self.flushed()[:2], [[b"hi"], []])
         self.clock.turn()
         self.assertEqual(self.flushed()[:2], [[], [b"hi"]])
+        self.assertGreater(self.mailroom.rest, 0)
+        self.clock.rightNow -= 5.0
+        self.assertEqual(self.mailroom.rest, 0)
 
     def pause_after(self, ways: int, writes: float) -> float:
         """Seconds for which what comes at once after a round waits, if each took so long to be written to."""
@@ -195,6 +198,18 @@ class FlushTests(Crowd):
         self.assertAlmostEqual(self.pause_after(3, 0.0004), 3 * 0.0004 * module.ANSWERING)
         self.clock.turn(1.0)
         self.assertAlmostEqual(self.pause_after(1, 0.5), module.MAX_PAUSE)
+
+    def test_pause_for_slow_answers(self) -> None:
+        """So it does when the clock has cut the round into several turns."""
+        self.mailroom.pause = 0.001
+        self.patch(module, "LOT", 1)
+        self.assertAlmostEqual(self.pause_after(2, 0.0006), 2 * 0.0006 * module.ANSWERING)
+        self.clock.turn(1.0)
+        self.patch(module, "LOT", 3)
+        self.assertAlmostEqual(self.pause_after(3, 0.0021), module.MAX_PAUSE)
+        self.clock.turn(1.0)
+        self.patch(module, "LOT", 1)
+        self.assertAlmostEqual(self.pause_after(3, 0.0021), module.MAX_PAUSE)
 
     def test_no_pause_for_answers(self) -> None:
         """While a round takes several turns what answers it is read between them: then nothing waits for more."""
@@ -320,6 +335,58 @@ class BeatTests(Crowd):
             self.clock.turn()
         self.assertEqual(seen, [(2, False), (4, False), (6, False), (7, False), (7, True)])
         self.assertIn(b"<receipt id=1 sent=0 delivered=0 of=1>all", teller.flushed)
+
+    def test_one_slow_look(self) -> None:
+        """One that takes long counts as one of those that were asked with it, in whichever lot it was."""
+        self.patch(module, "LOT", 2)
+        for way in self.ways[:3]:
+            way.more = True
+            self.mailroom.watch(way)
+        self.ways[2].takes = 0.009
+        self.clock.turn(BEAT)
+        self.clock.turn()
+        (beat,) = self.clock.calls
+        self.assertAlmostEqual(beat.getTime() - self.clock.seconds(), BEAT)
+
+    def test_a_clock_that_is_set_back(self) -> None:
+        """It ends a slice of looks, and makes no beat come sooner or later."""
+        self.patch(module, "LOT", 1)
+        for way in self.ways[:3]:
+            way.more = True
+            self.mailroom.watch(way)
+        self.ways[0].takes = -5.0
+        self.clock.turn(BEAT)
+        self.assertEqual([len(way.looks) for way in self.ways[:3]], [1, 0, 0])
+        self.ways[0].takes = 0.0
+        self.clock.turn()
+        self.assertEqual([len(way.looks) for way in self.ways[:3]], [1, 1, 1])
+        (beat,) = self.clock.calls
+        self.assertAlmostEqual(beat.getTime() - self.clock.seconds(), BEAT)
+
+    def test_stop_while_looking(self) -> None:
+        """Nothing is left to run when it stops in the middle of a long look."""
+        self.mailroom.watch(self.ways[0])
+        self.patch(self.ways[0], "look", lambda now: self.stop_after(0.0006))
+        self.clock.turn(BEAT)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def stop_after(self, seconds: float) -> bool:
+        self.clock.rightNow += seconds
+        self.mailroom.stop()
+        return False
+
+    def test_calm(self) -> None:
+        """Those for whom nobody waits are looked at as often as their number allows: a millisecond for each."""
+        self.patch(module, "BEAT", 0.0)
+        for way in self.ways:
+            way.urgent = False
+            self.mailroom.watch(way)
+        self.mailroom._calm_at = 0.0
+        self.mailroom._beat.cancel()  # type: ignore[union-attr]
+        self.mailroom._beat = None
+        self.mailroom.start_beat()
+        (beat,) = self.clock.calls
+        self.assertAlmostEqual(beat.getTime() - self.clock.seconds(), 0.007)
 
     def test_one_at_a_time(self) -> None:
         """Who is watched anew while a beat is under way makes no second one."""

@@ -344,7 +344,7 @@ class Counting(SynchronousTestCase):
         self.assertEqual(counts, [(4, 0, 0, 1, 1), (5, 0, 0, 1, 1), (6, 0, 0, 1, 1), (7, 0, 0, 2, 2)])
 
     def test_a_crowd(self) -> None:
-        """Where very many stand there is a pause before the counting, and they are counted as they stood before it."""
+        """Where very many stand there are pauses before the counting; they are counted as they stood before these."""
         self.patch(receipts, "CROWD", 2)
         room = Room()
         alice, bob, carol = room.join(), room.join(), room.join()
@@ -354,11 +354,29 @@ class Counting(SynchronousTestCase):
         self.assertEqual(next(settling), [])
         room.send(alice, 0.0)
         room.reach(carol, 1)
-        self.assertEqual([*settling], [[]])
-        self.assertEqual(self.told(room), [(1, 2, 0, 0, 2)])
+        room.leave(bob)
+        room.reach(alice, 2)
+        self.assertEqual([*settling], [[]] * 4)
+        room.send(room.members[0], 0.0, carol)
+        self.assertEqual(self.told(room), [(1, 2, 0, 0, 2), (3, 0, 0, 0, 0)])
         room.leave(carol)
-        room.reach(bob, 2)
-        self.assertEqual(self.told(room), [(2, 1, 0, 1, 2)])
+        self.assertEqual(self.told(room), [(2, 0, 0, 2, 2)])
+
+    def test_a_crowd_and_nobody(self) -> None:
+        """What is said to nobody in such a pause is told the next time; a settling that is left then loses nothing."""
+        self.patch(receipts, "CROWD", 1)
+        room = Room()
+        alice, bob = room.join(), room.join()
+        room.send(alice, 0.0)
+        settling = room.real.settle([member.cursor for member in room.members], 0.0)
+        next(settling)
+        room.send(alice, 0.0, bob)
+        self.assertEqual([*settling], [[]] * 4)
+        another = room.real.settle([member.cursor for member in room.members], 0.0)
+        next(another)
+        another.close()  # type: ignore[attr-defined]
+        room.reach(bob, 1)
+        self.assertEqual(self.told(room), [(1, 1, 0, 0, 1), (2, 0, 0, 0, 0)])
 
     def test_who_is_apart_moves_between(self) -> None:
         """Who is owed nothing of a message is counted as she stood at the beginning, too."""
