@@ -3,7 +3,7 @@
 It feeds the lines to the session one by one, or several that are alike together, and keeps the bounds within which one
 peer cannot cost the others anything: a peer that leaves its answers unread (:data:`SOFT_MARK`), or has many messages
 that the journal has not answered (:data:`PIPELINE_LIMIT`), gets no further line handled, and then nothing more is read
-from it.  After :data:`LINES_A_TURN` the others have their turn.
+from it.  After :data:`LINES_A_TURN` or :data:`LINES_SECONDS` the others have their turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ PIPELINE_LIMIT = 1000
 """Messages of one peer without their answer past which its commands wait."""
 
 LINES_A_TURN = 250
-"""Lines of one peer handled before the others have their turn: about 3 ms."""
+"""Lines of one peer handled before the others have their turn, at most."""
+
+LINES_SECONDS: Final = 0.002
+"""Seconds for which they are handled, about: on a slow machine those are fewer."""
+
+LOT: Final = 25
+"""Lines that are handled between two looks at the clock."""
 
 READ: Final = 64 * 1024
 """Bytes that are read at once, as Twisted does."""
@@ -274,7 +280,13 @@ class Intake(LineSplitter):
     def _receive(self, count: int) -> int:
         """The same; return how many there were."""
         held, session = self._held, self._session
+        seconds = self._pump.seconds
+        began, look = seconds(), count + LOT
         while held and count < LINES_A_TURN and not self._waiting():
+            if count >= look:
+                look = count + LOT
+                if not 0 <= seconds() - began < LINES_SECONDS:
+                    break
             if len(held) > 1:
                 together = session.receive_run(held, self._most(count))
                 if together:

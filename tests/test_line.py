@@ -506,6 +506,25 @@ class Bounds(Case):
         self.assertEqual(self.hear(bob), ["<pong>b"])
         self.assertEqual(len(self.hear(alice)), 5000)
 
+    def test_a_flood_on_a_slow_machine(self) -> None:
+        """Where lines take long fewer of them make a turn, and all are answered in the end."""
+        alice = self.connect("alice")
+        self.hear(alice)
+        pump, seconds = self.factory.pump, self.factory.pump.seconds
+        looks = [0]
+
+        def slow() -> float:
+            looks[0] += 1
+            return seconds() + looks[0] * intake.LINES_SECONDS * 0.6
+
+        for strange in (slow, lambda: -slow()):
+            pump.seconds = strange
+            self.say(alice, *(["<ping>"] * 1000))
+            handled = alice.protocol.peer.mailbox.queued // len("<pong>\n")
+            pump.seconds = seconds
+            self.assertEqual(handled, intake.LOT * (2 if strange is slow else 1))
+            self.assertEqual(len(self.hear(alice)), 1000)
+
     def test_a_flood_of_messages(self) -> None:
         """So is one of messages, be they handled together, one by one, or first the one and then the other."""
         many = ["<set_msg_all>x"] * 5000
