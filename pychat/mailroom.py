@@ -31,7 +31,7 @@ SLICE = 250
 LOT = 50
 """Connections that are written to, or looked at, between two looks at the clock."""
 
-SLICE_SECONDS: Final = 0.002
+SLICE_SECONDS: Final = 0.003
 """Seconds for which connections are written to in one turn, about: on a slow machine those are fewer than a slice."""
 
 MANY = 250

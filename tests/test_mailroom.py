@@ -154,7 +154,7 @@ class FlushTests(Crowd):
         """Where writing takes long there is less of it in one turn, and the others have theirs."""
         self.patch(module, "LOT", 1)
         for way in self.ways:
-            way.writes = 0.0015
+            way.writes = 0.0018
             way.peer.tell(b"hi\n")
         self.mailroom.flush()
         self.assertEqual(self.flushed(), [[b"hi"]] * 2 + [[]] * 5)
