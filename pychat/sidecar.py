@@ -34,7 +34,7 @@ MAX_LINES = 4096
 MAX_BYTES = 1024 * 1024
 
 MAGIC = b"pychat-part "
-_FIRST = re.compile(rb"pychat-part 1 (\d{1,19}) (\S{0,600})")
+_FIRST = re.compile(rb"pychat-part 1 (\d{1,19}) (\S{0,1200})")
 _LINE = re.compile(rb"(\d{1,19}) (\d{1,19})")
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
