@@ -34,7 +34,7 @@ MAX_LINES = 4096
 MAX_BYTES = 1024 * 1024
 
 MAGIC = b"pychat-part "
-_FIRST = re.compile(rb"pychat-part 1 (\d{1,19}) (\S{0,1200})")
+_FIRST = re.compile(rb"pychat-part 1 (\d{1,19}) (\S{0,600})")
 _LINE = re.compile(rb"(\d{1,19}) (\d{1,19})")
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -70,9 +70,14 @@ def parse(data: bytes) -> Held | None:
 
 
 def render(size: int, version: str, ranges: Iterable[tuple[int, int]]) -> bytes:
-    """The bytes of a sidecar."""
-    head = f"pychat-part 1 {size} {quote(version, safe='')}\n"
-    return (head + _lines(ranges)).encode("ascii")
+    """The bytes of a sidecar.
+
+    :raise ValueError: the version is too long to be read again; no daemon gives one like that.
+    """
+    head = f"pychat-part 1 {size} {quote(version, safe='')}"
+    if _FIRST.fullmatch(head.encode("ascii")) is None:
+        raise ValueError("The version of the file is too long to be kept. Download it without resuming.")
+    return f"{head}\n{_lines(ranges)}".encode("ascii")
 
 
 def _lines(ranges: Iterable[tuple[int, int]]) -> str:
