@@ -281,6 +281,9 @@ class Reading:
                 else:
                     state, reason = fate.of_kept(kept.get(to), id, told, to <= roster.first_identity)
                 line = fate.verdict(state, reason, id, name)
+                if state == fate.READ:
+                    # As she would have been told had she been here: every message ends in delivered or not.
+                    line = fate.verdict(fate.DELIVERED, b"", id, name) + line
                 if line:
                     peer.tell(line)
             self._wake()

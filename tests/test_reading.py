@@ -311,6 +311,24 @@ class ComingBack(ReadingCase):
             lines[lines.index("<replayed count=0>") + 1 :], ["<undelivered id=3 reason=gone>dave"]
         )
 
+    def test_read_meanwhile(self) -> None:
+        """What was read while she was away was delivered, too, and she is told both, as she would have been."""
+        carol, dave = self.smart("<connect>carol"), self.smart("<connect>dave")
+        for person in (carol, dave):
+            person.hear()
+        self.alice.say("<set_msg>carol 1", "<set_msg>carol 2", "<set_msg>dave 3")
+        self.go()
+        carol.hear()
+        carol.say("<read>1")
+        dave.say("<read>3", "<disconnect>")
+        for person in (carol, dave):
+            person.hear()
+        lines = self.come(" after=3 open=1").hear()
+        self.assertEqual(
+            [line for line in lines if line.startswith(("<delivered", "<read "))],
+            ["<delivered id=1>carol", "<read id=1>carol", "<delivered id=3>dave", "<read id=3>dave"],
+        )
+
     def test_verdicts_of_an_earlier_run(self) -> None:
         """What is known of those who did not outlive it is said, and what is not known is not."""
         carol = self.smart("<connect>carol")
