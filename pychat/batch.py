@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from .grammar import isolate
@@ -33,7 +32,7 @@ class Batch:
         self._sized = 0  # so many of what was said are in that
         # What was said to groups, in order; below, a place is an index into these.
         self._ids: list[int] = []
-        self._said: list[tuple[Sequence[int], Post]] = []
+        self._said: list[tuple[tuple[int, ...], Post]] = []
         self._places: dict[Audience, list[int]] = {}
         self._last: Audience | None = None
         self._last_places: list[int] = []
@@ -58,7 +57,7 @@ class Batch:
         return self._size + self._late_size
 
     def broadcast(
-        self, ids: Sequence[int], post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
+        self, ids: tuple[int, ...], post: Post, audience: Audience, answer: bytes, but: Collection[Peer] = ()
     ) -> None:
         """Something that is said to a group.
 
@@ -67,18 +66,15 @@ class Batch:
         :param but: connections of the audience that are not to get it.
         """
         place, many = len(self._ids), len(ids)
-        if many == 1:
-            self._ids.append(ids[0])
-        else:
-            self._ids += ids
         self._said.append((ids, post))
         if audience is not self._last:
             self._last = audience
             self._last_places = self._places.setdefault(audience, [])
-        if many == 1:
-            self._last_places.append(place)
-        else:
-            self._last_places += range(place, place + many)
+        number = place
+        for id in ids:
+            self._ids.append(id)
+            self._last_places.append(number)
+            number += 1
         sender = post.sender
         event = (place, many, answer + sender.settle(many), 0)
         own = self._own.get(sender)
@@ -139,9 +135,9 @@ class Batch:
             lines = []
             for ids, post in self._said:
                 if type(post) is Run:
-                    lines += self._run(ids, post, manner)
+                    self._run(ids, post, manner, lines)
                     continue
-                (id,) = ids
+                id = ids[0]
                 to = post.to.label if post.to is not None else b"all"
                 text = post.text
                 if post.kind or post.ref or LF in text:
@@ -158,11 +154,12 @@ class Batch:
         self._rendered[manner] = lines
         return lines
 
-    def _run(self, ids: Sequence[int], run: Run, manner: int) -> list[bytes]:
+    def _run(self, ids: tuple[int, ...], run: Run, manner: int, lines: list[bytes]) -> None:
         head = b" from=%s to=all" % run.person.label
         if manner != PLAIN:
             head += b" time=" + self._time
-        return [b"<msg id=%d%s>%s\n" % (id, head, text) for id, text in zip(ids, run.texts, strict=True)]
+        for place, text in enumerate(run.texts):
+            lines.append(b"<msg id=%d%s>%s\n" % (ids[place], head, text))
 
     def _joined(self, manner: int) -> tuple[bytes, memoryview, list[int]]:
         """What is said to groups, as one buffer, the same to be cut, and where each line begins in it."""
@@ -170,7 +167,12 @@ class Batch:
         if joined is None:
             lines = self._lines(manner)
             data = b"".join(lines)
-            joined = self._buffers[manner] = data, memoryview(data), [0, *accumulate(map(len, lines))]
+            end = 0
+            starts = [end]
+            for line in lines:
+                end += len(line)
+                starts.append(end)
+            joined = self._buffers[manner] = data, memoryview(data), starts
         return joined
 
     # -- on its way
@@ -296,24 +298,24 @@ class Batch:
         _, view, starts = self._joined(peer.manner)
         ids, unacked = self._ids, peer.unacked
         count = len(ids)
-        begin = last = 0
+        begin = last = nbytes = 0
         out: list[bytes | memoryview] = []
         for before, replaces, line, id in events:
             if begin < before:
                 out.append(view[starts[begin] : starts[before]])
+                nbytes += starts[before] - starts[begin]
                 last = ids[before - 1]
             out.append(line)
+            nbytes += len(line)
             if id:
                 last = id
             begin = before + replaces
         if begin < count:
             out.append(view[starts[begin] :])
+            nbytes += starts[count] - starts[begin]
             last = ids[-1]
-        if not last:
-            peer.mailbox.put(b"".join(out))
-            return
-        peer.mailbox.put_messages(b"".join(out), last)
-        if unacked is None:
+        peer.mailbox.put_pieces(out, nbytes, last)
+        if unacked is None or not last:
             return
         size = len(view)
         for before, replaces, line, id in events:

@@ -28,7 +28,6 @@ SUB_LIMIT = 512
 
 _LF: Final = 0x0A
 _CR: Final = 0x0D
-_END: Final = b"\n"
 _DATA, _COMMAND, _OPTION, _SUB, _SUB_IAC = range(5)
 
 
@@ -108,9 +107,10 @@ class LineSplitter:
         :return: ``None``: it is something else, and nothing was done with it.
         """
         end = len(data) - 1
-        if self._rest or self._skipping or not 0 < end < self._limit or data.find(_END) != end:
+        if self._rest or self._skipping or not 0 < end < self._limit or data[end] != _LF:
             return None
-        return data[: end - 1] if data[end - 1] == _CR else data[:end]
+        line = data[: end - 1] if data[end - 1] == _CR else data[:end]
+        return None if _LF in line else line
 
     def feed(self, data: bytes) -> list[bytes | None]:
         """Return the lines that end in ``data``, in order, each without its LF and one CR before it."""

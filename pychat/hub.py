@@ -45,6 +45,37 @@ RESEND_LIMIT = 64 * 1024
 """Bytes sent again at once to a client that does not acknowledge."""
 
 
+class _Lines:
+    """The receipts of one sender, in order; those that say the same are made together."""
+
+    __slots__ = ("_ids", "_made", "_template")
+
+    def __init__(self) -> None:
+        self._template = b""
+        self._ids: list[int] = []
+        self._made: list[bytes] = []
+
+    def add(self, template: bytes, ids: Sequence[int]) -> None:
+        """One for each of these.
+
+        :param template: a line with a place for the id.
+        """
+        if template != self._template:
+            self._make()
+            self._template = template
+        self._ids.extend(ids)
+
+    def joined(self) -> bytes:
+        """All of them."""
+        self._make()
+        return b"".join(self._made)
+
+    def _make(self) -> None:
+        if self._ids:
+            self._made.append(self._template * len(self._ids) % (*self._ids,))
+            self._ids = []
+
+
 class Hub(Posting):
     """Everybody who is here and everything that is on its way."""
 
@@ -248,23 +279,20 @@ class Hub(Posting):
 
         :param to: ``all`` or the label of a room, in which there is no ``%``.
         """
-        templates: dict[tuple[int, ...], bytes] = {}
-        lines: dict[object, list[bytes]] = {}
+        template, before = b"", (-1, 0, 0, 0)
+        lines: dict[object, _Lines] = {}
         for ids, sender, sent, delivered, gone, of in counts:
-            numbers = (sent, delivered, gone, of)
-            template = templates.get(numbers)
-            if template is None:
+            if (sent, delivered, gone, of) != before:
+                before = (sent, delivered, gone, of)
                 lost = b" undelivered=%d" % gone if gone else b""
                 tail = b" %s=%d delivered=%d%s of=%d>%s\n" % (self.told, sent, delivered, lost, of, to)
-                template = templates[numbers] = b"<receipt id=%d" + tail
-            some = template * len(ids) % (*ids,)
+                template = b"<receipt id=%d" + tail
             hers = lines.get(sender)
             if hers is None:
-                lines[sender] = [some]
-            else:
-                hers.append(some)
-        for each, hers in lines.items():
-            person, data = cast("Person", each), b"".join(hers)
+                hers = lines[sender] = _Lines()
+            hers.add(template, ids)
+        for each, some in lines.items():
+            person, data = cast("Person", each), some.joined()
             if not self.tell(person, data) and person.resumes and person.left is None:
                 if person.counts is None:
                     person.counts = deque(maxlen=COUNTS_LIMIT)

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from array import array
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 try:
@@ -51,20 +52,33 @@ def can_tell_unsent() -> bool:
 _size = array("i", (0,))  # C's int, which ioctl(2) writes into: half the time of bytes that it returns anew
 
 
-def unsent(handle: socket.socket) -> int | None:
-    """Bytes given to the kernel that the peer's kernel has not acknowledged; ``None`` if nobody can tell.
-
-    Only one thread may ask.
-    """
+def _unsent_on_linux(handle: socket.socket) -> int | None:
     try:
-        if sys.platform == "darwin":
-            return handle.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
-        if fcntl is not None and sys.platform.startswith("linux"):
-            fcntl.ioctl(handle.fileno(), _SIOCOUTQ, _size)
-            return _size[0]
+        fcntl.ioctl(handle.fileno(), _SIOCOUTQ, _size)
+        return _size[0]
     except (OSError, ValueError):
-        pass
-    return None
+        return None
+
+
+def _unsent_on_darwin(handle: socket.socket) -> int | None:
+    try:
+        return handle.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+    except (OSError, ValueError):
+        return None
+
+
+def who_tells_unsent() -> Callable[[socket.socket], int | None]:
+    """What :func:`unsent` is on this system."""
+    if not can_tell_unsent():
+        return lambda handle: None
+    return _unsent_on_darwin if sys.platform == "darwin" else _unsent_on_linux
+
+
+unsent: Callable[[socket.socket], int | None] = who_tells_unsent()
+"""Bytes given to the kernel that the peer's kernel has not acknowledged; ``None`` if nobody can tell.
+
+It is asked of each connection time and again, and so is another function on each system.  Only one thread may ask.
+"""
 
 
 def plain_socket(transport: Any) -> socket.socket | None:

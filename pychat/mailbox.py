@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Make: TypeAlias = "Callable[[], tuple[Sequence[int], Sequence[bytes]]]"
 """Makes the ids and the lines of a parcel."""
@@ -27,16 +27,20 @@ Make: TypeAlias = "Callable[[], tuple[Sequence[int], Sequence[bytes]]]"
 class Mailbox:
     """Queue of whole-line buffers for one connection, with marks that tie bytes to message ids."""
 
-    __slots__ = ("cleared", "mark_at", "mark_id", "more_marks", "queue", "queued", "total")
+    __slots__ = ("cleared", "last_at", "mark_at", "mark_id", "more_marks", "queue", "queued", "total")
 
     def __init__(self) -> None:
         # Only pychat.peer.send_all and pychat.outlet.Outlet.flush look in here, too.
-        self.queue: bytes | list[bytes] | None = None
+        self.queue: bytes | list[bytes | memoryview] | None = None
         """The buffer, or the buffers; ``None`` if there are none."""
         self.mark_at = self.mark_id = 0
         """The first mark: a position, and up to which id the peer has its messages there.  0: there is none."""
-        self.more_marks: list[int] | None = None
-        """In turns the same of each of the others: numbers only, for the garbage collector to pass over."""
+        self.more_marks: list[Any] | None = None
+        """Of each of the others a pair: how many bytes it is behind the one before, and up to which id.
+
+        So the marks of what is said to many are mostly one object, too."""
+        self.last_at = 0
+        """The position of the last mark, if there is one."""
         self.cleared = False
         """Messages were dropped."""
         self.queued = 0
@@ -72,15 +76,39 @@ class Mailbox:
         size = len(data)
         self.queued += size
         self.total = total = self.total + size
-        if self.cleared:
+        if not self.cleared:
+            self._mark(total, upto)
+
+    def put_pieces(self, pieces: list[bytes | memoryview], size: int, upto: int) -> None:
+        """The same with a buffer that is not joined yet: mostly that is done when it is written, and freed at once.
+
+        Made for all before the first is written, these buffers would push each other out of the processor's caches.
+
+        :param size: their bytes together.
+        :param upto: 0: there is no message among it.
+        """
+        if self.queue is not None:
+            # The peer is slow: what waits for long is to be in one piece, and no part of something larger.
+            data = b"".join(pieces)
+            if upto:
+                self.put_messages(data, upto)
+            else:
+                self.put(data)
             return
+        self.queue = pieces
+        self.queued += size
+        self.total = total = self.total + size
+        if upto and not self.cleared:
+            self._mark(total, upto)
+
+    def _mark(self, total: int, upto: int) -> None:
         if not self.mark_id:
             self.mark_at, self.mark_id = total, upto
         elif self.more_marks is None:
-            self.more_marks = [total, upto]
+            self.more_marks = [(total - self.last_at, upto)]
         else:
-            self.more_marks.append(total)
-            self.more_marks.append(upto)
+            self.more_marks.append((total - self.last_at, upto))
+        self.last_at = total
 
     def take(self, limit: int) -> bytes:
         """Take buffers, oldest first, until at least ``limit`` bytes are taken or none is left."""
@@ -98,7 +126,7 @@ class Mailbox:
             while size < limit and count < len(queue):
                 size += len(queue[count])
                 count += 1
-            data = queue[0] if count == 1 else b"".join(queue[:count])
+            data = b"".join(queue[:count])  # of one that is bytes, that is the same object
             del queue[:count]
             if not queue:
                 self.queue = None
@@ -111,8 +139,9 @@ class Mailbox:
         self.queue = None
         self.total -= self.queued
         self.queued = 0
-        while self.more_marks and self.more_marks[-2] > self.total:
-            del self.more_marks[-2:]
+        while self.more_marks and self.last_at > self.total:
+            size, _ = self.more_marks.pop()
+            self.last_at -= size
         if not self.more_marks:
             self.more_marks = None
             if self.mark_at > self.total:
@@ -132,15 +161,22 @@ class Mailbox:
         if marks is None:
             self.mark_id = 0
             return upto
-        if marks[-2] <= position:
+        if self.last_at <= position:
             self.mark_id = 0
             self.more_marks = None
-            return marks[-1]
-        end = 2 * bisect_right(marks[::2], position)
-        if end:
-            upto = marks[end - 1]
-        self.mark_at, self.mark_id = marks[end : end + 2]
-        self.more_marks = marks[end + 2 :] or None
+            last: tuple[int, int] = marks[-1]
+            return last[1]
+        at, count = self.mark_at, 0
+        while True:
+            # There is one behind the position.
+            size, id = marks[count]
+            at += size
+            count += 1
+            if at > position:
+                break
+            upto = id
+        self.mark_at, self.mark_id = at, id
+        self.more_marks = marks[count:] or None
         return upto
 
 

@@ -41,6 +41,7 @@ SAID: Final = 0
 
 _tuple: Final[Any] = tuple.__new__
 _ENTRY: Final[Any] = Entry  # found faster than by its name
+_TEXTS: Final[Any] = Texts
 
 SETTING: Final = -1
 """The kind of a post that is an answer: it waits for the journal, which keeps what it speaks of with the changes."""
@@ -248,6 +249,7 @@ def send_all(
     """
     size, upto = len(data), ids[-1]
     parcel = Parcel(ids, lines, size)
+    step: Any = (size, upto)
     for peer in peers:
         if served and peer.served == served:
             continue
@@ -264,11 +266,15 @@ def send_all(
         if not mailbox.cleared:
             if not mailbox.mark_id:
                 mailbox.mark_at, mailbox.mark_id = total, upto
-            elif mailbox.more_marks is None:
-                mailbox.more_marks = [total, upto]
             else:
-                mailbox.more_marks.append(total)
-                mailbox.more_marks.append(upto)
+                # Mostly nothing came since the last mark but this.
+                behind = total - mailbox.last_at
+                mark = step if behind == size else (behind, upto)
+                if mailbox.more_marks is None:
+                    mailbox.more_marks = [mark]
+                else:
+                    mailbox.more_marks.append(mark)
+            mailbox.last_at = total
         if peer.unacked is not None:
             peer.unacked.sent(parcel)
         if not peer.dirty:
@@ -384,7 +390,7 @@ class Run(Post):
     moot = False
     is_new = True
 
-    def __init__(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
+    def __init__(self, sender: Peer, texts: list[bytes], size: int) -> None:
         assert sender.identity is not None
         self.to = None
         self.sender = sender
@@ -399,4 +405,7 @@ class Run(Post):
 
     def entry(self, time_ms: int) -> Texts:
         """What the journal keeps of it."""
-        return Texts(time_ms, self.person.id, self.person.name, self.texts)
+        person = self.person
+        # As above.
+        texts: Texts = _tuple(_TEXTS, (time_ms, person.id, person.name, self.texts))
+        return texts

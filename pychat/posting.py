@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .batch import Batch
 from .once import shrink
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECENT_LIMIT = 4096
 """At least so many messages' recipients are remembered, to judge the acks of plain peers."""
 
-_ACCEPTED = b"<accepted id=%d>all\n"
+_ACCEPTED: Final = b"<accepted id=%d>all\n"
 
 
 class Posting(Taking):
@@ -39,7 +39,7 @@ class Posting(Taking):
         """
         batch = Batch(time_ms)
         of = len(self._everybody) + len(self._catching) + self.roster.people_away
-        taken = 0  # of the ids
+        given, taken = [*ids], 0
         everybody, receipts = self._everybody, self._groups
         if len(self._recent) > RECENT_LIMIT:
             self._recent.turn()
@@ -49,7 +49,7 @@ class Posting(Taking):
         for post in posts:
             to = post.to
             if post.is_new and to is not None and post.kind < TOPIC and not isinstance(to, Room):
-                id = post.id = ids[taken]
+                id = post.id = given[taken]
                 taken += 1
                 self._say_to_one(batch, post, to, id)
                 continue
@@ -58,11 +58,11 @@ class Posting(Taking):
                 person = post.person
                 if type(post) is Run:
                     first, taken = taken, taken + len(post.texts)
-                    these = (*ids[first:taken],)
+                    these = tuple(given[first:taken])
                     answer = self._answers(post, these)
                     recent.note_all(these, person.key)
                 else:
-                    id = post.id = ids[taken]
+                    id = post.id = given[taken]
                     taken += 1
                     these = (id,)
                     answer = self._answer(post, id)
@@ -82,14 +82,14 @@ class Posting(Taking):
                 # What a room is from here on counts for what comes behind it.
                 self._deliver(batch)
                 taken += post.is_new
-                self._change(post, ids[taken - 1] if post.is_new else 0, time_ms)
+                self._change(post, given[taken - 1] if post.is_new else 0, time_ms)
                 batch = Batch(time_ms)
                 continue
             if post.kind == SETTING:
                 batch.own(post.sender, post.text)
                 continue
             if post.is_new:
-                post.id = ids[taken]
+                post.id = given[taken]
                 taken += 1
             # Of a repeated one the first is in the journal, or it stands before this one in the same batch.
             id = (post.original or post).id
@@ -100,8 +100,8 @@ class Posting(Taking):
                 continue
             assert isinstance(to, Room)
             self._say_in_room(batch, post, to, id, now, answer)
-        if ids:
-            self._last_id = ids[-1]
+        if given:
+            self._last_id = given[-1]
         self._deliver(batch)
         for post in posts:
             if post.once:

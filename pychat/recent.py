@@ -7,7 +7,6 @@ made for a message: what thousands of objects lie apart in memory costs more tha
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,11 +43,12 @@ class Recent:
         self._to.append(to)
         self._by.append(by)
 
-    def note_all(self, ids: Sequence[int], by: str) -> None:
+    def note_all(self, ids: tuple[int, ...], by: str) -> None:
         """Several messages of one sender to everybody."""
-        self._ids.extend(ids)
-        self._to.extend([None] * len(ids))
-        self._by.extend([by] * len(ids))
+        for id in ids:
+            self._ids.append(id)
+            self._to.append(None)
+            self._by.append(by)
 
     def find(self, id: int) -> tuple[Room | str | None, str] | None:
         """To whom a message was and who said it; ``None`` if that is not known any more."""

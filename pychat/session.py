@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from . import __version__
@@ -162,15 +161,20 @@ class Session(Saying):
         if self.closing or peer.identity is None:
             return 0
         texts: list[bytes] = []
-        for raw in islice(lines, most):
-            if raw is None or not raw.startswith(_TO_ALL):
+        blank = False
+        for raw in lines:
+            if raw is None or len(texts) >= most or not raw.startswith(_TO_ALL):
                 break
-            texts.append(raw[len(_TO_ALL) :])
+            text = raw[len(_TO_ALL) :]
+            # Mostly the first byte tells.
+            if not text or (text[0] == _SPACE and not text.strip(b" ")):
+                blank = True
+            texts.append(text)
         if len(texts) < 2:
             return 0
         together = b" ".join(texts)
         try:
-            plain = together.decode().isprintable() and all(map(bytes.strip, texts))
+            plain = not blank and together.decode().isprintable()
         except UnicodeDecodeError:
             plain = False
         if plain:

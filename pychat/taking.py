@@ -83,7 +83,7 @@ class Taking(Gathering):
         """:meth:`post` a message to somebody or to everybody that comes with nothing else."""
         self._put(Post(sender, to, text), 1)
 
-    def say_run(self, sender: Peer, texts: Sequence[bytes], size: int) -> None:
+    def say_run(self, sender: Peer, texts: list[bytes], size: int) -> None:
         """The same for printable texts that a connection says to everybody, one right behind the other.
 
         :param size: their bytes, about.

@@ -226,7 +226,7 @@ class DurableMemory(MemoryJournal):
         ]
         self.stays: list[Stay] = lasting + past
         records: dict[int, RoomRecord] = {}
-        for id, entry in enumerate(self._entries, 1):
+        for id, entry in self._ring.up(0):
             number = entry.to or 0
             if entry.kind == Kind.JOIN and number not in records:
                 records[number] = RoomRecord(number, entry.to_name)

@@ -179,14 +179,13 @@ class Missing(SynchronousTestCase):
         """Without ``fcntl`` nobody can tell, and the word for messages is another one."""
         self.patch(kernel, "fcntl", None)
         self.assertFalse(kernel.can_tell_unsent())
-        if sys.platform != "darwin":
-            self.assertIsNone(kernel.unsent(self.handle))
+        self.assertIsNone(kernel.who_tells_unsent()(self.handle))
 
     def test_other_systems(self) -> None:
         """On a system that we know nothing about nobody can tell."""
         self.patch(kernel, "sys", SimpleNamespace(platform="plan9"))
         self.assertFalse(kernel.can_tell_unsent())
-        self.assertIsNone(kernel.unsent(self.handle))
+        self.assertIsNone(kernel.who_tells_unsent()(self.handle))
 
     def test_darwin(self) -> None:
         """macOS is asked with a socket option."""
@@ -197,7 +196,7 @@ class Missing(SynchronousTestCase):
             return 42
 
         self.patch(kernel, "sys", SimpleNamespace(platform="darwin"))
-        self.assertEqual(kernel.unsent(SimpleNamespace(getsockopt=getsockopt)), 42)  # type: ignore[arg-type]
+        self.assertEqual(kernel.who_tells_unsent()(SimpleNamespace(getsockopt=getsockopt)), 42)  # type: ignore[arg-type]
         self.assertEqual(asked, [(socket.SOL_SOCKET, 0x1024)])
 
     def test_linux(self) -> None:
@@ -212,7 +211,7 @@ class Missing(SynchronousTestCase):
         self.patch(kernel, "sys", SimpleNamespace(platform="linux"))
         self.patch(kernel, "fcntl", SimpleNamespace(ioctl=ioctl))
         self.assertTrue(kernel.can_tell_unsent())
-        self.assertEqual(kernel.unsent(SimpleNamespace(fileno=lambda: 7)), 1234)  # type: ignore[arg-type]
+        self.assertEqual(kernel.who_tells_unsent()(SimpleNamespace(fileno=lambda: 7)), 1234)  # type: ignore[arg-type]
         self.assertEqual(asked, [(7, 0x5411)])
 
     def test_options(self) -> None:

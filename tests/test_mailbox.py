@@ -107,6 +107,7 @@ class Queue(SynchronousTestCase):
             st.one_of(
                 st.tuples(st.just("put"), st.integers(1, 9)),
                 st.tuples(st.just("messages"), st.integers(1, 9)),
+                st.tuples(st.just("pieces"), st.integers(1, 9)),
                 st.tuples(st.just("take"), st.integers(1, 20)),
                 st.tuples(st.just("reached"), st.integers(0, 12)),
                 st.tuples(st.just("clear"), st.just(1)),
@@ -130,12 +131,24 @@ class Queue(SynchronousTestCase):
                 mailbox.put_messages(data, id)
                 if not cleared:
                     marks[len(stream) + number] = id
-            if what in ("put", "messages"):
+            elif what == "pieces":
+                # Half of them have messages among them.  In a queue with more before it they are one.
+                first = number // 2
+                pieces: list[bytes | memoryview] = [data[:first], memoryview(data)[first:]]
+                apart = first > 0 and not mailbox.queued
+                id += number % 2
+                mailbox.put_pieces(pieces, number, id * (number % 2))
+                if number % 2 and not cleared:
+                    marks[len(stream) + number] = id
+                if apart:
+                    ends.append(len(stream) + first)
+            if what in ("put", "messages", "pieces"):
                 stream += data
                 ends.append(len(stream))
             elif what == "take":
                 end = next((end for end in ends if end - taken >= number), len(stream))
-                self.assertEqual(mailbox.take(number), stream[taken:end])
+                took = mailbox.take(number)
+                self.assertEqual((type(took), took), (bytes, stream[taken:end]))
                 taken = end
                 ends = [end for end in ends if end > taken]
             elif what == "reached":

@@ -446,7 +446,7 @@ class Promise(RuleBasedStateMachine):
                     self.connect(client)
         self.settle()
         MemoryJournal.read(self.journal, 0, 0, 10**6)
-        kept = dict(enumerate(self.journal._entries, 1))
+        kept = dict(self.journal._ring.up(0))
         lives = [life for client in self.clients for life in client.lives]
         for life in lives:
             self.check(life, lives, kept)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pychat import receipts
-from pychat.receipts import Count, Cursor, GroupReceipts
+from pychat.receipts import Cursor, GroupReceipts
 from tests.chatkit import examples
+
+
+class Count(NamedTuple):
+    """What is told, with names."""
+
+    ids: tuple[int, ...]
+    sender: object
+    sent: int
+    delivered: int
+    gone: int
+    of: int
 
 
 @dataclass(eq=False)
@@ -112,7 +124,7 @@ class Room:
 
     def settle(self, now: float) -> list[Count]:
         told = self.real.settle([member.cursor for member in self.members], now)
-        return [count._replace(ids=(id,)) for some in told for count in some for id in count.ids]
+        return [Count((id,), *what) for some in told for ids, *what in some for id in ids]
 
 
 class Counting(SynchronousTestCase):
@@ -287,10 +299,14 @@ class Counting(SynchronousTestCase):
         room.send(alice, 0.0, many=5)
         room.reach(bob, 3)
         room.reach(carol, 2)
-        counts = [(*c.ids, c.sent) for some in room.real.settle(self.cursors(room), 0.0) for c in some]
+        counts = [
+            (*ids, sent) for some in room.real.settle(self.cursors(room), 0.0) for ids, _, sent, *_ in some
+        ]
         self.assertEqual(counts, [(1, 2, 2)])
         self.assertEqual(len(room.real), 3)
-        counts = [(*c.ids, c.sent) for some in room.real.settle(self.cursors(room), 5.0) for c in some]
+        counts = [
+            (*ids, sent) for some in room.real.settle(self.cursors(room), 5.0) for ids, _, sent, *_ in some
+        ]
         self.assertEqual(counts, [(3, 1), (4, 5, 0)])
 
     def cursors(self, room: Room) -> list[Cursor]:
@@ -304,7 +320,7 @@ class Counting(SynchronousTestCase):
         room.send(alice, 0.0)
         room.send(alice, 0.0, many=4)
         told = [*room.real.settle(self.cursors(room), 0.0)]
-        self.assertEqual([[(*count.ids,) for count in some] for some in told], [[(1,), (2, 3)]])
+        self.assertEqual([[(*ids,) for ids, *_ in some] for some in told], [[(1,), (2, 3)]])
         self.assertEqual(len(room.real), 2)
         room.reach(bob, 5)
         self.assertEqual([count.ids[0] for count in room.settle(0.0)], [4, 5])
@@ -322,7 +338,7 @@ class Counting(SynchronousTestCase):
         """The ids of the counts that are told at once, of a settling of which two messages are looked at at once."""
         self.patch(receipts, "SETTLE_LIMIT", 2)
         for counts in room.real.settle([member.cursor for member in room.members], 0.0):
-            yield [count.ids[0] for count in counts]
+            yield [ids[0] for ids, *_ in counts]
 
     def test_slices(self) -> None:
         """Some are counted at once; what happens between is counted the next time, and nothing is lost."""

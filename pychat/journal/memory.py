@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 
 from twisted.internet.defer import Deferred, succeed
@@ -62,30 +62,31 @@ class MemoryJournal:
     stays: Sequence[Stay] = ()
 
     def __init__(self) -> None:
-        self.last_id = 0
         self.last_room = 0
         self._ring = Ring()
-        self._entries = self._ring.entries
         self._living: dict[int, Standing] = {}
         self._ended: OrderedDict[int, Standing] = OrderedDict()
         self._changes: dict[int, tuple[int, int]] = {}
         self._stays = _Stays()
 
     @property
+    def last_id(self) -> int:
+        """See :attr:`IJournal.last_id`."""
+        return self._ring.newest
+
+    @property
     def oldest(self) -> int:
         """See :attr:`IJournal.oldest`."""
-        return self.last_id + 1 - len(self._entries)
+        return self._ring.oldest
 
     def append(
         self, entries: Sequence[Entry | Texts], standings: Sequence[Standing] = ()
     ) -> Deferred[Sequence[int]]:
         """See :meth:`IJournal.append`; never fails."""
-        first, oldest = self.last_id + 1, self.oldest
-        count, special = self._ring.add(entries)
-        self.last_id += count
-        for place, entry in special:
-            self._project(first + place, entry)
-        for id, entry in self._ring.trim(oldest, ENTRIES_LIMIT, BYTES_LIMIT):
+        first = self.last_id + 1
+        for id, entry in self._ring.add(entries):
+            self._project(id, entry)
+        for id, entry in self._ring.trim(ENTRIES_LIMIT, BYTES_LIMIT):
             # That a message was taken back has to be known for as long as there are edits of it.
             if entry.kind in _CHANGING and max(self._changes.get(entry.ref, (0, 0))) == id:
                 del self._changes[entry.ref]
@@ -120,12 +121,7 @@ class MemoryJournal:
 
     def _newest_first(self, above: int, before: int | None) -> Iterator[tuple[int, Entry]]:
         below = self.last_id + 1 if before is None else min(before, self.last_id + 1)
-        stretch = islice(reversed(self._entries), self.last_id + 1 - below, max(0, self.last_id - above))
-        return zip(range(below - 1, 0, -1), stretch, strict=False)
-
-    def _oldest_first(self, after: int) -> Iterator[tuple[int, Entry]]:
-        start = min(max(after, self.oldest - 1), self.last_id)
-        return enumerate(islice(self._entries, start + 1 - self.oldest, None), start + 1)
+        return takewhile(lambda one: one[0] > above, self._ring.down(below))
 
     def read(
         self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()
@@ -134,7 +130,7 @@ class MemoryJournal:
         wanted = {*rooms}
         messages: list[tuple[int, Entry]] = []
         upto = self.last_id
-        for id, entry in self._oldest_first(after):
+        for id, entry in self._ring.up(after):
             to = entry.to
             if private:
                 mine = to is not None and to > 0 and identity in (to, entry.sender)
@@ -161,23 +157,24 @@ class MemoryJournal:
     def look_up(self, ids: Sequence[int]) -> Deferred[Sequence[Kept]]:
         """See :meth:`IJournal.look_up`; never fails."""
         return succeed(
-            [self._kept(id, self._entry(id)) for id in sorted({*ids}) if self.oldest <= id <= self.last_id]
+            [
+                self._kept(id, self._ring.entry(id))
+                for id in sorted({*ids})
+                if self.oldest <= id <= self.last_id
+            ]
         )
-
-    def _entry(self, id: int) -> Entry:
-        return self._entries[id - self.oldest]
 
     def _kept(self, id: int, entry: Entry) -> Kept:
         edit, retract = self._changes.get(id, (0, 0))
         if retract:
             return Kept(id, entry._replace(text=b""), 0, retract)
         if edit:
-            return Kept(id, entry._replace(text=self._entry(edit).text), edit)
+            return Kept(id, entry._replace(text=self._ring.entry(edit).text), edit)
         return Kept(id, entry)
 
     def history(self, place: Place, before: int | None, after: int | None, limit: int) -> Deferred[Stretch]:
         """See :meth:`IJournal.history`; never fails."""
-        walk = self._newest_first(0, before) if after is None else self._oldest_first(after)
+        walk = self._newest_first(0, before) if after is None else self._ring.up(after)
         shown = (one for one in walk if one[1].kind in _SHOWN and _said_in(one[1], place))
         found = [*islice(shown, limit + 1)]
         page = sorted(found[:limit], key=lambda one: one[0])
@@ -277,7 +274,7 @@ class MemoryJournal:
         wanted = {*identities}
         keys = [
             OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text, entry.kind, entry.ref)
-            for id, entry in enumerate(self._entries, self.oldest)
+            for id, entry in self._ring.up(0)
             if entry.once and entry.time_ms >= since_ms and entry.sender in wanted
         ]
         return succeed((keys[::-1], None))

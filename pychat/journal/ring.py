@@ -1,65 +1,132 @@
-"""The newest entries within bounds: what the journal in memory does for every message, apart so that it is compiled."""
+"""The newest entries within bounds: what the journal in memory does for every message, apart so that it is compiled.
+
+Theory of operation.  What was appended as one item is kept as one: an entry, or several texts of one sender.  Most of
+it is never read, so the entries of such texts are made only when somebody asks, one item at a time.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from ..vocabulary import Entry, Texts, spread
 
-# Of Entry: a place is found faster than a name.
+# Of Entry and of Texts: a place is found faster than a name.
 TEXT: Final = 5
 KIND: Final = 7
+TEXTS: Final = 3
 
 
 class Ring:
-    """Entries, the oldest of which go first.
+    """Entries, the oldest of which go first; their ids have no gaps.
 
-    :ivar entries: all of them, in the order of their ids.
+    :ivar oldest: the id of the first.
+    :ivar newest: the id of the last; one below the first, if there is none.
     :ivar nbytes: the bytes of their texts.
     """
 
-    __slots__ = ("entries", "nbytes")
+    __slots__ = ("_firsts", "_items", "nbytes", "newest", "oldest")
 
     def __init__(self) -> None:
-        self.entries: deque[Entry] = deque()
+        self._items: deque[Entry | Texts] = deque()
+        self._firsts: deque[int] = deque()  # the id of the first of each
+        self.oldest, self.newest = 1, 0
         self.nbytes = 0
 
-    def add(self, entries: Sequence[Entry | Texts]) -> tuple[int, list[tuple[int, Entry]]]:
+    def __len__(self) -> int:
+        """How many entries there are."""
+        return self.newest + 1 - self.oldest
+
+    def add(self, entries: Sequence[Entry | Texts]) -> list[tuple[int, Entry]]:
         """Add some.
 
-        :return: how many there were, and those that are more than a text: which of them each is, from 0 on, and it.
+        :return: those that are more than a text, with their ids.
         """
-        each = spread(entries)
-        self.entries.extend(each)
         special: list[tuple[int, Entry]] = []
-        nbytes = place = 0
-        for entry in each:
-            fields: tuple[Any, ...] = entry
-            nbytes += len(fields[TEXT])
-            if fields[KIND]:
-                special.append((place, entry))
-            place += 1
-        self.nbytes += nbytes
-        return place, special
+        newest, nbytes = self.newest, self.nbytes
+        for item in entries:
+            self._items.append(item)
+            self._firsts.append(newest + 1)
+            fields: tuple[Any, ...] = item
+            if isinstance(item, Texts):
+                texts: list[bytes] = fields[TEXTS]
+                newest += len(texts)
+                for text in texts:
+                    nbytes += len(text)
+            else:
+                newest += 1
+                nbytes += len(fields[TEXT])
+                if fields[KIND]:
+                    special.append((newest, item))
+        self.newest, self.nbytes = newest, nbytes
+        return special
 
-    def trim(self, oldest: int, most: int, most_bytes: int) -> list[tuple[int, Entry]]:
+    def trim(self, most: int, most_bytes: int) -> list[tuple[int, Entry]]:
         """Forget the oldest, down to so many with so many bytes.
 
-        :param oldest: the id of the first.
         :return: those among them that were more than a text, with their ids.
         """
         special: list[tuple[int, Entry]] = []
-        over = len(self.entries) - most
-        nbytes = self.nbytes
+        oldest, nbytes = self.oldest, self.nbytes
+        over = self.newest + 1 - oldest - most
         while over > 0 or nbytes > most_bytes:
-            entry = self.entries.popleft()
-            fields: tuple[Any, ...] = entry
+            item = self._items.popleft()
+            self._firsts.popleft()
+            fields: tuple[Any, ...] = item
+            if isinstance(item, Texts):
+                texts: list[bytes] = fields[TEXTS]
+                gone = 0
+                while gone < len(texts) and (over > 0 or nbytes > most_bytes):
+                    nbytes -= len(texts[gone])
+                    gone += 1
+                    over -= 1
+                oldest += gone
+                if gone < len(texts):
+                    self._items.appendleft(item._replace(texts=texts[gone:]))
+                    self._firsts.appendleft(oldest)
+                continue
             nbytes -= len(fields[TEXT])
             if fields[KIND]:
-                special.append((oldest, entry))
+                special.append((oldest, item))
             oldest += 1
             over -= 1
-        self.nbytes = nbytes
+        self.oldest, self.nbytes = oldest, nbytes
         return special
+
+    def entry(self, id: int) -> Entry:
+        """The entry with an id that is here."""
+        place = bisect_right(self._firsts, id) - 1
+        return spread((self._items[place],))[id - self._firsts[place]]
+
+    def up(self, after: int) -> Iterator[tuple[int, Entry]]:
+        """Those above an id, oldest first, with their ids.  Nothing may be added or trimmed meanwhile."""
+        place = max(bisect_right(self._firsts, after) - 1, 0)
+        for first, item in zip(
+            islice(self._firsts, place, None), islice(self._items, place, None), strict=True
+        ):
+            if not isinstance(item, Texts):
+                if first > after:
+                    yield first, item
+                continue
+            for id, entry in enumerate(spread((item,)), first):
+                if id > after:
+                    yield id, entry
+
+    def down(self, before: int) -> Iterator[tuple[int, Entry]]:
+        """Those below an id, newest first, with their ids.  Nothing may be added or trimmed meanwhile."""
+        place = len(self._items) - bisect_right(self._firsts, before - 1)
+        for first, item in zip(
+            islice(reversed(self._firsts), place, None),
+            islice(reversed(self._items), place, None),
+            strict=True,
+        ):
+            if not isinstance(item, Texts):
+                yield first, item
+                continue
+            each = spread((item,))
+            for number in range(len(each) - 1, -1, -1):
+                if first + number < before:
+                    yield first + number, each[number]
