@@ -40,7 +40,7 @@ class Flood:
         self._socket = socket.create_connection(("127.0.0.1", crowd.port))
         self._socket.sendall(b"<connect>flood\n")
         heard = b""
-        while b"<connected>" not in heard:
+        while b"<connected" not in heard:
             heard += self._socket.recv(65536)
         self._socket.setblocking(False)
         self._left = memoryview(MIXED * (commands // 10))
