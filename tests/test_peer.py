@@ -46,6 +46,18 @@ class SendAll(SynchronousTestCase):
         for one, other in pairs:
             self.assertEqual(self.state(one), self.state(other))
 
+    def test_marks(self) -> None:
+        """Each message counts from its last byte on, also where something stood before it that is none."""
+        peer = Peer([])
+        for id in (1, 2, 3, 4):
+            if id == 2:
+                peer.tell(b"line\n")
+            send_all([peer], b"message\n", [id], [b"message\n"], [])
+        ends = {8: 1, 21: 2, 29: 3, 37: 4}
+        self.assertEqual(
+            [peer.mailbox.reached(at) for at in range(38)], [ends.get(at, 0) for at in range(38)]
+        )
+
     def test_served(self) -> None:
         """Who was given something else in place of this is left out; who was in place of something before is not."""
         dirty: list[Peer] = []

@@ -514,6 +514,22 @@ class Counts(PostingCase):
         )
         self.assertFalse(self.hub.counting)
 
+    def test_each_number_counts(self) -> None:
+        """Two messages in a row are told the same only if all of their numbers are the same."""
+        alice = self.alice.peer.identity
+        assert alice is not None
+        first = (1, 2, 3, 9)
+        for place in range(len(first)):
+            second = [number + (place == other) for other, number in enumerate(first)]
+            self.hub._tell_counts([((4,), alice, *first), ((5, 6), alice, *second)], b"all")
+            told = [
+                b" sent=%d delivered=%d undelivered=%d of=%d>all" % (*numbers,) for numbers in (first, second)
+            ]
+            self.assertEqual(
+                self.alice.heard(),
+                [b"<receipt id=%d%s" % (id, told[which]) for id, which in ((4, 0), (5, 1), (6, 1))],
+            )
+
     def test_final(self) -> None:
         """The count is told as soon as nothing can change it."""
         self.say(self.alice, b"<set_msg>#tea 1")
