@@ -81,7 +81,7 @@ class Room:
 
     def send(self, sender: Member, now: float, *ignorers: Member, many: int = 1) -> None:
         """Messages to everybody who does not ignore their sender; she may have left."""
-        ids = range(self.last_id + 1, self.last_id + 1 + many)
+        ids = tuple(range(self.last_id + 1, self.last_id + 1 + many))
         self.last_id += many
         apart = [member for member in self.members if member in (sender, *ignorers)]
         others = [member for member in self.members if member not in apart]
@@ -320,7 +320,7 @@ class Counting(SynchronousTestCase):
         room.send(alice, 0.0)
         room.send(alice, 0.0, many=4)
         told = [*room.real.settle(self.cursors(room), 0.0)]
-        self.assertEqual([[(*ids,) for ids, *_ in some] for some in told], [[(1,), (2, 3)]])
+        self.assertEqual([[ids for ids, *_ in some] for some in told], [[(1,), (2, 3)]])
         self.assertEqual(len(room.real), 2)
         room.reach(bob, 5)
         self.assertEqual([count.ids[0] for count in room.settle(0.0)], [4, 5])

@@ -33,7 +33,7 @@ class RecentTests(SynchronousTestCase):
                 newer[id] = (detail, by)
             elif what == "run":
                 assert isinstance(detail, int)
-                ids = range(id, id + detail)
+                ids = tuple(range(id, id + detail))
                 recent.note_all(ids, by)
                 newer.update(dict.fromkeys(ids, (None, by)))
                 id = ids[-1]
