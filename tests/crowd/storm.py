@@ -33,7 +33,14 @@ def storm(
         postman = Person(crowd, "postman", keeps=True)
         took = crowd.gather([herald, postman, *cut], 240)
         place.tell(f"{people} people came in {took:.1f} s, {daemon.memory() / MIB:.0f} MiB")
-        stop = crowd.every(1 / rate, lambda: herald.say(b"<set_msg_all>to everybody\n"))
+        said = 0
+
+        def talk() -> None:
+            nonlocal said
+            said += 1
+            herald.say(b"<set_msg_all>to everybody\n")
+
+        stop = crowd.every(1 / rate, talk)
         crowd.run(2.0)
 
         cut_at = monotonic()
@@ -67,8 +74,9 @@ def storm(
         stop()
 
         def arrived() -> bool:
-            owed = len(herald.own) + 1
-            return len(postman.own) == people and all(len(person.ids) >= owed for person in cut)
+            # What was said and is not accepted yet is still to come to everybody.
+            accepted = len(herald.own) == said and len(postman.own) == people
+            return accepted and all(len(person.ids) >= said + 1 for person in cut)
 
         late = ""
         try:
