@@ -2,9 +2,9 @@
 
 Theory of operation.  ``Mailbox`` is a queue of buffers.  A buffer holds whole lines, and the buffer of a
 broadcast batch is one object shared by every mailbox it lies in, so a member costs an assignment and not a
-copy.  Positions are counted in bytes since the connection began.  A *mark* says: once the peer has all
-bytes up to here, it has all messages up to this id.  Marks stand per buffer, never per message, and are
-only looked at when somebody asks.
+copy.  Who takes part in a batch has a copy of her own, which is in pieces until it is written.  Positions are
+counted in bytes since the connection began.  A *mark* says: once the peer has all bytes up to here, it has all
+messages up to this id.  Marks stand per buffer, never per message, and are only looked at when somebody asks.
 
 With thousands of connections each object costs as much to find as ten steps of Python, for it has left the
 processor's caches since its last use.  So what a mailbox mostly has, one buffer and one mark, stands in itself.
@@ -27,7 +27,17 @@ Make: TypeAlias = "Callable[[], tuple[Sequence[int], Sequence[bytes]]]"
 class Mailbox:
     """Queue of whole-line buffers for one connection, with marks that tie bytes to message ids."""
 
-    __slots__ = ("cleared", "last_at", "mark_at", "mark_id", "more_marks", "queue", "queued", "total")
+    __slots__ = (
+        "cleared",
+        "last_at",
+        "mark_at",
+        "mark_id",
+        "more_marks",
+        "queue",
+        "queued",
+        "total",
+        "waits",
+    )
 
     def __init__(self) -> None:
         # Only pychat.peer.send_all and pychat.outlet.Outlet.flush look in here, too.
@@ -43,6 +53,8 @@ class Mailbox:
         """The position of the last mark, if there is one."""
         self.cleared = False
         """Messages were dropped."""
+        self.waits = False
+        """What was taken last is still on its way to the kernel: what is put in now stays for a while."""
         self.queued = 0
         """Bytes put in and not yet taken."""
         self.total = 0
@@ -87,8 +99,8 @@ class Mailbox:
         :param size: their bytes together.
         :param upto: 0: there is no message among it.
         """
-        if self.queue is not None:
-            # The peer is slow: what waits for long is to be in one piece, and no part of something larger.
+        if self.waits or self.queue is not None:
+            # The peer is slow: what waits for long is to be no part of something larger, which nobody counts.
             data = b"".join(pieces)
             if upto:
                 self.put_messages(data, upto)
@@ -127,9 +139,9 @@ class Mailbox:
                 size += len(queue[count])
                 count += 1
             data = b"".join(queue[:count])  # of one that is bytes, that is the same object
-            del queue[:count]
-            if not queue:
-                self.queue = None
+            rest = queue[count:]
+            # As in put_pieces.
+            self.queue = [each if isinstance(each, bytes) else bytes(each) for each in rest] if rest else None
         self.queued -= len(data)
         return data
 

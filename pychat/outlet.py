@@ -172,6 +172,7 @@ class Outlet:
         self._transport.write(data)
         if self._pushes and not self._full:
             self._in_transport = 0
+        self._mailbox.waits = self._in_transport > 0
 
     def pauseProducing(self) -> None:
         """With TLS: the transport's buffer is full."""
@@ -181,6 +182,7 @@ class Outlet:
         """The transport's buffer is empty."""
         self._full = False
         self._in_transport = 0
+        self._mailbox.waits = False
         if self._peer.mailbox.queued or self._closing:
             self.flush()
         elif self.awaited:

@@ -64,6 +64,21 @@ class Queue(SynchronousTestCase):
                 self.assertEqual(mailbox.reached(position), upto)
                 self.assertEqual(mailbox.marked, position < 20)
 
+    def test_pieces_of_something_larger(self) -> None:
+        """What waits for a slow peer is no part of a larger buffer, which nobody would count."""
+        large = memoryview(b"x" * 100_000)
+        behind, stuck, long = Mailbox(), Mailbox(), Mailbox()
+        behind.put(b"first\n")
+        stuck.waits = True
+        for mailbox in (behind, stuck, long):
+            mailbox.put_pieces([b"own\n", large[:9], large[9:18]], 22, 1)
+        self.assertEqual(long.take(5), b"own\n" + b"x" * 9)
+        for mailbox in (behind, stuck, long):
+            queue = mailbox.queue
+            self.assertEqual(
+                {type(each) for each in ([queue] if isinstance(queue, bytes) else queue)}, {bytes}
+            )
+
     def test_between_marks(self) -> None:
         """A position that is just a mark's has reached it."""
         for first in (10, 20, 29):
@@ -119,6 +134,7 @@ class Queue(SynchronousTestCase):
                 st.tuples(st.just("take"), st.integers(1, 20)),
                 st.tuples(st.just("reached"), st.integers(0, 12)),
                 st.tuples(st.just("clear"), st.just(1)),
+                st.tuples(st.just("waits"), st.just(1)),
             ),
             max_size=40,
         )
@@ -143,7 +159,7 @@ class Queue(SynchronousTestCase):
                 # Half of them have messages among them.  In a queue with more before it they are one.
                 first = number // 2
                 pieces: list[bytes | memoryview] = [data[:first], memoryview(data)[first:]]
-                apart = first > 0 and not mailbox.queued
+                apart = first > 0 and not mailbox.queued and not mailbox.waits
                 id += number % 2
                 mailbox.put_pieces(pieces, number, id * (number % 2))
                 if number % 2 and not cleared:
@@ -167,6 +183,8 @@ class Queue(SynchronousTestCase):
                 passed = {at: mark for at, mark in marks.items() if at <= position}
                 self.assertEqual(mailbox.reached(position), max(passed.values(), default=0))
                 marks = {at: mark for at, mark in marks.items() if at > position}
+            elif what == "waits":
+                mailbox.waits = not mailbox.waits
             elif what == "clear":
                 mailbox.clear()
                 cleared = True

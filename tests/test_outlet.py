@@ -248,7 +248,9 @@ class WithSocket(OutletCase):
         self.peer.tell(b"abcdef")
         self.outlet.flush()
         self.assertEqual((self.socket.sent, self.transport.buffer), (b"abc", b"def"))
-        self.peer.tell(b"ghi")
+        # Nothing is queued, and yet what is put in now waits: it is made one piece at once.
+        self.peer.mailbox.put_pieces([b"g", memoryview(b"hi")], 3, 1)
+        self.assertIsInstance(self.peer.mailbox.queue, bytes)
         self.outlet.flush()
         self.assertEqual((self.socket.sent, self.transport.buffer), (b"abc", b"def"))
         self.transport.drain()

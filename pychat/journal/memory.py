@@ -119,9 +119,11 @@ class MemoryJournal:
         if len(self._ended) > ENDED_LIMIT:
             self._ended.popitem(last=False)
 
-    def _newest_first(self, above: int, before: int | None) -> Iterator[tuple[int, Entry]]:
+    def _newest_first(
+        self, above: int, before: int | None, plain: bool = True
+    ) -> Iterator[tuple[int, Entry]]:
         below = self.last_id + 1 if before is None else min(before, self.last_id + 1)
-        return takewhile(lambda one: one[0] > above, self._ring.down(below))
+        return takewhile(lambda one: one[0] > above, self._ring.down(below, plain))
 
     def read(
         self, identity: int, after: int, limit: int, private: bool = False, rooms: Sequence[int] = ()
@@ -130,7 +132,7 @@ class MemoryJournal:
         wanted = {*rooms}
         messages: list[tuple[int, Entry]] = []
         upto = self.last_id
-        for id, entry in self._ring.up(after):
+        for id, entry in self._ring.up(after, plain=not private):
             to = entry.to
             if private:
                 mine = to is not None and to > 0 and identity in (to, entry.sender)
@@ -174,7 +176,8 @@ class MemoryJournal:
 
     def history(self, place: Place, before: int | None, after: int | None, limit: int) -> Deferred[Stretch]:
         """See :meth:`IJournal.history`; never fails."""
-        walk = self._newest_first(0, before) if after is None else self._ring.up(after)
+        plain = place[0] == EVERYBODY[0]
+        walk = self._newest_first(0, before, plain) if after is None else self._ring.up(after, plain)
         shown = (one for one in walk if one[1].kind in _SHOWN and _said_in(one[1], place))
         found = [*islice(shown, limit + 1)]
         page = sorted(found[:limit], key=lambda one: one[0])
@@ -274,7 +277,7 @@ class MemoryJournal:
         wanted = {*identities}
         keys = [
             OnceKey(entry.sender, entry.once, id, entry.to, entry.to_name, entry.text, entry.kind, entry.ref)
-            for id, entry in self._ring.up(0)
+            for id, entry in self._ring.up(0, plain=False)
             if entry.once and entry.time_ms >= since_ms and entry.sender in wanted
         ]
         return succeed((keys[::-1], None))

@@ -52,7 +52,7 @@ class Ring:
             self._firsts.append(newest + 1)
             fields: tuple[Any, ...] = item
             if isinstance(item, Texts):
-                texts: list[bytes] = fields[TEXTS]
+                texts: Sequence[bytes] = fields[TEXTS]
                 newest += len(texts)
                 for text in texts:
                     nbytes += len(text)
@@ -77,7 +77,7 @@ class Ring:
             self._firsts.popleft()
             fields: tuple[Any, ...] = item
             if isinstance(item, Texts):
-                texts: list[bytes] = fields[TEXTS]
+                texts: Sequence[bytes] = fields[TEXTS]
                 gone = 0
                 while gone < len(texts) and (over > 0 or nbytes > most_bytes):
                     nbytes -= len(texts[gone])
@@ -99,10 +99,16 @@ class Ring:
     def entry(self, id: int) -> Entry:
         """The entry with an id that is here."""
         place = bisect_right(self._firsts, id) - 1
-        return spread((self._items[place],))[id - self._firsts[place]]
+        item, number = self._items[place], id - self._firsts[place]
+        if isinstance(item, Texts):
+            item = item._replace(texts=item.texts[number : number + 1])
+        return spread((item,))[0]
 
-    def up(self, after: int) -> Iterator[tuple[int, Entry]]:
-        """Those above an id, oldest first, with their ids.  Nothing may be added or trimmed meanwhile."""
+    def up(self, after: int, plain: bool = True) -> Iterator[tuple[int, Entry]]:
+        """Those above an id, oldest first, with their ids.  Nothing may be added or trimmed meanwhile.
+
+        :param plain: with what was said to everybody in runs, none of which has a key or is about another one.
+        """
         place = max(bisect_right(self._firsts, after) - 1, 0)
         for first, item in zip(
             islice(self._firsts, place, None), islice(self._items, place, None), strict=True
@@ -111,12 +117,14 @@ class Ring:
                 if first > after:
                     yield first, item
                 continue
+            if not plain:
+                continue
             for id, entry in enumerate(spread((item,)), first):
                 if id > after:
                     yield id, entry
 
-    def down(self, before: int) -> Iterator[tuple[int, Entry]]:
-        """Those below an id, newest first, with their ids.  Nothing may be added or trimmed meanwhile."""
+    def down(self, before: int, plain: bool = True) -> Iterator[tuple[int, Entry]]:
+        """The same with those below an id, newest first."""
         place = len(self._items) - bisect_right(self._firsts, before - 1)
         for first, item in zip(
             islice(reversed(self._firsts), place, None),
@@ -125,6 +133,8 @@ class Ring:
         ):
             if not isinstance(item, Texts):
                 yield first, item
+                continue
+            if not plain:
                 continue
             each = spread((item,))
             for number in range(len(each) - 1, -1, -1):

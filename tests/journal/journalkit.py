@@ -76,7 +76,7 @@ def message(
 
 def texts(*said: bytes, sender: int = 1, time_ms: int = NOON_MS) -> Texts:
     """What identity 1 says to everybody at once, unless told otherwise."""
-    return Texts(time_ms, sender, f"n{sender}", [*said])  # a list, as a run has
+    return Texts(time_ms, sender, f"n{sender}", said)
 
 
 def follows(entry: Entry, before: Entry) -> bool:

@@ -47,6 +47,15 @@ class Bounds(SynchronousTestCase):
             for id in range(len(every) + 2):
                 self.assertEqual([*ring.up(id)], [one for one in newest if one[0] > id])
                 self.assertEqual([*ring.down(id)], [one for one in newest[::-1] if one[0] < id])
+                for few, all_of_them in (
+                    ([*ring.up(id, plain=False)], [*ring.up(id)]),
+                    ([*ring.down(id, plain=False)], [*ring.down(id)]),
+                ):
+                    # What is left out was said to everybody, and is no more than a text.
+                    rest = [one for one in all_of_them if one not in few]
+                    self.assertEqual(sorted([*few, *rest]), sorted(all_of_them))
+                    self.assertTrue(all(one[1].to is None and not one[1].kind for one in rest))
+                    self.assertTrue(all(one in few for one in all_of_them if one[1].kind))
             self.assertEqual([(id, ring.entry(id)) for id, _ in newest], newest)
             self.assertEqual(ring.nbytes, sum(len(entry.text) for _, entry in newest))
             self.assertTrue(len(newest) <= most and ring.nbytes <= most_bytes)
