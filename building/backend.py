@@ -42,6 +42,11 @@ COMPILERS = ["mypy[mypyc]>=2.4,<2.5", "mypy-zope>=1.0.17,<2"]
 
 TYPES = ("Twisted", "zope.interface")
 
+WINDOWS = sys.platform == "win32"
+
+AMONG_THEMSELVES = ["-fvisibility=hidden"]
+"""Nobody else calls what was compiled, so the C compiler may put one function into the other."""
+
 PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))
 """Where that is done unasked."""
 
@@ -54,6 +59,11 @@ extra: dict[str, Any] = {}
 def modules() -> list[str]:
     """Which modules are compiled, such as ``pychat.hub``."""
     return [f"pychat.{name}" for name in _metadata()["pychat"]["compiled"].split()]
+
+
+def in_c() -> list[str]:
+    """Which ones are written in C, and are only there where that can be compiled."""
+    return [] if WINDOWS else _metadata()["pychat"]["in_c"].split()
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
@@ -172,7 +182,10 @@ def _extensions(folder: str) -> Sequence[Extension]:
         group_name="pychat",
         target_dir=os.path.join(folder, "c"),
     )
+    extensions = [*extensions, *(Extension(f"pychat.{name}", [f"pychat/{name}.c"]) for name in in_c())]
     for each in extensions:
         # A compiler that warns of more than mypyc's authors had seen shall not stop it.
         each.extra_compile_args = [flag for flag in each.extra_compile_args if flag != "-Werror"]
+        if not WINDOWS:
+            each.extra_compile_args += AMONG_THEMSELVES
     return extensions

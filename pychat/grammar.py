@@ -14,10 +14,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import LocalProtocolError, RemoteProtocolError
+
+try:
+    from . import _text
+except ImportError:  # not compiled
+    _text = None  # type: ignore[assignment]
+
+# The quick way to judge what mostly is to be judged; all the rest comes to the same without it.
+_is_plain: Final[Any] = (lambda text: False) if _text is None else _text.is_plain
 
 _VERB = re.compile(rb"[a-z_]+")
 _HEAD = re.compile(rb"[a-z_]+(?: +[a-z][a-z0-9_-]*(?:=[^ >]*)?)*")
@@ -112,6 +120,8 @@ def check_text(text: bytes) -> None:
 
     :raise RemoteProtocolError: ``bad-text``.
     """
+    if _is_plain(text):
+        return
     try:
         decoded = text.decode()
     except UnicodeDecodeError:
@@ -127,6 +137,14 @@ def check_text(text: bytes) -> None:
         raise RemoteProtocolError(
             "bad-text", f"The text holds more than {BIDI_LIMIT} bidirectional controls. Send it with fewer."
         )
+
+
+def is_printable(text: bytes) -> bool:
+    """Whether this is UTF-8 in which all is to be seen: then :func:`check_text` has nothing to say against it."""
+    try:
+        return _is_plain(text) or text.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def decode_lines(text: bytes) -> bytes:

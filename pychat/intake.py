@@ -39,9 +39,6 @@ LINES_SECONDS: Final = 0.002
 LOT: Final = 25
 """Lines that are handled between two looks at the clock."""
 
-READ: Final = 64 * 1024
-"""Bytes that are read at once, as Twisted does."""
-
 _STREAM = b"<stream "
 
 _log = Logger("pychat.intake")
@@ -76,31 +73,32 @@ class Intake(LineSplitter):
 
     def __init__(self, transport: Any, pump: Pump, session: Session, outlet: Outlet, owner: Owner) -> None:
         super().__init__(CLIENT_LINE_LIMIT)
-        self._transport = transport
-        self._pump = pump
+        # As in pychat.peer.Peer, the order counts.
         self._session = session
         self._peer: Peer = session.peer
         self._outlet = outlet
-        self._owner: Owner | None = owner
+        self._pump = pump
         self._telnet: TelnetFilter | None = None
         self._held: deque[bytes | None] | None = None  # lines that wait for their turn
         self._request: Deferred[None] | None = None
+        self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
         self._handling = False
         self._coming = False  # a turn of ours is to come
         self._paused = False
         self._ended = False  # the peer sends nothing more
-        self._first: bytes | None = b""  # of a connection that may carry a transfer, until that is known
+        self._transport = transport
+        self._owner: Owner | None = owner
 
     def doRead(self) -> Any:
         """Something came: what Twisted's transport would do, without the steps in between (:mod:`pychat.poller`)."""
-        socket = self._outlet.socket
-        assert socket is not None
+        channel = self._outlet.channel
+        assert channel is not None
         try:
-            data = socket.recv(READ)
-        except BlockingIOError:
-            return None
+            data = channel.receive()
         except OSError:
             return CONNECTION_LOST
+        if data is None:
+            return None
         if not data:
             return CONNECTION_DONE
         self.received(data)

@@ -22,6 +22,11 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+try:
+    from . import _channel
+except ImportError:  # not compiled
+    _channel = None  # type: ignore[assignment]
+
 _SIOCOUTQ = 0x5411
 """Linux, tcp(7): bytes in the send queue that the peer has not acknowledged."""
 
@@ -79,6 +84,53 @@ unsent: Callable[[socket.socket], int | None] = who_tells_unsent()
 
 It is asked of each connection time and again, and so is another function on each system.  Only one thread may ask.
 """
+
+
+READ = 64 * 1024
+"""Bytes that are read at once, as Twisted does."""
+
+
+class Channel:
+    """A socket that never waits, with what the chat asks of its connections most often.
+
+    ``pychat/_channel.c`` is the same in C, for where it could be compiled.
+    """
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, handle: socket.socket) -> None:
+        self._socket = handle
+
+    def send(self, data: bytes) -> int:
+        """Send some of it; return how many bytes the kernel took, 0 also if the connection is broken."""
+        try:
+            return self._socket.send(data)
+        except OSError:
+            return 0
+
+    def receive(self) -> bytes | None:
+        """Return what came, at most :data:`READ` bytes, ``b""`` at the end of it; ``None`` if there is nothing yet.
+
+        :raise OSError: the connection is broken.
+        """
+        try:
+            return self._socket.recv(READ)
+        except BlockingIOError:
+            return None
+
+    def unsent(self) -> int | None:
+        """See :func:`unsent`."""
+        return unsent(self._socket)
+
+
+def channel(transport: Any) -> Channel | _channel.Channel | None:
+    """What is sent and read with below a transport; ``None`` with TLS or in a test."""
+    handle = plain_socket(transport)
+    if handle is None:
+        return None
+    if _channel is None or type(handle) is not socket.socket:
+        return Channel(handle)
+    return _channel.Channel(handle.fileno())
 
 
 def plain_socket(transport: Any) -> socket.socket | None:

@@ -85,7 +85,7 @@ class ChatProtocol(LineReceiver):
         self._house.connections[self] = None
         self._outlet = self.peer.way = Outlet(transport, self.peer, self._pump, self)
         self._intake = Intake(transport, self._pump, self.session, self._outlet, self)
-        if self._outlet.socket is not None:
+        if self._outlet.channel is not None:
             self._read_with(self._intake)
         self.session.greet()
         self._pump.wake()

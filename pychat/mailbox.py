@@ -40,25 +40,26 @@ class Mailbox:
     )
 
     def __init__(self) -> None:
-        # Only pychat.peer.send_all and pychat.outlet.Outlet.flush look in here, too.
+        # Only pychat.peer.send_all and pychat.outlet.Outlet.flush look in here, too.  As in pychat.peer.Peer, the order
+        # counts.
         self.queue: bytes | list[bytes | memoryview] | None = None
         """The buffer, or the buffers; ``None`` if there are none."""
-        self.mark_at = self.mark_id = 0
-        """The first mark: a position, and up to which id the peer has its messages there.  0: there is none."""
-        self.more_marks: list[Any] | None = None
-        """Of each of the others a pair: how many bytes it is behind the one before, and up to which id.
-
-        So the marks of what is said to many are mostly one object, too."""
-        self.last_at = 0
-        """The position of the last mark, if there is one."""
-        self.cleared = False
-        """Messages were dropped."""
-        self.waits = False
-        """What was taken last is still on its way to the kernel: what is put in now stays for a while."""
         self.queued = 0
         """Bytes put in and not yet taken."""
         self.total = 0
         """Bytes put in since the connection began, less what was cleared."""
+        self.cleared = False
+        """Messages were dropped."""
+        self.waits = False
+        """What was taken last is still on its way to the kernel: what is put in now stays for a while."""
+        self.mark_id = self.mark_at = 0
+        """The first mark: up to which id the peer has its messages (0: there is none), and at which position."""
+        self.last_at = 0
+        """The position of the last mark, if there is one."""
+        self.more_marks: list[Any] | None = None
+        """Of each of the others a pair: how many bytes it is behind the one before, and up to which id.
+
+        So the marks of what is said to many are mostly one object, too."""
 
     def put(self, data: bytes) -> None:
         """Queue whole lines."""

@@ -73,30 +73,31 @@ class Outlet:
 
     __slots__ = (
         "_closing", "_deadline", "_full", "_in_transport", "_linger_until", "_lost", "_mailbox", "_mailroom", "_owner",
-        "_peer", "_pump", "_pushes", "_send", "_transport", "awaited", "hurried", "socket", "watched",
+        "_peer", "_pump", "_pushes", "_send", "_transport", "awaited", "channel", "hurried", "watched",
     )  # fmt: skip
 
     def __init__(self, transport: Any, peer: Peer, pump: Pump, owner: Owner) -> None:
-        self._transport = transport
-        self.socket = kernel.plain_socket(transport)
-        """Where bytes are sent and read as they are; ``None`` with TLS or in a test."""
-        self._send: Any = None if self.socket is None else self.socket.send
-        self._peer = peer
+        # As in pychat.peer.Peer, the order counts.
         self._mailbox = peer.mailbox
-        self._pump = pump
-        self._mailroom = pump.mailroom
-        self._owner = owner
+        self.channel = kernel.channel(transport)
+        """Where bytes are sent and read as they are; ``None`` with TLS or in a test."""
+        self._send: Any = None if self.channel is None else self.channel.send
+        self._peer = peer
+        self._in_transport = 0  # bytes that lie in the transport's buffer
         self.awaited = False
         """Its owner waits for :meth:`Owner.drained`."""
         self.watched = self.hurried = False
         """See :class:`pychat.mailroom.Way`."""
-        self._in_transport = 0  # bytes that lie in the transport's buffer
         self._closing = self._lost = False
-        self._linger_until: float | None = None
-        self._deadline: Deadline | None = None
         # Twisted's TLS asks a pull producer again and again, be there something or not.
         self._pushes = kernel.is_sealed(transport)
         self._full = False  # what pushes is told to wait
+        self._pump = pump
+        self._mailroom = pump.mailroom
+        self._owner = owner
+        self._transport = transport
+        self._linger_until: float | None = None
+        self._deadline: Deadline | None = None
         transport.registerProducer(self, self._pushes)
 
     @property
@@ -118,13 +119,10 @@ class Outlet:
             else:
                 data = mailbox.take(CHUNK)
             if send is not None:
-                try:
-                    taken: int = send(data)
-                except OSError:
-                    # The kernel's buffer is full; or the connection is broken, and the transport will find out.
-                    taken = 0
+                taken: int = send(data)
                 if taken == len(data):
                     continue
+                # The kernel's buffer is full; or the connection is broken, and the transport will find out.
                 data = data[taken:]
             self._write(data)
         if self._in_transport:
@@ -198,7 +196,7 @@ class Outlet:
         """How many bytes are where the peer can read them; where that cannot be told, how many our kernel took."""
         mailbox = self._mailbox
         written = mailbox.total - mailbox.queued - self._in_transport
-        return written if self.socket is None else written - (kernel.unsent(self.socket) or 0)
+        return written if self.channel is None else written - (self.channel.unsent() or 0)
 
     def has_all(self) -> bool:
         """Whether all that was ever put into the mailbox is where the peer can read it."""
@@ -239,7 +237,7 @@ class Outlet:
             # Somebody waits to know whether her message arrived: the answer comes within a round trip.
             self._mailroom.watch(self)
             return
-        if self.socket is not None and now < self._linger_until and not self.has_all():
+        if self.channel is not None and now < self._linger_until and not self.has_all():
             # Whatever the peer says to a closed connection resets it, and what is under way to it is lost.
             self._mailroom.watch(self)
             return
@@ -261,6 +259,7 @@ class Outlet:
     def lost(self) -> None:
         """The connection is gone: let go of everything."""
         self._lost = True
+        self.channel = self._send = None  # its number is that of another one soon
         self._mailroom.forget(self)
         self._owner = _NOBODY
         if self._deadline is not None:

@@ -129,50 +129,51 @@ class Peer:
 
     def __init__(self, dirty_list: list[Peer], owner: object = None) -> None:
         """:param owner: whose connection it is, for whoever has to end it."""
-        self.owner = owner
+        # Compiled, attributes lie in the order in which they stand here: those that each message needs, close together.
         self.way: Way | None = None
         """Its way out, once it has one."""
         self.mailbox = Mailbox()
-        self.identity: Person | None = None
-        self.parting: Person | None = None
-        """Who said goodbye, while messages of hers have no place yet."""
-        self.manner = PLAIN
-        """How it takes messages (:mod:`pychat.rendering`)."""
+        self.unacked: Unacked | None = None
+        """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
+        self.served = 0
+        """The last message of the last batch of which it did not get what all get: no other batch has that id."""
+        self.awaiting: Messages | None = None
+        """Private messages without a verdict, in order of sending."""
+        self.dirty = False
         self.hears = False
         """It is told at once what is said: it takes part, and has all that it missed."""
         self.types = False
         """It said ``caps=typing``."""
         self.holding = False
         """What it says next is judged by what became of what it said: it waits until all that has its answer."""
-        self.since = 0.0
-        """When it last said something: seconds of a monotonic clock."""
         self.resumes = self.bot = False
         """It said ``caps=resume``, ``caps=bot``."""
         self.farewell = False
         """It said ``<disconnect>``: its identity ends with it."""
+        self.identity: Person | None = None
+        self._dirty_list = dirty_list
+        self.posted = self.settled = 0
+        """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
+        self.behind = 0
+        """Bytes of answers that wait behind those."""
+        self._behind: deque[tuple[int, bytes]] | None = None
+        self.since = 0.0
+        """When it last said something: seconds of a monotonic clock."""
+        self.confirmed_at: int | None = None
+        """The position in its stream behind which it has its new token; ``None`` if there is none to confirm."""
+        self.resting: Messages | None = None
+        """Those that a plain peer's kernel has."""
+        self.manner = PLAIN
+        """How it takes messages (:mod:`pychat.rendering`)."""
+        self.owner = owner
+        self.parting: Person | None = None
+        """Who said goodbye, while messages of hers have no place yet."""
         self.acked = 0
         """The highest id that it acknowledged."""
         self.early: list[Post] | None = None
         """What it posted before it had all that it missed; ``None`` if there is nothing to catch up with."""
-        self.confirmed_at: int | None = None
-        """The position in its stream behind which it has its new token; ``None`` if there is none to confirm."""
         self.token_told = b""
         """SHA-256 of the token that it was told."""
-        self.unacked: Unacked | None = None
-        """What it has to acknowledge; ``None`` for a client that did not say ``caps=ack``."""
-        self.awaiting: Messages | None = None
-        """Private messages without a verdict, in order of sending."""
-        self.resting: Messages | None = None
-        """Those that a plain peer's kernel has."""
-        self.posted = self.settled = 0
-        """How many messages it posted, a ``<connect>`` that waits among them, and how many have their answer."""
-        self.served = 0
-        """The last message of the last batch of which it did not get what all get: no other batch has that id."""
-        self._behind: deque[tuple[int, bytes]] | None = None
-        self.behind = 0
-        """Bytes of answers that wait behind those."""
-        self._dirty_list = dirty_list
-        self.dirty = False
 
     @property
     def full(self) -> bool:
@@ -356,7 +357,11 @@ class Post(Known):
     def entry(self, time_ms: int) -> Entry | Texts:
         """What the journal keeps of it."""
         person, to = self.person, self.to
-        id, name, blocked = (None, None, False) if to is None else (to.id, to.name, self.blocked)
+        id: int | None = None
+        name: str | None = None
+        blocked = False
+        if to is not None:
+            id, name, blocked = to.id, to.name, self.blocked
         # A named tuple made as a tuple: half the time.
         entry: Entry = _tuple(
             _ENTRY,

@@ -65,22 +65,31 @@ class Identity(Cursor, Generic[P]):
 
     def __init__(self, name: str, key: str, peer: P | None, id: int = 0) -> None:
         super().__init__()
-        self.id = id
-        """Its number in the journal: no other identity has or had it."""
-        self.name = name
-        """As typed."""
+        # As in pychat.peer.Peer, the order counts.
+        self.peer: P | None = peer
+        """Her session, while she has one."""
         self.label = name.encode()
         """The name's bytes on the wire."""
         self.key = key
         """As compared."""
-        self.listed = b""
-        """How she stands in a list of people, as a line; empty: that has yet to be made, or made anew."""
-        self.peer: P | None = peer
-        """Her session, while she has one."""
-        self.once: dict[bytes, object] | None = None
-        """What her ``once=`` keys stand for."""
         self.arriving = False
         """The journal has yet to know her: her name is taken, but she is not here."""
+        self.kept = False
+        """The journal has, or is about to have, how she stands."""
+        self.resumes = False
+        """She can come back with a token."""
+        self.bot = False
+        """She wants no old mail."""
+        self.unseen = False
+        """She was away when the daemon started, and has not been here since."""
+        self.id = id
+        """Its number in the journal: no other identity has or had it."""
+        self.name = name
+        """As typed."""
+        self.listed = b""
+        """How she stands in a list of people, as a line; empty: that has yet to be made, or made anew."""
+        self.once: dict[bytes, object] | None = None
+        """What her ``once=`` keys stand for."""
         self.claimed = 0
         """The highest id she acknowledged; ``acked`` follows when the journal has it."""
         self.settled = 0
@@ -92,20 +101,12 @@ class Identity(Cursor, Generic[P]):
         """Verdicts that wait for the journal to have her cursors: whom to tell, and the line."""
         self.counts: deque[bytes] | None = None
         """Lines on messages to everybody that wait for her to come back."""
-        self.kept = False
-        """The journal has, or is about to have, how she stands."""
         self.lost = b""
         """Why the mail that she was not told of is undelivered, when she ended."""
-        self.resumes = False
-        """She can come back with a token."""
-        self.bot = False
-        """She wants no old mail."""
         self.token = self.spare = b""
         """See :class:`~pychat.vocabulary.Standing`."""
         self.typed = 0
         """Of a plain client: the newest message when she said something last; she has seen what was before."""
-        self.unseen = False
-        """She was away when the daemon started, and has not been here since."""
         self.stays: dict[Any, Any] = {}
         """The rooms that she is a member of (:mod:`pychat.rooms`)."""
         self.former: Sequence[Any] = ()

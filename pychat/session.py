@@ -30,7 +30,7 @@ from . import __version__
 from .commands import COMMANDS, Command, Stage
 from .conversation import label_of, position, require, to_type
 from .errors import PychatError, RemoteProtocolError
-from .grammar import Line, check_text, decode_name, parse, require_clean
+from .grammar import Line, check_text, decode_name, is_printable, parse, require_clean
 from .personal import require_hideable
 from .rendering import FULL, MULTI
 from .requests import Again, Close, ProvePath, Request
@@ -123,13 +123,11 @@ class Session(Saying):
             return False
         to: Person | None = None
         if raw.startswith(_TO_ONE):
-            end = raw.find(b" ")
-            if end < 0:
-                return False
-            to = self.hub.roster.labelled(raw[len(_TO_ONE) : end])
+            # In one call: to look for the space first costs as much as all of this.
+            head, _, text = raw.partition(b" ")
+            to = self.hub.roster.labelled(head[len(_TO_ONE) :])
             if to is None or to is person or to.bot:
                 return False
-            text = raw[end + 1 :]
         elif raw.startswith(_TO_ALL):
             text = raw[len(_TO_ALL) :]
         elif raw.startswith(_ACK):
@@ -173,11 +171,7 @@ class Session(Saying):
         if len(texts) < 2:
             return 0
         together = b" ".join(texts)
-        try:
-            plain = not blank and together.decode().isprintable()
-        except UnicodeDecodeError:
-            plain = False
-        if plain:
+        if not blank and is_printable(together):
             self.said += len(texts)
             peer.holding = False
             self.hub.say_run(peer, texts, len(together))

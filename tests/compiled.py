@@ -16,7 +16,8 @@ def origins() -> dict[str, str]:
     """From which file an import of each module would come."""
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "setup.cfg", encoding="utf-8")
-    specs = {name: find_spec(f"pychat.{name}") for name in metadata["pychat"]["compiled"].split()}
+    names = [name for kind in ("compiled", "in_c") for name in metadata["pychat"][kind].split()]
+    specs = {name: find_spec(f"pychat.{name}") for name in names}
     return {name: str(spec.origin) if spec else "nowhere" for name, spec in specs.items()}
 
 

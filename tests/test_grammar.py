@@ -15,6 +15,7 @@ from pychat.grammar import (
     Line,
     check_text,
     decode_name,
+    is_printable,
     isolate,
     parse,
     quote,
@@ -265,6 +266,33 @@ class Texts(SynchronousTestCase):
             self.assertEqual(error.code, "bad-text")
         else:
             self.assertFalse(set(HOSTILE) - {"\t"} & set(text.decode()))
+
+    def test_printable(self) -> None:
+        """Each byte, wherever it stands: what is printable throughout is what Python says of it."""
+        for size in range(1, 18):
+            for place in range(size):
+                for byte in range(256):
+                    text = (
+                        b" ~" * (place // 2) + b"x" * (place % 2) + bytes((byte,)) + b"~" * (size - 1 - place)
+                    )
+                    self.assertEqual(is_printable(text), 0x20 <= byte < 0x7F, text)
+        self.assertTrue(is_printable(b""))
+
+    @examples(300)
+    @given(
+        st.lists(
+            st.one_of(st.text(max_size=9).map(lambda t: t.encode("utf-8", "replace")), st.binary(max_size=3))
+        )
+    )
+    def test_printable_throughout(self, texts: list[bytes]) -> None:
+        """The same of any text; and nothing is said against what is."""
+        text = b"".join(texts)
+        expected = (
+            text.decode(errors="replace").isprintable() and text == text.decode(errors="ignore").encode()
+        )
+        self.assertEqual(is_printable(text), expected)
+        if expected:
+            check_text(text)
 
     def test_names(self) -> None:
         """The spaces around a name go; what is inside stays for the rules of names."""

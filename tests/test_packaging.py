@@ -77,9 +77,13 @@ def test_the_licence_and_the_version_are_told() -> None:
 
 def test_what_is_compiled_is_there() -> None:
     """And in the order of the alphabet, where each is found."""
-    named = metadata()["pychat"]["compiled"].split()
-    assert named == sorted(named)
-    assert [name for name in named if not (ROOT / "pychat" / f"{name.replace('.', '/')}.py").is_file()] == []
+    for kind, suffix in (("compiled", "py"), ("in_c", "c")):
+        named = metadata()["pychat"][kind].split()
+        assert named == sorted(named)
+        missing = [
+            name for name in named if not (ROOT / "pychat" / f"{name.replace('.', '/')}.{suffix}").is_file()
+        ]
+        assert missing == []
 
 
 def test_a_compiled_run_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,8 @@ def test_a_compiled_run_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(pytest.UsageError):
                 compiled.pytest_configure()
     monkeypatch.undo()
-    assert list(compiled.origins()) == metadata()["pychat"]["compiled"].split()
+    sections = metadata()["pychat"]
+    assert list(compiled.origins()) == [*sections["compiled"].split(), *sections["in_c"].split()]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
@@ -198,7 +203,7 @@ def crowd_alone(source: Path) -> Path:
 @pytest.mark.parametrize(
     ("given", "status", "made", "told"),
     [
-        ({}, 0, ["crowd", "pychat__mypyc"], ""),
+        ({}, 0, ["_channel", "_text", "crowd", "pychat__mypyc"], ""),
         ({"PYCHAT_COMPILE": "0"}, 0, [], PURE + "PYCHAT_COMPILE=0."),
         ({"CC": "false"}, 0, [], PURE + "there is no C compiler."),
         ({"CC": "false", "PYCHAT_COMPILE": "1"}, 1, None, REFUSED + "there is no C compiler."),
@@ -276,7 +281,7 @@ def test_the_source_archive_is_whole(tmp_path: Path, source: Path) -> None:
         packed = {name.partition("/")[2] for name in tar.getnames()}
     for needed in (
         "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml", "setup.cfg",
-        "setup.py", "building/backend.py", "building/mypy.ini",
+        "setup.py", "building/backend.py", "building/mypy.ini", "pychat/_channel.c", "pychat/_text.c",
         "docs/protocol.md", "docs/transfer.md", "files/welcome.txt", "tests/conftest.py", "tests/test_names.py",
         "tests/system/programs.py", "pychat/transfer/packet.py", "twisted/plugins/pychat_plugin.py",
     ):  # fmt: skip

@@ -1,0 +1,3 @@
+"""What pychat/_text.c has."""
+
+def is_plain(data: bytes, /) -> bool: ...
