@@ -77,12 +77,14 @@ class _Connection(Server):
 
     :ivar prepared: its socket's options are set (:func:`pychat.kernel.prepare`).
     :ivar reader: reads in place of it, where the reactor knows of such (:mod:`pychat.poller`).
+    :ivar came_from: its peer's address, while it is let in.
     """
 
     logstr = "a chat connection"
     repstr = "<a chat connection>"
     prepared = True
     reader: Any = None
+    came_from: Any = None
     server: _Port
 
     def __init__(
@@ -104,6 +106,10 @@ class _Connection(Server):
         self.hostname = client[0]
         self.startReading()
         self.connected = 1
+
+    def getPeer(self) -> Any:
+        """Twisted's; the one that was made when it was let in, while that goes on."""
+        return self.came_from or super().getPeer()
 
     def getHost(self) -> Any:
         """Twisted's; the system is only asked where a port has several addresses."""
@@ -220,11 +226,14 @@ class _Port(Port):
                 host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
                 address = (host, *address[1:])
             factory: Any = self.factory
-            protocol = factory.buildProtocol(self._buildAddr(address))
+            peer = self._buildAddr(address)
+            protocol = factory.buildProtocol(peer)
             if protocol is not None:
                 self.sessionno += 1
                 connection = _Connection(made, protocol, address, self, self.sessionno, self.reactor)
+                connection.came_from = peer
                 protocol.makeConnection(connection)
+                connection.came_from = None  # thousands of them take room
         except Exception:
             self._log.failure("a connection could not be let in")
             if connection is not None:

@@ -90,7 +90,7 @@ class Outlet:
         """See :class:`pychat.mailroom.Way`."""
         self._closing = self._lost = False
         # Twisted's TLS asks a pull producer again and again, be there something or not.
-        self._pushes = kernel.is_sealed(transport)
+        self._pushes = self.channel is None and kernel.is_sealed(transport)
         self._full = False  # what pushes is told to wait
         self._pump = pump
         self._mailroom = pump.mailroom

@@ -77,6 +77,7 @@ class Poller:
         self._rest: Any = None
         self._since = 0.0  # when the events were counted from
         self._served = 0
+        self._newcomers = False  # somebody was let in in this turn
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -201,6 +202,7 @@ class Poller:
         if not 0 <= now - self._since <= REST_SECONDS:
             self._since, self._served = now, 0
         numbered = self._numbered
+        self._newcomers = False
         self.behind = again = True
         while again:
             ready = self._epoll.poll(0, EVENTS)
@@ -226,7 +228,7 @@ class Poller:
                 if clock() >= until:
                     return  # those that are left out are still ready
         self.behind = False
-        if self._served >= CROWD and self._watched:
+        if self._served >= CROWD and self._watched and not self._newcomers:
             self._reactor.removeReader(self)
             self._rest = self._reactor.callLater(REST_SECONDS, self._get_up)
 
@@ -240,7 +242,8 @@ class Poller:
             self.doRead()
 
     def serve(self, selectable: Any) -> None:
-        """Serve somebody who may have something to read by now."""
+        """Serve somebody who was let in, and may have something to read by now."""
+        self._newcomers = True
         self._serve(selectable, select.EPOLLIN)
 
     def _serve(self, selectable: Any, event: int) -> None:

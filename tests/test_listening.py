@@ -256,6 +256,24 @@ class Ports(SynchronousTestCase):
             self.assertEqual(host.host, "127.0.0.1")
         self.leave()
 
+    def test_peer(self) -> None:
+        """And where it came from: while it begins, and later."""
+        told: list[Any] = []
+        real = Heard.connectionMade
+
+        def made(protocol: Any) -> None:
+            real(protocol)
+            told.append(protocol.transport.getPeer())
+
+        self.patch(Heard, "connectionMade", made)
+        self.crowd(2).doRead()
+        transports: list[Any] = [protocol.transport for protocol in self.factory.made]
+        self.assertEqual(told, [each.getPeer() for each in transports])
+        self.assertEqual(
+            [(peer.host, peer.port) for peer in told], [each.socket.getpeername() for each in transports]
+        )
+        self.leave()
+
     def test_who_cannot_be_let_in(self) -> None:
         """What goes wrong with one of those who come, or is not wanted, is the end of that one only."""
         port = self.crowd(4)

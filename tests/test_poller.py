@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from unittest import skipUnless
@@ -86,13 +87,15 @@ class End:
 class Reader:
     """Reads what comes in at an end."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: End, then: Callable[[], object] = lambda: None) -> None:
         self.end = end
+        self.then = then
         self.told: list[bytes] = []
         self.why: Exception | None = None
 
     def doRead(self) -> Exception | None:
         self.told.append(self.end.socket.recv(100))
+        self.then()
         return self.why
 
 
@@ -293,6 +296,24 @@ class PollerTests(SynchronousTestCase):
         self.reactor.advance(module.REST_SECONDS)
         self.assertEqual((self.reactor.readers, late.told), ([self.poller], [b"y"]))
         self.assertEqual([end.told[-1] for end in ends], [b"y"] * 3)
+
+    def test_no_rest_from_newcomers(self) -> None:
+        """While people are let in it goes on: they say something at once, and more of them wait."""
+        self.patch(module, "CROWD", 1)
+        port, newcomer = self.end(), self.end()
+        self.poller.addReader(port)
+        newcomer.other.send(b"y")
+        port.reader = Reader(port, lambda: self.poller.serve(newcomer))
+        self.poller.redirect(port)
+        port.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(newcomer.told, [b"y"])
+        self.assertEqual(self.reactor.readers, [self.poller])
+        port.reader = None
+        self.poller.redirect(port)
+        port.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(self.reactor.readers, [])
 
     def test_nobody_left_while_it_rests(self) -> None:
         """Then there is nothing to get up for, until somebody comes."""
