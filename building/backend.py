@@ -1,4 +1,5 @@
-"""The build backend: that of setuptools, but a wheel gets the modules that setup.cfg lists compiled, with mypyc.
+"""The build backend: that of setuptools, but a wheel gets the modules that setup.cfg lists compiled, with mypyc, and
+those that are written in C.
 
 Where that cannot be done the wheel is the pure Python, which does the same, more slowly.  ``PYCHAT_COMPILE=0`` in the
 environment asks for that one, and ``PYCHAT_COMPILE=1`` fails where there would be no other.  What is editable is never
@@ -63,7 +64,8 @@ def modules() -> list[str]:
 
 def in_c() -> list[str]:
     """Which ones are written in C, and are only there where that can be compiled."""
-    return [] if WINDOWS else _metadata()["pychat"]["in_c"].split()
+    # What a socket is on Windows is another thing.
+    return [name for name in _metadata()["pychat"]["in_c"].split() if not WINDOWS or name != "_channel"]
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
@@ -167,7 +169,7 @@ def _compiles(source: str) -> bool:
 
 
 def _extensions(folder: str) -> Sequence[Extension]:
-    """Translate the modules into C, which is put there."""
+    """Translate the modules into C, which is put there; and what is in C already."""
     from mypyc.build import mypycify
 
     found = version("mypy")

@@ -2,7 +2,7 @@
 
    Python's own `socket.send` makes a tuple of its argument, parses it, asks for a buffer, and gives the interpreter's lock
    away and takes it again: as many steps as the chat itself needs to write one line to somebody.  Nothing here waits
-   (MSG_DONTWAIT), so the lock is given away once in a while only, for the threads that keep the journal.
+   (MSG_DONTWAIT), so the lock is only offered once in a while, to the threads that keep the journal.
 
    `kernel.Channel` is the same in Python, for where this could not be compiled.  */
 
@@ -11,15 +11,16 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#ifdef __linux__
-#include <linux/sockios.h>
+
+#if defined(__linux__) && !defined(SIOCOUTQ)
+#define SIOCOUTQ TIOCOUTQ /* as linux/sockios.h has it, which not every system has */
 #endif
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* Python ignores SIGPIPE */
 #endif
 
-/* As kernel.READ; and so many calls keep the lock, about a quarter of a millisecond. */
+/* As kernel.READ; and of so many calls the last one offers the lock: about every quarter of a millisecond of sending. */
 enum { READ = 65536, TOGETHER = 32 };
 
 typedef struct {
@@ -27,7 +28,7 @@ typedef struct {
     int fd;
 } Channel;
 
-/* How many kept the lock since it was given away last.  Who has it may count. */
+/* How many kept the lock since it was offered last.  Who has it may count. */
 static int kept;
 
 #define CALL(call)                   \

@@ -10,7 +10,7 @@
 
 /* The highest bit of one of these bytes is set if one is no printable ASCII: it has that bit itself, gets it when 0x20 is
    taken from less, or when 1 is added to 0x7f.  What one byte borrows from the next, or carries to it, is only there when
-   something is odd already.  */
+   something is odd already.  All its other bits mean nothing.  */
 #define EACH (~(uint64_t)0 / 255)
 #define ODD(eight) ((eight) | ((eight) - EACH * 0x20) | ((eight) + EACH))
 

@@ -24,8 +24,13 @@ try:
 except ImportError:  # not compiled
     _text = None  # type: ignore[assignment]
 
-# The quick way to judge what mostly is to be judged; all the rest comes to the same without it.
-_is_plain: Final[Any] = (lambda text: False) if _text is None else _text.is_plain
+
+def is_plain(text: bytes) -> bool:
+    """Whether all of this is printable ASCII, as most of a chat is; ``pychat/_text.c`` is the same in C."""
+    return text.isascii() and text.decode().isprintable()
+
+
+_is_plain: Final[Any] = is_plain if _text is None else _text.is_plain
 
 _VERB = re.compile(rb"[a-z_]+")
 _HEAD = re.compile(rb"[a-z_]+(?: +[a-z][a-z0-9_-]*(?:=[^ >]*)?)*")

@@ -308,7 +308,14 @@ class Intake(LineSplitter):
             self.handle()
 
     def _go_on(self) -> None:
-        """The others had their turn."""
+        """The others had their turn.
+
+        While the journal keeps something of hers she waits for that, too: with the lines that she has left her answers
+        come later anyhow, and the others' sooner, for the journal's thread needs the processor and Python's lock.
+        """
+        if self._peer.posted != self._peer.settled and self._pump.keeping:
+            self._pump.behind_journal.append(self._go_on)
+            return
         self._coming = False
         self.handle()
 

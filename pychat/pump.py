@@ -71,6 +71,8 @@ class Pump:
         self._moved_delay = MOVED_DELAY
         self._appending: Deferred[None] | None = None
         self._idle: list[Deferred[None]] = []
+        self.behind_journal: list[Callable[[], object]] = []
+        """What is to be called, soon, when the journal has what it was given: see :attr:`keeping`."""
         self._stopped = False
         self._gathering = 0  # turns for which the batch has waited
         self.behind: Callable[[], bool] = lambda: False
@@ -101,6 +103,11 @@ class Pump:
     def clocks(self) -> tuple[float, int]:
         """What time it is: seconds of the monotonic clock, and milliseconds of the wall clock since 1970, UTC."""
         return self.reactor.seconds(), self._now_ms()
+
+    @property
+    def keeping(self) -> bool:
+        """The journal was given something, and has not said that it has it."""
+        return self._appending is not None
 
     def wake(self) -> None:
         """Something was posted or is due: there is a turn to come."""
@@ -241,6 +248,9 @@ class Pump:
 
     def _next(self, result: object) -> None:
         self._appending = None
+        behind, self.behind_journal = self.behind_journal, []
+        for call in behind:
+            self.reactor.callLater(0, call)
         self.reading.look()
         # What gathered meanwhile, the answers that just fell due, who went, and whoever waits for the end of it.
         if self.hub.posting or self.hub.moved or self.hub.dirty or self.hub.counts_people or self._idle:

@@ -123,7 +123,7 @@ class Session(Saying):
             return False
         to: Person | None = None
         if raw.startswith(_TO_ONE):
-            # In one call: to look for the space first costs as much as all of this.
+            # To look for the space by itself first costs as much again.
             head, _, text = raw.partition(b" ")
             to = self.hub.roster.labelled(head[len(_TO_ONE) :])
             if to is None or to is person or to.bot:

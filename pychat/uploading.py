@@ -216,9 +216,7 @@ class Uploading:
 
 
 @lru_cache(maxsize=256)  # a storm of logins asks for few addresses, again and again
-@lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    # Kept of some: when very many come at once, most come from the same few.
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

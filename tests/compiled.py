@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,8 @@ def origins() -> dict[str, str]:
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "setup.cfg", encoding="utf-8")
     names = [name for kind in ("compiled", "in_c") for name in metadata["pychat"][kind].split()]
+    if sys.platform == "win32":
+        names.remove("_channel")
     specs = {name: find_spec(f"pychat.{name}") for name in names}
     return {name: str(spec.origin) if spec else "nowhere" for name, spec in specs.items()}
 

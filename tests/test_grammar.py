@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pychat import grammar
 from pychat.errors import LocalProtocolError, RemoteProtocolError
 from pychat.grammar import (
     BIDI_LIMIT,
@@ -23,6 +25,10 @@ from pychat.grammar import (
     unquote,
 )
 from tests.chatkit import examples
+
+PLAIN: list[Any] = [grammar.is_plain]
+if grammar._text is not None:
+    PLAIN.append(grammar._text.is_plain)
 
 LRE, RLE, PDF, LRO, RLO = "\u202a\u202b\u202c\u202d\u202e"
 LRI, RLI, FSI, PDI = "\u2066\u2067\u2068\u2069"
@@ -267,16 +273,18 @@ class Texts(SynchronousTestCase):
         else:
             self.assertFalse(set(HOSTILE) - {"\t"} & set(text.decode()))
 
-    def test_printable(self) -> None:
-        """Each byte, wherever it stands: what is printable throughout is what Python says of it."""
-        for size in range(1, 18):
-            for place in range(size):
-                for byte in range(256):
-                    text = (
-                        b" ~" * (place // 2) + b"x" * (place % 2) + bytes((byte,)) + b"~" * (size - 1 - place)
-                    )
-                    self.assertEqual(is_printable(text), 0x20 <= byte < 0x7F, text)
-        self.assertTrue(is_printable(b""))
+    def test_plain(self) -> None:
+        """Each byte, wherever it stands, is printable ASCII or not: in Python and, where that was compiled, in C."""
+        for is_plain in PLAIN:
+            for size in range(1, 18):
+                for place in range(size):
+                    before, after = b" ~" * (place // 2) + b"x" * (place % 2), b"~" * (size - 1 - place)
+                    for byte in range(256):
+                        text = b"%b%c%b" % (before, byte, after)
+                        self.assertEqual(is_plain(text), 0x20 <= byte < 0x7F, text)
+            self.assertTrue(is_plain(b""))
+            self.assertFalse(is_plain("é".encode()))
+            self.assertRaises((TypeError, AttributeError), is_plain, "text")
 
     @examples(300)
     @given(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -540,6 +542,47 @@ class Bounds(Case):
             self.assertEqual(handled, intake.LINES_A_TURN, said[:2])
             self.assertGreater(len(self.hear(alice, 0.3)), 5000)
             self.doCleanups()
+
+    def test_a_flood_waits_for_the_journal(self) -> None:
+        """Who has lines left while the journal keeps hers goes on when it has them; the others do not wait for that."""
+        journal = self.stage.journal
+        append = journal.append
+        keeping: list[Callable[[], None]] = []
+
+        def slow(entries: Any, standings: Any = ()) -> Deferred[Any]:
+            kept: Deferred[Any] = Deferred()
+            keeping.append(lambda: append(entries, standings).chainDeferred(kept))
+            return kept
+
+        def keep() -> None:
+            self.hear(alice)
+            keeping.pop()()
+
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.hear(alice)
+        self.patch(journal, "append", slow)
+        assert isinstance(alice.protocol, ChatProtocol)
+        session, before = alice.protocol.session, alice.protocol.session.said
+        self.say(alice, "<set_msg_all>x", *(["<ping>"] * 3 * intake.LINES_A_TURN))
+        self.hear(alice)
+        self.assertEqual(len(keeping), 1)
+        # Her second lot, at most, came before the journal was given anything.
+        handled = session.said - before
+        self.assertLessEqual(handled, 2 * intake.LINES_A_TURN)
+        self.say(bob, *(["<ping>"] * 2 * intake.LINES_A_TURN))
+        self.assertEqual(len(self.hear(bob)), 2 * intake.LINES_A_TURN)
+        self.assertEqual(session.said - before, handled)
+        keep()
+        heard = self.hear(alice)
+        self.assertEqual(heard.count("<pong>"), 3 * intake.LINES_A_TURN)
+        self.assertEqual(heard[0], "<accepted id=1>all")
+        self.assertEqual(keeping, [])
+        # She goes meanwhile.
+        self.say(alice, "<set_msg_all>x", *(["<ping>"] * 3 * intake.LINES_A_TURN))
+        self.hear(bob)
+        alice.protocol.connectionLost()
+        keep()
+        self.assertIn("<msg id=2 from=alice to=all>x", self.hear(bob))
 
     def test_pipelined_in_runs(self) -> None:
         """Messages that are handled together stay within that bound, to the last one."""

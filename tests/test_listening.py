@@ -269,6 +269,10 @@ class Ports(SynchronousTestCase):
         self.crowd(2).doRead()
         transports: list[Any] = [protocol.transport for protocol in self.factory.made]
         self.assertEqual(told, [each.getPeer() for each in transports])
+        made_in_c = kernel._channel is not None
+        self.assertEqual(
+            [type(kernel.channel(each)) is not kernel.Channel for each in transports], [made_in_c] * 2
+        )
         self.assertEqual(
             [(peer.host, peer.port) for peer in told], [each.socket.getpeername() for each in transports]
         )

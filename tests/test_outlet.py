@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -171,6 +173,28 @@ class WithTransport(OutletCase):
         self.beat()
         self.assertEqual((self.alice.heard(), self.log), ([], ["drained"]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_its_number_is_another_one_s(self) -> None:
+        """What is known by the number of a socket is let go of when the connection is gone: soon another one has it."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            near = socket.create_connection(server.getsockname())
+            far = server.accept()[0]
+            near.setblocking(False)
+            lost = Outlet(FakeTransport(near), self.peer, self.pump, self)
+            lost.flush()
+            number = near.fileno()
+            lost.lost()
+            near.close()
+            other = socket.create_connection(server.getsockname())
+            self.assertEqual(other.fileno(), number)
+            with far, other, server.accept()[0] as another:
+                other.sendall(b"x" * 1000)
+                self.peer.tell(b"y")
+                lost.flush()
+                self.assertIsNone(lost.channel)
+                self.assertEqual(lost.position(), self.mailbox.total - self.mailbox.queued)
+                other.shutdown(socket.SHUT_WR)
+                self.assertEqual(another.recv(2000, socket.MSG_WAITALL), b"x" * 1000)
 
     def test_lost_without_a_close(self) -> None:
         """A connection that is lost before anybody closed it needs no deadline."""

@@ -281,7 +281,8 @@ def test_the_source_archive_is_whole(tmp_path: Path, source: Path) -> None:
         packed = {name.partition("/")[2] for name in tar.getnames()}
     for needed in (
         "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml", "setup.cfg",
-        "setup.py", "building/backend.py", "building/mypy.ini", "pychat/_channel.c", "pychat/_text.c",
+        "setup.py", "building/backend.py", "building/mypy.ini",
+        "pychat/_channel.c", "pychat/_channel.pyi", "pychat/_text.c", "pychat/_text.pyi",
         "docs/protocol.md", "docs/transfer.md", "files/welcome.txt", "tests/conftest.py", "tests/test_names.py",
         "tests/system/programs.py", "pychat/transfer/packet.py", "twisted/plugins/pychat_plugin.py",
     ):  # fmt: skip
