@@ -1,7 +1,7 @@
 /* What is asked of the text of each message, eight bytes at once: Python looks at letter after letter, and that is a
    twelfth of all that a private message costs.
 
-   `grammar.is_printable` comes to the same without this.  */
+   `grammar.is_plain` is the same in Python.  */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
