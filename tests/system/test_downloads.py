@@ -167,9 +167,12 @@ def test_answers_leave_from_the_address_that_was_addressed(tmp_path: Path, optio
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network("wild"))
         here, there = network.inside(network.here), network.inside(network.there)
-        stack.enter_context(serve(tmp_path, *options, listen="tcp:50000", prefix=here))
         for address in (network.HERE, network.ALSO_HERE):
-            with Program(*there, sys.executable, "-c", SNIFFER) as sniffer:
+            # A daemon for each: the last words of the first transfer may come late.
+            with (
+                serve(tmp_path, *options, listen="tcp:50000", prefix=here),
+                Program(*there, sys.executable, "-c", SNIFFER) as sniffer,
+            ):
                 sniffer.shows("listening")
                 run(*there, *PYCHAT, "get", f"{address}:50000", "some.bin", "-o", address, cwd=tmp_path)
                 sniffer.shows(f"^from {address}$")
